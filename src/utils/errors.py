@@ -1,0 +1,31 @@
+"""Errors that a user can act on, each with the exit code of its kind, and the one place that exits with that code."""
+import sys
+from typing import Callable, Optional, Sequence
+
+
+class UserError(Exception):
+    """Something the user can mend. The message says what was expected, what was found and what to do. Exit code 1."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError):
+    """Wrong flag, configuration key, value or combination. Exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """Missing, unreadable or wrong input data, checkpoints included. Exit code 3."""
+
+    exit_code = 3
+
+
+def run_door(main: Callable[[Optional[Sequence[str]]], int]) -> None:
+    """Runs a door's `main` and exits with its code; a `UserError` becomes one message on stderr, not a traceback."""
+    try:
+        code = main(None)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    sys.exit(code)
