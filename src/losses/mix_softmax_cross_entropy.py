@@ -31,7 +31,7 @@ class MixSoftmaxCrossEntropy(nn.Cell):
         valid = (labels != self.ignore_label).astype(dtype.float32)
         loss = self.reduce(self.pixel_losses(outputs[0], labels), valid)
         for aux in outputs[1:]:
-            loss += self.aux_weight * self.reduce(self.pixel_losses(aux, labels), valid)
+            loss = loss + self.aux_weight * self.reduce(self.pixel_losses(aux, labels), valid)
         return loss
 
     def pixel_losses(self, logits, labels):

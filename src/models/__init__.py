@@ -1,5 +1,5 @@
 """Registry of the networks: `build_model` is the only way the doors make one."""
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 from src.utils.errors import ConfigError
 
@@ -9,9 +9,21 @@ MODEL_VARIANTS: Dict[str, Tuple[str, ...]] = {
 }
 # Every network halves its input five times.
 SIZE_MULTIPLE = 32
+MAX_AUX = 2
 
 
-def build_model(name: str, variant: str, num_classes: int = 19, aux: int = 0, dropout: float = 0.1, seed: int = 0):
+def check_model(name: str, variant: str, aux: int) -> None:
+    """Raises ConfigError when there is no such network, variant or number of auxiliary heads. Imports no MindSpore."""
+    if name not in MODEL_VARIANTS:
+        raise ConfigError(f"model: expected one of {', '.join(MODEL_VARIANTS)}, found '{name}'")
+    if variant not in MODEL_VARIANTS[name]:
+        raise ConfigError(f"variant: expected one of {', '.join(MODEL_VARIANTS[name])} for {name}, found '{variant}'")
+    if not 0 <= aux <= MAX_AUX:
+        raise ConfigError(f"aux: expected 0 to {MAX_AUX} auxiliary heads, found {aux}")
+
+
+def build_model(name: str, variant: str, num_classes: int = 19, aux: int = 0, dropout: float = 0.1,
+                bn_momentum: Optional[float] = None, seed: int = 0):
     """Builds a network as a graph-mode Cell with fresh weights.
 
     Args:
@@ -20,16 +32,14 @@ def build_model(name: str, variant: str, num_classes: int = 19, aux: int = 0, dr
         num_classes: classes to tell apart.
         aux: number of auxiliary heads, 0, 1 or 2.
         dropout: probability before each classifier, in [0, 1).
+        bn_momentum: of all BatchNorms in MindSpore's meaning; None for the variant's own.
         seed: of the dropout masks; one per rank.
 
     Raises:
-        ConfigError: unknown name or variant.
+        ConfigError: unknown name or variant, or too many heads.
     """
-    if name not in MODEL_VARIANTS:
-        raise ConfigError(f"unknown model '{name}'; expected one of {', '.join(MODEL_VARIANTS)}")
-    if variant not in MODEL_VARIANTS[name]:
-        raise ConfigError(f"model {name} has no variant '{variant}'; expected one of {', '.join(MODEL_VARIANTS[name])}")
+    check_model(name, variant, aux)
     from src.models.fast_scnn import FastSCNN
 
     networks = {"fast_scnn": FastSCNN}
-    return networks[name](num_classes=num_classes, variant=variant, aux=aux, dropout=dropout, seed=seed)
+    return networks[name](num_classes, variant, aux, dropout, bn_momentum, seed)

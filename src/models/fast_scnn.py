@@ -127,6 +127,7 @@ class FastSCNN(nn.Cell):
         variant: "mmseg" or "tramac".
         aux: number of auxiliary heads, 0, 1 or 2.
         dropout: probability before each classifier.
+        bn_momentum: of all BatchNorms in MindSpore's meaning; None for the variant's own.
         seed: of the dropout masks; one per rank.
 
     Inputs:
@@ -136,9 +137,11 @@ class FastSCNN(nn.Cell):
         in training a tuple (main, aux...), otherwise main: logits (N, num_classes, H, W) float32.
     """
 
-    def __init__(self, num_classes=19, variant="mmseg", aux=2, dropout=0.1, seed=0):
+    def __init__(self, num_classes=19, variant="mmseg", aux=2, dropout=0.1, bn_momentum=None, seed=0):
         super().__init__()
         self.variant = VARIANTS[variant]
+        if bn_momentum is not None:
+            self.variant = self.variant._replace(bn_momentum=bn_momentum)
         self.learning_to_downsample = LearningToDownsample(self.variant)
         self.global_feature_extractor = GlobalFeatureExtractor(self.variant)
         self.feature_fusion = FeatureFusionModule(self.variant)

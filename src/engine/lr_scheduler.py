@@ -1,0 +1,52 @@
+"""Learning-rate schedules as pure functions: every step's rate is known before training starts."""
+import math
+from typing import List, Sequence
+
+
+def poly(lr: float, steps: int, power: float = 0.9, end: float = 0.0) -> List[float]:
+    """end + (lr - end) * (1 - i / steps) ** power for i = 0 .. steps - 1."""
+    return [end + (lr - end) * (1 - i / steps) ** power for i in range(steps)]
+
+
+def cosine(lr: float, steps: int, end: float = 0.0) -> List[float]:
+    """Half a cosine from lr down to end (Loshchilov and Hutter, arXiv 1608.03983, without restarts)."""
+    return [end + (lr - end) * (1 + math.cos(math.pi * i / steps)) / 2 for i in range(steps)]
+
+
+def step_decay(lr: float, steps: int, milestones: Sequence[int], gamma: float = 0.1) -> List[float]:
+    """lr times gamma for every milestone (a step number) that has been reached."""
+    return [lr * gamma ** sum(i >= milestone for milestone in milestones) for i in range(steps)]
+
+
+def constant(lr: float, steps: int) -> List[float]:
+    """lr at every step."""
+    return [lr] * steps
+
+
+def warm_up(rates: Sequence[float], warmup_steps: int, factor: float) -> List[float]:
+    """Multiplies the first `warmup_steps` rates by a factor that grows linearly from `factor` to 1."""
+    return [rate * (factor + (1 - factor) * i / warmup_steps) if i < warmup_steps else rate
+            for i, rate in enumerate(rates)]
+
+
+def learning_rates(config, steps_per_epoch: int) -> List[float]:
+    """The rate of every step of a run.
+
+    Args:
+        config: src.config.Config; its lr_* and warmup_* keys.
+        steps_per_epoch: optimizer steps in an epoch.
+
+    Returns:
+        config.epochs * steps_per_epoch floats.
+    """
+    lr, steps = config.learning_rate, config.epochs * steps_per_epoch
+    if config.lr_scheduler == "poly":
+        rates = poly(lr, steps, config.lr_power, config.lr_end)
+    elif config.lr_scheduler == "cosine":
+        rates = cosine(lr, steps, config.lr_end)
+    elif config.lr_scheduler == "step":
+        milestones = [round(epoch * steps_per_epoch) for epoch in config.lr_milestones]
+        rates = step_decay(lr, steps, milestones, config.lr_gamma)
+    else:
+        rates = constant(lr, steps)
+    return warm_up(rates, round(config.warmup_epochs * steps_per_epoch), config.warmup_factor)

@@ -1,0 +1,75 @@
+"""One training step as one graph: normalisation, forward, loss, gradients, update."""
+import mindspore as ms
+from mindspore import Tensor, amp, dtype, nn, ops
+
+
+class InputNormalization(nn.Cell):
+    """uint8 RGB (N, H, W, 3), as pictures are stored, -> float32 (N, 3, H, W), (x / 255 - mean) / std.
+
+    It is part of the graph so that a batch travels to the device as bytes, a quarter of its float32 size.
+    """
+
+    def __init__(self, mean, std):
+        super().__init__(auto_prefix=False)
+        self.scale = Tensor([1 / (255 * s) for s in std], dtype.float32).reshape(1, 3, 1, 1)
+        self.shift = Tensor([-m / s for m, s in zip(mean, std)], dtype.float32).reshape(1, 3, 1, 1)
+
+    def construct(self, x):
+        return ops.transpose(x, (0, 3, 1, 2)).astype(dtype.float32) * self.scale + self.shift
+
+
+class TrainStep(nn.Cell):
+    """Updates the network once.
+
+    Args:
+        network: in training a tuple of logits (main, aux...).
+        loss: takes that tuple and labels.
+        optimizer: of the network's parameters.
+        mean, std: of the normalisation.
+        amp_level: "O0" to "O3".
+        loss_scale: number, or "dynamic".
+
+    Inputs:
+        images: uint8 (N, H, W, 3) RGB.
+        labels: uint8 (N, H, W) train ids.
+
+    Outputs:
+        loss, float32 scalar, not scaled. With a loss scale the update is left out when a gradient is not finite, and a
+        dynamic scale shrinks.
+    """
+
+    def __init__(self, network, loss, optimizer, mean, std, amp_level="O0", loss_scale=1.0):
+        super().__init__(auto_prefix=False)  # the parameters keep the network's names
+        self.normalize = InputNormalization(mean, std)
+        self.network = network if amp_level == "O0" else amp.auto_mixed_precision(network, amp_level)
+        self.loss = loss
+        self.optimizer = optimizer
+        if loss_scale == "dynamic":
+            self.scaler = amp.DynamicLossScaler(2.0 ** 16, 2, 1000)
+        else:
+            self.scaler = None if loss_scale == 1 else amp.StaticLossScaler(loss_scale)
+        self.gradient = ms.value_and_grad(self.scaled_loss, None, optimizer.parameters, has_aux=True)
+
+    def state(self):
+        """Name -> parameter of all that a resumed run needs beside the network's own parameters."""
+        parameters = list(self.optimizer.moments) + [self.optimizer.global_step]
+        if isinstance(self.scaler, amp.DynamicLossScaler):
+            parameters += [self.scaler.scale_value, self.scaler.counter]
+        return {parameter.name: parameter for parameter in parameters}
+
+    def scaled_loss(self, images, labels):
+        """(loss to differentiate, loss to report)"""
+        loss = self.loss(self.network(self.normalize(images)), labels)
+        return (loss if self.scaler is None else self.scaler.scale(loss)), loss
+
+    def construct(self, images, labels):
+        (_, loss), gradients = self.gradient(images, labels)
+        if self.scaler is None:
+            self.optimizer(gradients)
+            return loss
+        gradients = self.scaler.unscale(gradients)
+        finite = amp.all_finite(gradients)
+        if finite:
+            self.optimizer(gradients)
+        self.scaler.adjust(finite)
+        return loss
