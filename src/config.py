@@ -13,7 +13,7 @@ import yaml
 from src.utils.errors import ConfigError
 
 PROJECT = Path(__file__).resolve().parent.parent
-_ALL_DOORS = ("train", "eval")
+_DATA_DOORS = ("train", "eval")
 _REQUIRED = object()
 
 
@@ -99,6 +99,13 @@ def _size(value):
     return sizes * 2 if len(sizes) == 1 else sizes
 
 
+def _multiple_of_32(value):
+    try:
+        return _size([value])[0]
+    except ValueError:
+        raise ValueError("expected a positive multiple of 32") from None
+
+
 def _factors(value):
     """Parameter-name prefix -> factor: a YAML mapping, or "prefix=factor,..." on the command line."""
     wanted = "expected a mapping from parameter-name prefix to factor >= 0, such as aux_heads=10"
@@ -119,7 +126,7 @@ def _loss_scale(value):
         raise ValueError("expected a number > 0 or 'dynamic'") from None
 
 
-def _option(parse: Callable, text: str, default=_REQUIRED, doors=_ALL_DOORS, aliases=()):
+def _option(parse: Callable, text: str, default=_REQUIRED, doors=_DATA_DOORS, aliases=()):
     """A field of Config. Without a default its value must stand in the YAML file."""
     return dataclasses.field(default=default, metadata={"parse": parse, "help": text, "doors": doors,
                                                         "aliases": aliases})
@@ -127,6 +134,8 @@ def _option(parse: Callable, text: str, default=_REQUIRED, doors=_ALL_DOORS, ali
 
 _TRAIN = ("train",)
 _EVAL = ("eval",)
+_EXPORT = ("export",)
+_ALL_DOORS = _DATA_DOORS + _EXPORT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,16 +143,18 @@ class Config:
     """Everything a door needs to know. Read the field list as the reference of all YAML keys and flags."""
 
     # Network
-    model: str = _option(_text, "network", aliases=("--name",))
-    variant: str = _option(_text, "which published graph of the network")
-    aux: int = _option(_integer(0), "number of auxiliary heads in training: 0, 1 or 2")
+    model: str = _option(_text, "network", doors=_ALL_DOORS, aliases=("--name",))
+    variant: str = _option(_text, "which published graph of the network", doors=_ALL_DOORS)
+    aux: int = _option(_integer(0), "number of auxiliary heads in training: 0, 1 or 2", doors=_ALL_DOORS)
     dropout: float = _option(_number(0, 0.99), "dropout probability before the classifiers", doors=_TRAIN)
     bn_momentum: Optional[float] = _option(
         _optional(_number(0, 0.9999)), "BatchNorm momentum (MindSpore's meaning; empty: the variant's own). Short runs "
         "need 0.9: the running statistics must settle before an evaluation means something", doors=_TRAIN)
     # Data
-    mean: Tuple[float, ...] = _option(_numbers(3, 0, 1), "RGB mean of the normalisation, picture values in 0..1")
-    std: Tuple[float, ...] = _option(_numbers(3, 0.001, 1), "RGB standard deviation of the normalisation")
+    mean: Tuple[float, ...] = _option(_numbers(3, 0, 1), "RGB mean of the normalisation, picture values in 0..1",
+                                      doors=_ALL_DOORS)
+    std: Tuple[float, ...] = _option(_numbers(3, 0.001, 1), "RGB standard deviation of the normalisation",
+                                     doors=_ALL_DOORS)
     base_size: int = _option(_integer(32), "short side that scale 1 means, pixels")
     crop_size: Tuple[int, int] = _option(_size, "training crop, one number or H,W; also of --eval_mode crop")
     scale_range: Tuple[float, ...] = _option(_numbers(2, 0.01), "random scale, factors of base_size", doors=_TRAIN)
@@ -213,8 +224,9 @@ class Config:
                              doors=_TRAIN)
     seed: int = _option(_integer(0), "of weights, order and augmentation", default=1, doors=_TRAIN)
     diff_seed: bool = _option(_boolean, "another weight seed on each rank", default=False, doors=_TRAIN)
-    device_target: str = _option(_choice("Ascend", "CPU", "GPU"), "device", default="CPU")
-    device_id: int = _option(_integer(0), "index of the card", default=0, aliases=("--gpu-id",))
+    device_target: str = _option(_choice("Ascend", "CPU", "GPU"), "device", default="CPU", doors=_ALL_DOORS)
+    device_id: int = _option(_integer(0), "index of the card", default=0, doors=_ALL_DOORS,
+                             aliases=("--gpu-id",))
     is_distributed: bool = _option(_boolean, "several processes; not in this version yet", default=False)
     rank: int = _option(_integer(0), "this process", default=0)
     group_size: int = _option(_integer(1), "number of processes", default=1)
@@ -223,6 +235,22 @@ class Config:
     data_url: str = _option(_text, "given by ModelArts", default="")
     train_url: str = _option(_text, "given by ModelArts", default="")
     outer_path: str = _option(_text, "remote folder of a ModelArts job", default="")
+    # Export
+    ckpt_file: str = _option(_text, "checkpoint to export", default="", doors=_EXPORT)
+    from_mindir: str = _option(_text, "exported .mindir to convert instead, with --file_format ONNX", default="",
+                               doors=_EXPORT)
+    file_format: str = _option(_choice("MINDIR", "ONNX", "AIR"), "MINDIR, ONNX, or AIR (on Ascend only)",
+                               default="MINDIR", doors=_EXPORT)
+    file_name: str = _option(_text, "file to write, the suffix follows from the format (default: <model>, or the name "
+                             "of the .mindir)", default="", doors=_EXPORT)
+    image_height: int = _option(_multiple_of_32, "input height, pixels", default=1024, doors=_EXPORT)
+    image_width: int = _option(_multiple_of_32, "input width, pixels", default=2048, doors=_EXPORT)
+    export_batch_size: int = _option(_integer(1), "pictures that go through the exported network together", default=1,
+                                     doors=_EXPORT, aliases=("--batch_size",))
+    input_type: str = _option(_choice("float32", "uint8"), "float32: normalised pictures (N, 3, H, W); uint8: pictures "
+                              "as they are (N, H, W, 3), normalised in the graph", default="float32", doors=_EXPORT)
+    output_type: str = _option(_choice("logits", "class_map"), "logits: float32 (N, C, H, W); class_map: train ids, "
+                               "uint8 (N, H, W)", default="logits", doors=_EXPORT)
 
     @property
     def global_batch_size(self) -> int:
@@ -249,7 +277,7 @@ def parse_arguments(door: str, description: str, argv: Optional[Sequence[str]] =
     """Reads the command line of a door and the YAML file it names.
 
     Args:
-        door: "train" or "eval"; which flags there are.
+        door: "train", "eval" or "export"; which flags there are.
         description: first line of --help.
         argv: arguments without the program's name; None for those of the process.
 
@@ -355,6 +383,9 @@ def _check_combinations(config: Config) -> None:
 
 
 def _check_door(door: str, config: Config) -> None:
+    if door == "export":
+        _check_export(config)
+        return
     if not config.dataset:
         raise ConfigError("--dataset: expected the Cityscapes root (the folder with leftImg8bit/ and gtFine/), found "
                           "nothing")
@@ -363,3 +394,14 @@ def _check_door(door: str, config: Config) -> None:
     if door == "eval" and config.eval_split == "test":
         raise ConfigError("--eval_split test: the test split has no public labels to score; expected val, train or "
                           "trainval")
+
+
+def _check_export(config: Config) -> None:
+    if bool(config.ckpt_file) == bool(config.from_mindir):
+        raise ConfigError("--ckpt_file, --from_mindir: expected one of them, found "
+                          f"{'both' if config.ckpt_file else 'neither'}")
+    if config.from_mindir and config.file_format != "ONNX":
+        raise ConfigError(f"--from_mindir: can only be converted to --file_format ONNX, found {config.file_format}")
+    if config.file_format == "AIR" and config.device_target != "Ascend":
+        raise ConfigError(f"--file_format AIR needs --device_target Ascend, found {config.device_target}; export ONNX "
+                          "instead, which atc takes too")

@@ -197,8 +197,9 @@ class MetricsRecorder(Callback):
         if run.stop_signal is not None:
             return  # the evaluation may have been broken off, and the epoch's end will be repeated
         accuracy, miou = run.epoch_scores or ("", "")
+        rate = round(run.images_per_second, 3) if math.isfinite(run.images_per_second) else ""
         self.rows.append((run.epoch, run.global_step, run.progress.loss_sum / run.progress.step,
-                          run.rates[run.global_step - 1], round(run.images_per_second, 3), accuracy, miou))
+                          run.rates[run.global_step - 1], rate, accuracy, miou))
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(METRICS_COLUMNS)

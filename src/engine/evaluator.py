@@ -32,7 +32,8 @@ class ClassMap(nn.Cell):
 
 
 class Probabilities(nn.Cell):
-    """uint8 RGB (N, h, w, 3) -> float32 (N, C, H, W): softmax of the logits, enlarged or reduced to `size` = (H, W)."""
+    """uint8 RGB (1, h, w, 3) -> float32 (1, C, H, W): class probabilities at `size` = (H, W), of the picture and of its
+    mirror image, added."""
 
     def __init__(self, network, mean, std):
         super().__init__(auto_prefix=False)
@@ -40,8 +41,13 @@ class Probabilities(nn.Cell):
         self.network = network
 
     def construct(self, images, size):
-        logits = self.network(self.normalize(images)).astype(dtype.float32)
-        return ops.softmax(resize_bilinear(logits, size, False), axis=1)
+        images = self.normalize(images)
+        logits = self.network(ops.concat((images, ops.flip(images, (3,))), axis=0)).astype(dtype.float32)
+        logits = resize_bilinear(logits, size, False)
+        # Written out: on CPU ops.softmax along axis 1 takes several times as long.
+        exponentials = ops.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return probabilities[:1] + ops.flip(probabilities[1:], (3,))
 
 
 class Evaluation(NamedTuple):
@@ -149,15 +155,9 @@ class Evaluator:
         for scale in SCALES:
             size = [max(SIZE_MULTIPLE, round(length * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE)
                     for length in (height, width)]
-            scaled = np.stack([cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-                               for image in images])
-            total = total + self._probabilities(scaled, (height, width))
-            flipped = np.ascontiguousarray(scaled[:, :, ::-1])
-            total += self._probabilities(flipped, (height, width))[:, :, :, ::-1]
+            scaled = cv2.resize(images[0], (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+            total = total + self.graph(Tensor(scaled[None]), (height, width)).asnumpy()
         return total.argmax(1).astype(np.uint8)
-
-    def _probabilities(self, images: np.ndarray, size) -> np.ndarray:
-        return self.graph(Tensor(images), size).asnumpy()
 
     def _pad(self, images: np.ndarray) -> np.ndarray:
         """Adds mean colour at the bottom and the right up to the next multiples of 32."""
