@@ -146,7 +146,7 @@ def test_sigterm_finishes_the_step_saves_and_resumes_exactly(whole_run, dataset,
     code, output = start_and_signal(command("train.py", dataset, tmp_path / "a", *TINY), "epoch: 2 step: 2,",
                                     signal.SIGTERM)
     assert code == 0 and "Traceback" not in output, output
-    assert re.search(r"^stopped by SIGTERM in epoch 2 after step \d; the state is in .*last.ckpt", output, re.M)
+    assert re.search(r"^stopped on request in epoch 2 after step \d; the state is in .*last.ckpt", output, re.M)
     resumed = run("train.py", dataset, tmp_path / "b", *TINY, "--resume_path", str(run_folder(tmp_path / "a")))
     assert resumed.returncode == 0, resumed.stderr
     assert_same_state(run_folder(tmp_path / "b") / "last.ckpt", whole_run[0] / "last.ckpt")
@@ -156,7 +156,7 @@ def test_sigterm_finishes_the_step_saves_and_resumes_exactly(whole_run, dataset,
 def test_sigint_while_an_evaluation_is_due(dataset, tmp_path):
     code, output = start_and_signal(command("train.py", dataset, tmp_path, *TINY), "epoch: 2, loss", signal.SIGINT)
     assert code == 0 and "Traceback" not in output, output
-    epoch, step = re.search(r"^stopped by SIGINT in epoch (\d) after step (\d);", output, re.M).groups()
+    epoch, step = re.search(r"^stopped on request in epoch (\d) after step (\d);", output, re.M).groups()
     progress = json.loads(contents(run_folder(tmp_path) / "last.ckpt")["progress"])
     assert (progress["epoch"], progress["step"]) == (int(epoch) - 1, int(step))
 

@@ -43,7 +43,7 @@ class Run:
     steps_per_epoch: int
     rates: List[float]
     progress: Progress
-    stop_signal: Optional[str] = None   # name of the signal that asks to stop after this step
+    stop_requested: bool = False  # by a signal: finish this step, save, end
     images_per_second: float = math.nan
     epoch_scores: Optional[tuple] = None  # (pixel accuracy, mIoU) if this epoch was evaluated
 
@@ -85,6 +85,7 @@ class LossMonitor(Callback):
         self.on_terminal = sys.stderr.isatty()
         self.pending = []
         self.compiled = False
+        self.steps_since_compiled = 0
         self.bar = None
 
     def on_epoch_begin(self, run: Run) -> None:
@@ -104,9 +105,12 @@ class LossMonitor(Callback):
             _LOG.log(logging.DEBUG if self.bar else logging.INFO, step_line(run.epoch, step, last))
             if self.bar:
                 self.bar.set_postfix(loss=f"{last:.4g}", refresh=False)
-        if not self.compiled:  # the first step includes the compilation of the graph
+        if self.compiled:
+            self.steps_since_compiled += 1
+        else:  # the first step includes the compilation of the graph
             self.compiled = True
-            self.timed_from, self.timed_steps_from = time.perf_counter(), step
+            self.compiled_at = self.timed_from = time.perf_counter()
+            self.timed_steps_from = step
         if self.bar:
             self.bar.update()
 
@@ -139,7 +143,8 @@ class LossMonitor(Callback):
 
     def performance_line(self, run: Run) -> str:
         """images/s and ms per step since the first step of the process, which compiles the graph."""
-        seconds, steps = time.perf_counter() - self.timed_from, run.progress.step - self.timed_steps_from
+        steps = self.steps_since_compiled
+        seconds = time.perf_counter() - self.compiled_at
         if not steps:
             return "performance: expected at least 2 steps, the first one compiles the graph"
         return (f"performance: {steps} steps after the first, {1000 * seconds / steps:.1f} ms per step, "
@@ -166,7 +171,7 @@ class EvalCallback(Callback):
         due = epoch >= config.eval_start_epoch and (epoch - config.eval_start_epoch) % config.eval_steps == 0
         if not due and epoch != config.epochs:
             return
-        evaluation = self.evaluator.run(should_stop=lambda: run.stop_signal is not None)
+        evaluation = self.evaluator.run(should_stop=lambda: run.stop_requested)
         if evaluation is None:
             return
         if evaluation.errors:
@@ -194,7 +199,7 @@ class MetricsRecorder(Callback):
         self.rows = list(rows)
 
     def on_epoch_end(self, run: Run) -> None:
-        if run.stop_signal is not None:
+        if run.stop_requested:
             return  # the evaluation may have been broken off, and the epoch's end will be repeated
         accuracy, miou = run.epoch_scores or ("", "")
         rate = round(run.images_per_second, 3) if math.isfinite(run.images_per_second) else ""
@@ -212,7 +217,7 @@ class CheckpointCallback(Callback):
     """Saves the state of the run every `save_every` epochs: last.ckpt, and weights in ckpt_<rank>/."""
 
     def on_epoch_end(self, run: Run) -> None:
-        if run.epoch % run.config.save_every and run.epoch != run.config.epochs or run.stop_signal is not None:
+        if run.epoch % run.config.save_every and run.epoch != run.config.epochs or run.stop_requested:
             return
         # What is saved is the beginning of the next epoch.
         after = dataclasses.replace(run.progress, epoch=run.epoch, step=0, loss_sum=0.0)

@@ -168,7 +168,7 @@ def _run_epochs(run: Run, loader: BatchLoader, callbacks) -> None:
                 steps_left -= 1
                 for callback in callbacks:
                     callback.on_step_end(run, loss)
-                if run.stop_signal or steps_left == 0:
+                if run.stop_requested or steps_left == 0:
                     break
         if steps_left == 0:
             callbacks[0].fetch(run)
@@ -176,7 +176,7 @@ def _run_epochs(run: Run, loader: BatchLoader, callbacks) -> None:
         if progress.step == run.steps_per_epoch:
             for callback in callbacks:
                 callback.on_epoch_end(run)
-        if run.stop_signal:
+        if run.stop_requested:
             _stop(run, callbacks[0])
             return
         progress.epoch, progress.step, progress.loss_sum = progress.epoch + 1, 0, 0.0
@@ -187,7 +187,7 @@ def _stop(run: Run, monitor: LossMonitor) -> None:
     if run.config.max_steps:
         return
     path = _save_here(run)
-    _LOG.info(f"stopped by {run.stop_signal} in epoch {run.epoch} after step {run.progress.step}; the state is in {path}. "
+    _LOG.info(f"stopped on request in epoch {run.epoch} after step {run.progress.step}; the state is in {path}. "
               f"Continue with --resume_path {run.folder} --resume_name {LAST_NAME}")
 
 
@@ -198,12 +198,15 @@ def _save_here(run: Run) -> Path:
 
 @contextmanager
 def _stop_requests(run: Run):
-    """SIGINT and SIGTERM ask for a stop after the step; a second one acts as it would without us."""
-    def ask(number, _frame):
-        run.stop_signal = signal.Signals(number).name
-        for name, handler in previous.items():
-            signal.signal(name, handler)
-        _LOG.info(f"{run.stop_signal}: finishing this step, then saving; once more to break off at once")
+    """SIGINT and SIGTERM ask for a stop after the step; a second one acts as it would without us.
+
+    Which of the two it was is not told apart: while a graph runs, MindSpore turns a SIGINT into a SIGTERM.
+    """
+    def ask(_number, _frame):
+        run.stop_requested = True
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        _LOG.info("stop requested: finishing this step, then saving; once more to break off at once")
 
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in previous:

@@ -28,4 +28,10 @@ def run_door(main: Callable[[Optional[Sequence[str]]], int]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 1
+    except OSError as error:  # a full disk, a folder that went away: nobody needs the stack for these
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
     sys.exit(code)

@@ -1,0 +1,18 @@
+"""Runs shell scripts and programs of the project as a user does."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+SCRIPTS = PROJECT / "scripts"
+
+# Settings with which a training on the quick demo's pictures (64x128) takes seconds.
+TINY_TRAINING = ("--batch_size=2", "--base_size=64", "--crop_size=64,128", "--num_workers=0", "--lr=0.01", "--aux=1")
+
+
+def run(*command, cwd=PROJECT, **variables):
+    """Runs a command with this interpreter as PYTHON, standard input closed, and returns the finished process."""
+    environment = {**os.environ, "PYTHON": sys.executable, **variables}
+    return subprocess.run([str(part) for part in command], cwd=cwd, env=environment, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600)
