@@ -9,7 +9,7 @@ from src.utils.errors import run_door
 
 def main(argv=None) -> int:
     config = parse_arguments("eval", __doc__, argv)
-    check_model(config.model, config.variant, config.aux)
+    check_model(config.model, config.variant, config.aux, config.backbone)
 
     from src.runtime.device import setup_device
     setup_device(config.device_target, config.device_id)
@@ -23,7 +23,7 @@ def main(argv=None) -> int:
 
     checkpoint = checkpoint_path(config, "best_map.ckpt")
     dataset = Cityscapes(config.dataset, config.eval_split)
-    network = build_model(config.model, config.variant)
+    network = build_model(config.model, config.variant, backbone=config.backbone)
     load_weights(checkpoint, network)
     evaluator = Evaluator(network, dataset, config.mean, config.std, config.eval_mode, config.crop_size,
                           config.num_workers, config.eval_batch_size)

@@ -145,6 +145,8 @@ class Config:
     # Network
     model: str = _option(_text, "network", doors=_ALL_DOORS, aliases=("--name",))
     variant: str = _option(_text, "which published graph of the network", doors=_ALL_DOORS)
+    backbone: Optional[str] = _option(_optional(_text), "backbone of the network (empty: its first, or none)",
+                                      default=None)
     aux: int = _option(_integer(0), "number of auxiliary heads in training: 0, 1 or 2", doors=_ALL_DOORS)
     dropout: float = _option(_number(0, 0.99), "dropout probability before the classifiers", doors=_TRAIN)
     bn_momentum: Optional[float] = _option(
@@ -191,7 +193,9 @@ class Config:
     lr_milestones: Tuple[float, ...] = _option(_numbers(None, 0), "epochs at which the step schedule decays",
                                                doors=_TRAIN)
     lr_gamma: float = _option(_number(0, 1, above=True), "factor of each step decay", doors=_TRAIN)
-    warmup_epochs: float = _option(_number(0), "epochs of linear warm-up", doors=_TRAIN)
+    warmup: str = _option(_choice("linear", "exponential"), "how the rate grows in the warm-up", default="linear",
+                          doors=_TRAIN)
+    warmup_epochs: float = _option(_number(0), "epochs of warm-up", doors=_TRAIN)
     warmup_factor: float = _option(_number(0, 1), "share of the rate at which the warm-up starts", doors=_TRAIN)
     amp_level: str = _option(_choice("O0", "O1", "O2", "O3"), "mixed precision: O0 is float32", doors=_TRAIN,
                              aliases=("--opt-level",))
@@ -214,7 +218,7 @@ class Config:
     eval_mode: str = _option(_choice("full", "crop", "ms_flip"), "full pictures; the model zoo's resized centre crop; "
                              "several scales and flipped", default="full", doors=_EVAL)
     save_mask: bool = _option(_boolean, "write coloured masks and overlays", default=True, doors=_EVAL)
-    pretrained: str = _option(_text, "checkpoint to start from (weights only)", default="", doors=_TRAIN,
+    pretrained: str = _option(_text, "checkpoint to start from: a whole network's weights, or a backbone's", default="", doors=_TRAIN,
                               aliases=("--load-from",))
     resume_path: str = _option(_text, "folder of the checkpoint (or the file itself)", default="")
     resume_name: str = _option(_text, "file in resume_path (train: last.ckpt, eval: best_map.ckpt)", default="")

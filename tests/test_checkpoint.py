@@ -12,7 +12,7 @@ from mindspore import Parameter, Tensor, nn
 
 from src.config import PROJECT
 from src.engine import checkpoint
-from src.engine.checkpoint import Progress, load_state, load_weights, save_state, save_weights
+from src.engine.checkpoint import Progress, load_pretrained, load_state, load_weights, save_state, save_weights
 from src.utils.errors import DataError, UserError
 
 
@@ -138,3 +138,44 @@ def test_kill_9_while_writing_never_leaves_a_broken_file(tmp_path):
     process.stdout.close()
     assert len(checkpoint.read_checkpoint(path)) > 100
     assert all(name == "w.ckpt" or name.startswith(".tmp-") for name in (p.name for p in tmp_path.iterdir()))
+
+
+class BackboneAndHead(nn.Cell):
+    """Parameters named as those of a network with a backbone."""
+
+    def __init__(self, value, classes=19, aux=True):
+        super().__init__()
+        shapes = {"encoder.backbone.conv.weight": (2,), "neck.weight": (3,), "head.classifier.weight": (classes, 4)}
+        if aux:
+            shapes["aux_heads.0.classifier.bias"] = (classes,)
+        for name, shape in shapes.items():
+            self.insert_param_to_cell(name.replace(".", "_"),
+                                      Parameter(Tensor(np.full(shape, value, np.float32)), name=name))
+
+    def values(self):
+        return {p.name: float(p.asnumpy().flat[0]) for p in self.get_parameters()}
+
+
+def test_pretrained_backbone_leaves_the_rest_fresh(tmp_path):
+    path = tmp_path / "resnet.ckpt"
+    ms.save_checkpoint([{"name": "encoder.backbone.conv.weight", "data": Tensor([7.0, 7.0], ms.float32)}], str(path))
+    network = BackboneAndHead(0)
+    assert load_pretrained(path, network) == (
+        f"pretrained: took the backbone from {path}, 1 of 4 parameters; fresh: aux_heads.0.classifier.bias, "
+        "head.classifier.weight, neck.weight")
+    assert network.values() == {"encoder.backbone.conv.weight": 7, "neck.weight": 0, "head.classifier.weight": 0,
+                                "aux_heads.0.classifier.bias": 0}
+
+
+@pytest.mark.parametrize("classes, fresh", [(19, 0), (5, 2)])
+def test_pretrained_network_even_with_another_number_of_classes(tmp_path, classes, fresh):
+    save_weights(tmp_path / "w.ckpt", BackboneAndHead(7, classes))
+    network = BackboneAndHead(0)
+    assert f"took the weights from {tmp_path / 'w.ckpt'}, {4 - fresh} of 4" in load_pretrained(tmp_path / "w.ckpt", network)
+    assert list(network.values().values()) == ([7, 7, 7, 7] if not fresh else [7, 7, 0, 0])
+
+
+def test_pretrained_that_does_not_fit_names_what_is_missing(tmp_path):
+    save_weights(tmp_path / "w.ckpt", Network(1.0))
+    with pytest.raises(DataError, match="missing 3: encoder.backbone.conv.weight, neck.weight, head.classifier.weight"):
+        load_pretrained(tmp_path / "w.ckpt", BackboneAndHead(0))

@@ -32,7 +32,7 @@ def recipe(tmp_path):
 def test_every_recipe_is_complete_and_right(path):
     config = load_config(path)
     check_model(config.model, config.variant, config.aux)
-    assert load_config(path, {"epochs": "3"}).epochs == 3
+    assert load_config(path, {"epochs": "30"}).epochs == 30
 
 
 def test_command_line_overrides_the_recipe():

@@ -28,6 +28,7 @@ def test_warm_up():
     assert warm_up([1.0] * 6, 4, 0.0) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     assert warm_up([2.0, 1.0, 0.5], 2, 0.5) == [1.0, 0.75, 0.5]
     assert warm_up([1.0, 2.0], 0, 0.1) == [1.0, 2.0]
+    assert warm_up([1.0] * 3, 2, 0.01, "exponential") == pytest.approx([0.01, 0.1, 1.0])
 
 
 @pytest.mark.parametrize("scheduler, expected", [

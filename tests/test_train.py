@@ -132,7 +132,7 @@ def test_kill_9_and_resume_give_the_same_weights(whole_run, dataset, tmp_path):
     resumed = run("train.py", dataset, tmp_path / "b", *TINY, "--resume_path", str(killed), "--resume_name",
                   "last.ckpt")
     assert resumed.returncode == 0, resumed.stderr
-    assert "resumed after epoch 1, step 0 of the next" in resumed.stdout
+    assert f"resumed from {killed / 'last.ckpt'} after epoch 1, step 0 of the next" in resumed.stdout
     folder = run_folder(tmp_path / "b")
     assert_same_state(folder / "last.ckpt", whole_run[0] / "last.ckpt")
     assert_same_state(folder / "best_map.ckpt", whole_run[0] / "best_map.ckpt")

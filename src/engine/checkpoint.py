@@ -18,6 +18,7 @@ _PROGRESS_KEY = "progress"
 _RUN_ONLY = "dropout_step"
 # A network built for inference has none of these.
 _TRAINING_ONLY = "aux_heads."
+_BACKBONE = ".backbone."
 
 
 @dataclasses.dataclass
@@ -95,6 +96,39 @@ def load_weights(path, network) -> None:
     if not any(name.startswith(_TRAINING_ONLY) for name in wanted):
         found = {name: value for name, value in found.items() if not name.startswith(_TRAINING_ONLY)}
     _assign(path, wanted, found)
+
+
+def load_pretrained(path, network) -> str:
+    """Loads what a new run starts from: the weights of a whole network, or of its backbone alone.
+
+    Auxiliary heads may be missing or extra, and classifiers of another number of classes stay fresh.
+
+    Returns:
+        one line that says what was taken.
+
+    Raises:
+        DataError: no checkpoint, or parameters that do not fit, all of them named.
+    """
+    found = {name: value for name, value in read_checkpoint(path).items()
+             if not name.startswith(_STATE_PREFIX) and name != _PROGRESS_KEY and not name.endswith(_RUN_ONLY)}
+    wanted = {name: parameter for name, parameter in network.parameters_dict().items()
+              if not name.endswith(_RUN_ONLY)}
+    backbone_only = all(_BACKBONE in name for name in found)
+    other_classes = {name for name in wanted if name in found and _is_classifier(wanted[name], found[name])}
+    fresh = {name for name in wanted if name in other_classes or name not in found and (
+        name.startswith(_TRAINING_ONLY) or backbone_only and _BACKBONE not in name)}
+    extra = {name for name in found if name not in wanted and name.startswith(_TRAINING_ONLY)}
+    _assign(path, {name: wanted[name] for name in wanted if name not in fresh},
+            {name: found[name] for name in found if name not in other_classes | extra})
+    taken = "the backbone" if backbone_only else "the weights"
+    return (f"pretrained: took {taken} from {path}, {len(wanted) - len(fresh)} of {len(wanted)} parameters"
+            + (f"; fresh: {_some(sorted(fresh), 4)}" if fresh else ""))
+
+
+def _is_classifier(wanted, found) -> bool:
+    """Whether the two differ in nothing but their number of classes, the first dimension of a last layer."""
+    return ("classifier" in wanted.name or wanted.name.startswith(("head.", _TRAINING_ONLY))) and (
+        wanted.shape[0] != found.shape[0] and wanted.shape[1:] == found.shape[1:])
 
 
 def load_state(path, network, state: Dict[str, ms.Parameter]) -> Progress:

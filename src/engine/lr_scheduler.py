@@ -23,10 +23,15 @@ def constant(lr: float, steps: int) -> List[float]:
     return [lr] * steps
 
 
-def warm_up(rates: Sequence[float], warmup_steps: int, factor: float) -> List[float]:
-    """Multiplies the first `warmup_steps` rates by a factor that grows linearly from `factor` to 1."""
-    return [rate * (factor + (1 - factor) * i / warmup_steps) if i < warmup_steps else rate
-            for i, rate in enumerate(rates)]
+def warm_up(rates: Sequence[float], warmup_steps: int, factor: float, shape: str = "linear") -> List[float]:
+    """Multiplies the first `warmup_steps` rates by a factor that grows from `factor` to 1.
+
+    "linear": by the same amount each step. "exponential": by the same ratio (as CoinCheung/BiSeNet does).
+    """
+    def growth(done):
+        return factor + (1 - factor) * done if shape == "linear" else factor ** (1 - done)
+
+    return [rate * growth(i / warmup_steps) if i < warmup_steps else rate for i, rate in enumerate(rates)]
 
 
 def learning_rates(config, steps_per_epoch: int) -> List[float]:
@@ -49,4 +54,4 @@ def learning_rates(config, steps_per_epoch: int) -> List[float]:
         rates = step_decay(lr, steps, milestones, config.lr_gamma)
     else:
         rates = constant(lr, steps)
-    return warm_up(rates, round(config.warmup_epochs * steps_per_epoch), config.warmup_factor)
+    return warm_up(rates, round(config.warmup_epochs * steps_per_epoch), config.warmup_factor, config.warmup)

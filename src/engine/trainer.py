@@ -4,6 +4,7 @@ import signal
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Tuple
 
 import mindspore as ms
 
@@ -14,7 +15,7 @@ from src.data.loader import BatchLoader
 from src.data.transforms import TrainTransform
 from src.engine.callbacks import (LAST_NAME, CheckpointCallback, EvalCallback, LossMonitor, MetricsRecorder, Run,
                                   earlier_rows, take_over_best)
-from src.engine.checkpoint import Progress, checkpoint_path, count_parameters, load_state, load_weights
+from src.engine.checkpoint import Progress, checkpoint_path, count_parameters, load_pretrained, load_state
 from src.engine.evaluator import Evaluator
 from src.engine.lr_scheduler import learning_rates
 from src.engine.optimizer import build_optimizer
@@ -46,15 +47,15 @@ def train(config: Config) -> None:
 
     rates = learning_rates(config, len(loader))
     network = build_model(config.model, config.variant, aux=config.aux, dropout=config.dropout,
-                          bn_momentum=config.bn_momentum, seed=config.seed + config.rank)
+                          bn_momentum=config.bn_momentum, seed=config.seed + config.rank, backbone=config.backbone)
     network.set_train(True)
     train_step = TrainStep(network, build_loss(config), build_optimizer(config, network, rates), config.mean,
                            config.std, config.amp_level, config.loss_scale)
-    progress = _starting_point(config, network, train_step)
+    progress, note = _starting_point(config, network, train_step)
 
     folder = make_run_folder(config)
     run = Run(config, folder, network, train_step, len(loader), rates, progress)
-    _log_start(run, train_set, eval_set)
+    _log_start(run, train_set, eval_set, note)
     monitor = LossMonitor(config.log_interval)
     callbacks = [monitor]
     if not config.max_steps:
@@ -119,12 +120,11 @@ def make_run_folder(config: Config) -> Path:
     return folder
 
 
-def _starting_point(config: Config, network, train_step) -> Progress:
-    """Loads what the configuration says to start from."""
-    if config.pretrained:
-        load_weights(config.pretrained, network)
+def _starting_point(config: Config, network, train_step) -> Tuple[Progress, str]:
+    """Loads what the configuration says to start from, and says in a line what that was ("" for nothing)."""
     if not (config.resume_path or config.resume_name):
-        return Progress(seed=config.seed, global_batch_size=config.global_batch_size)
+        note = load_pretrained(config.pretrained, network) if config.pretrained else ""
+        return Progress(seed=config.seed, global_batch_size=config.global_batch_size), note
     path = checkpoint_path(config, LAST_NAME)
     progress = load_state(path, network, train_step.state())
     for name in ("seed", "global_batch_size"):
@@ -134,22 +134,22 @@ def _starting_point(config: Config, network, train_step) -> Progress:
     if progress.epoch >= config.epochs:
         raise ConfigError(f"{path}: the run is complete with {progress.epoch} epochs; expected --epochs to be more, "
                           f"found {config.epochs}")
-    return progress
+    return progress, f"resumed from {path} after epoch {progress.epoch}, step {progress.step} of the next"
 
 
-def _log_start(run: Run, train_set, eval_set) -> None:
+def _log_start(run: Run, train_set, eval_set, note: str) -> None:
     config, first_rate = run.config, run.rates[run.global_step]
     parameters = count_parameters(run.network.trainable_params())
     steps = config.max_steps or config.epochs * run.steps_per_epoch
-    _LOG.info(f"{config.model} ({config.variant}, {config.aux} auxiliary heads), {parameters / 1e6:.3f} M parameters, "
+    _LOG.info(f"{config.model} ({config.variant}{', ' + config.backbone if config.backbone else ''}, {config.aux} auxiliary heads), {parameters / 1e6:.3f} M parameters, "
               f"global batch {config.global_batch_size} = {config.batch_size} x {config.group_size}, "
               f"{steps} steps ({run.steps_per_epoch} per epoch), learning rate {first_rate:.5g} ({config.lr_scheduler}), "
               f"crop {config.crop_size[0]}x{config.crop_size[1]}, {config.device_target} {config.device_id}, "
               f"MindSpore {ms.__version__}")
     _LOG.info(f"{len(train_set)} training pictures, {len(eval_set) if eval_set is not None else 'no'} for evaluation; "
               f"results in {run.folder}")
-    if run.global_step:
-        _LOG.info(f"resumed after epoch {run.progress.epoch}, step {run.progress.step} of the next")
+    if note:
+        _LOG.info(note)
     if config.amp_level != "O0" and config.device_target == "CPU":
         _LOG.info(f"note: amp_level {config.amp_level} on CPU is for checking only, it is slower than O0")
     _LOG.info("the first step compiles the graph, which takes a while")
