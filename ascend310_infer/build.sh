@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Builds the inference program. The last line, and the only one on stdout, is its path.
+#   bash build.sh [-DRUNTIME=auto|lite|acl|openvino[,...]] [-DPYTHON=...] [any other CMake option]
+# BUILD_DIR (default: build, beside this script) says where, JOBS (default: 2) how many compilers run at once.
+set -euo pipefail
+
+source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+build_dir=${BUILD_DIR:-$source_dir/build}
+
+for tool in cmake "${CXX:-c++}"; do
+  if ! command -v "$tool" > /dev/null; then
+    echo "error: $tool not found; install CMake (3.16 or later, also: pip install cmake) and a C++17 compiler" >&2
+    exit 1
+  fi
+done
+
+mkdir -p "$build_dir"
+build_dir=$(cd "$build_dir" && pwd)
+cmake -S "$source_dir" -B "$build_dir" "$@" >&2
+cmake --build "$build_dir" --parallel "${JOBS:-2}" >&2
+echo "$build_dir/main"

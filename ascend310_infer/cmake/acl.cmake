@@ -1,0 +1,13 @@
+# AscendCL, from the CANN toolkit.
+set(acl_HINT "install the CANN toolkit and source its set_env.sh, or set -DASCEND_HOME")
+set(acl_homes ${ASCEND_HOME} /usr/local/Ascend/ascend-toolkit/latest)
+find_path(ACL_INCLUDE acl/acl.h HINTS ${acl_homes} PATH_SUFFIXES include runtime/include NO_DEFAULT_PATH)
+find_library(ACL_LIBRARY ascendcl HINTS ${acl_homes} PATH_SUFFIXES lib64 runtime/lib64 NO_DEFAULT_PATH)
+set(acl_FOUND FALSE)
+if(ACL_INCLUDE AND ACL_LIBRARY)
+  set(acl_FOUND TRUE)
+  target_sources(main PRIVATE src/engine_acl.cc)
+  target_compile_definitions(main PRIVATE WITH_ACL)
+  target_include_directories(main SYSTEM PRIVATE ${ACL_INCLUDE})
+  target_link_libraries(main PRIVATE ${ACL_LIBRARY})
+endif()

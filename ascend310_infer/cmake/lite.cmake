@@ -1,0 +1,15 @@
+# MindSpore Lite, from LITE_HOME.
+set(lite_HINT "unpack the MindSpore Lite tarball and set LITE_HOME to its folder")
+find_path(LITE_INCLUDE include/api/model.h HINTS ${LITE_HOME}/runtime NO_DEFAULT_PATH)
+find_library(LITE_LIBRARY mindspore-lite HINTS ${LITE_HOME}/runtime/lib NO_DEFAULT_PATH)
+set(lite_FOUND FALSE)
+if(LITE_INCLUDE AND LITE_LIBRARY)
+  set(lite_FOUND TRUE)
+  target_sources(main PRIVATE src/engine_mindspore_lite.cc)
+  target_compile_definitions(main PRIVATE WITH_LITE)
+  target_include_directories(main SYSTEM PRIVATE ${LITE_INCLUDE} ${LITE_INCLUDE}/include)
+  target_link_libraries(main PRIVATE ${LITE_LIBRARY} ${CMAKE_DL_LIBS})
+  # Lite loads its converter, which loads more: only the old RPATH is searched for the libraries of libraries.
+  set_property(TARGET main APPEND PROPERTY BUILD_RPATH ${LITE_HOME}/runtime/lib ${LITE_HOME}/tools/converter/lib)
+  target_link_options(main PRIVATE -Wl,--disable-new-dtags)
+endif()

@@ -1,0 +1,30 @@
+#ifndef ASCEND310_INFER_FLAGS_H_
+#define ASCEND310_INFER_FLAGS_H_
+
+#include <string>
+#include <vector>
+
+#include "engine.h"
+
+namespace infer {
+
+// The command line. A default stands here and nowhere else.
+struct Flags {
+  EngineOptions engine;
+  std::string dataset_path;
+  std::string result_path = "./result_Files";
+  std::string time_path = "./time_Result";
+  int warmup = 2;  // runs before the first that counts
+  int loop = 0;    // 0: process the dataset; N: only time N runs
+  bool help = false;
+};
+
+// Parses "--name=value" and "--name value" (a later one wins). Throws Error(kUsage) for an unknown flag, a missing or
+// bad value, or a required flag that is not there. With --help nothing else is required.
+Flags ParseFlags(const std::vector<std::string>& arguments);
+
+std::string HelpText();
+
+}  // namespace infer
+
+#endif  // ASCEND310_INFER_FLAGS_H_

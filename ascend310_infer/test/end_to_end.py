@@ -1,0 +1,187 @@
+"""Runs the built program, with OpenVINO, on tiny models whose answers NumPy knows, and through its failure cases.
+
+    python end_to_end.py <program>
+
+Exit code 77, which ctest reports as skipped, if the Python packages that make the models are missing.
+"""
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+try:
+    import numpy as np
+    import onnx
+    from make_test_model import class_map, logits, make_model
+except ImportError as error:
+    print(f"skipped: {error}; pip install onnx openvino")
+    sys.exit(77)
+
+PROGRAM = ""
+HEIGHT, WIDTH = 6, 10
+
+
+class EndToEnd(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.data = self.folder / "data"
+        self.data.mkdir()
+        self.model = self.folder / "net.onnx"
+        self.report = self.folder / "time_Result" / "test_perform_static.txt"
+
+    def write_model(self, form="deploy", batch=1, height=HEIGHT):
+        onnx.save(make_model(form, batch, height, WIDTH), self.model)
+
+    def write_images(self, count, form="deploy"):
+        """Writes <number>_img.bin files; returns the images, uint8 (count, H, W, 3)."""
+        images = np.random.default_rng(7).integers(0, 256, (count, HEIGHT, WIDTH, 3), dtype=np.uint8)
+        for i, image in enumerate(images):
+            pixels = image if form == "deploy" else image.transpose(2, 0, 1).astype("<f4")
+            (self.data / f"{i:03}_img.bin").write_bytes(pixels.tobytes())
+        return images
+
+    def run_program(self, *flags, dataset=True, **options):
+        command = [PROGRAM, f"--model_path={self.model}", *(["--dataset_path", self.data] if dataset else []), *flags]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=100, **options)
+
+    def result(self, i, dtype):
+        return np.fromfile(self.folder / "result_Files" / f"{i:03}_img_0.bin", dtype)
+
+    def assert_failure(self, done, code, message):
+        """One line on stderr that holds `message`, and that exit code."""
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (code, 1), done.stderr)
+        self.assertTrue(done.stderr.startswith("error: "), done.stderr)
+        self.assertIn(message, done.stderr)
+
+    def test_class_maps_at_every_batch_size(self):
+        images = self.write_images(5)
+        for batch in (1, 2, 4):
+            with self.subTest(batch=batch):
+                self.write_model(batch=batch)
+                done = self.run_program()
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                for i, expected in enumerate(class_map(images)):
+                    np.testing.assert_array_equal(self.result(i, np.uint8), expected.ravel())
+                self.assertEqual(len(list((self.folder / "result_Files").iterdir())), 5)
+                self.assertIn(f"images          5 in {-(-5 // batch)} runs of batch {batch}\n", done.stdout)
+
+    def test_logits(self):
+        self.write_model("float", batch=2)
+        images = self.write_images(3, "float")
+        self.assertEqual(self.run_program("--threads=1", "--device_type=CPU", "--precision=float32").returncode, 0)
+        for i, expected in enumerate(logits(images)):
+            np.testing.assert_array_equal(self.result(i, "<f4"), expected.ravel())
+
+    def test_report(self):
+        self.write_model()
+        self.write_images(4)
+        done = self.run_program()
+        self.assertEqual(self.report.read_text(), done.stdout)
+        number = r"[0-9]+\.[0-9]{3}"
+        self.assertRegex(done.stdout, re.compile(
+            rf"NN inference cost average time: {number} ms of infer_count 4\n"
+            rf"model           .*net.onnx \(OpenVINO, CPU\)\n"
+            rf"input           uint8 \[1, 6, 10, 3\]\n"
+            rf"output          uint8 \[1, 6, 10\]\n"
+            rf"images          4 in 4 runs of batch 1\n"
+            rf"latency of run  mean {number} ms, median {number} ms, p90 {number} ms, p99 {number} ms\n"
+            rf"inference only  {number} images/s\n"
+            rf"with file I/O   {number} images/s\n\Z"))
+
+    def test_loop_needs_no_data(self):
+        self.write_model("float", batch=2)
+        done = self.run_program("--loop=3", "--warmup", "0", dataset=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("images          6 in 3 runs of batch 2\n", done.stdout)
+        self.assertFalse((self.folder / "result_Files").exists())
+
+    def test_help(self):
+        done = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, timeout=10)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("--model_path\n", done.stdout)
+
+    def test_readme_tells_the_flags_and_defaults_of_help(self):
+        text = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, timeout=10).stdout
+        flags = re.findall(r"^  --(\w+)\n      .*?(?: \(default (\S+)\))?$", text, re.MULTILINE)
+        readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+        rows = re.findall(r"^\| `--(\w+)` \| ?`?([^` |]*)`? ?\|", readme, re.MULTILINE)
+        self.assertEqual(sorted(rows), sorted(flags))
+        self.assertEqual(len(flags), 11)
+
+    def test_wrong_usage(self):
+        self.write_model()
+        self.write_images(1)
+        self.assert_failure(self.run_program("--lop=3"), 2, 'unknown argument "--lop=3"')
+        self.assert_failure(self.run_program("--device_type=Ascend"), 2, "OpenVINO")
+
+    def test_bad_inputs_are_listed_and_the_others_done(self):
+        self.write_model()
+        images = self.write_images(4)
+        (self.data / "001_img.bin").write_bytes(b"short")
+        (self.data / "003_img.bin").unlink()
+        (self.data / "003_img.bin").symlink_to("nowhere")
+        done = self.run_program()
+        self.assertEqual(done.returncode, 3)
+        self.assertEqual(done.stderr, (
+            f"bad input: {self.data}/001_img.bin: expected 180 bytes, found 5; was it preprocessed for this model's "
+            f"input size and type?\nbad input: {self.data}/003_img.bin: cannot be read: No such file or directory\n"
+            "error: 2 of 4 inputs could not be used; the results of the others are in ./result_Files\n"))
+        for i in (0, 2):
+            np.testing.assert_array_equal(self.result(i, np.uint8), class_map(images[i:i + 1]).ravel())
+        self.assertEqual(len(list((self.folder / "result_Files").iterdir())), 2)
+
+    def test_no_input(self):
+        self.write_model()
+        self.assert_failure(self.run_program(), 3, f"no *_img.bin file in {self.data}")
+
+    def test_missing_model(self):
+        self.write_images(1)
+        self.assert_failure(self.run_program(), 1, f"no model file {self.model}")
+
+    def test_open_shapes(self):
+        self.write_model(height=0)
+        self.write_images(1)
+        self.assert_failure(self.run_program(), 1, "export it with a fixed batch, height and width")
+
+    def test_result_folder_that_cannot_be_made(self):
+        self.write_model()
+        self.write_images(1)
+        self.assert_failure(self.run_program(f"--result_path={self.model}/results"), 1, "Not a directory")
+
+    def test_full_disk(self):
+        """A limit on the size of files, the same to the program as a full disk."""
+        self.write_model()
+        self.write_images(3)
+        done = self.run_program(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50)))
+        self.assert_failure(done, 1, "000_img_0.bin: File too large")
+        self.assertEqual(list((self.folder / "result_Files").iterdir()), [])
+
+    def test_mutated_models_never_crash_it(self):
+        self.write_model()
+        self.write_images(1)
+        good = self.model.read_bytes()
+        rng = random.Random(5)
+        codes = set()
+        for round_number in range(24):
+            model = bytearray(good)
+            if round_number % 2:
+                del model[rng.randrange(len(model)):]
+            else:
+                for _ in range(3):
+                    model[rng.randrange(len(model))] = rng.randrange(256)
+            self.model.write_bytes(model)
+            done = self.run_program("--warmup=0")
+            codes.add(done.returncode)
+            self.assertIn(done.returncode, (0, 1, 3), f"round {round_number}: {done.stderr}")  # 3: another input size
+        self.assertIn(1, codes)
+
+
+if __name__ == "__main__":
+    PROGRAM = str(Path(sys.argv.pop(1)).resolve())
+    unittest.main()

@@ -1,0 +1,75 @@
+#include "doubles/acl_double.h"
+#include "engine_contract.h"
+
+namespace {
+
+using infer::kFailed;
+using infer::LoadEngine;
+
+struct Fixture {
+  Fixture() {
+    acl_double::TheSetup() = acl_double::Setup();
+    ledger::Reset();
+    options.model_path = folder.Write("net.om", "OM of the double");
+  }
+  const TemporaryFolder folder;
+  infer::EngineOptions options;
+};
+
+TEST(AclDescribesTheModel) {
+  const Fixture fixture;
+  const auto engine = LoadEngine(fixture.options);
+  CHECK_EQUAL(engine->Description(), "AscendCL, Ascend 0");
+  CHECK_EQUAL(engine->Inputs().size(), size_t{1});
+  CHECK_EQUAL(engine->Inputs()[0].name, "scores");
+  CHECK_EQUAL(infer::Describe(engine->Inputs()[0]), "float32 [2, 3, 4]");
+  CHECK_EQUAL(engine->Inputs()[0].bytes, size_t{96});
+  CHECK_EQUAL(engine->Outputs().size(), size_t{1});
+  CHECK_EQUAL(infer::Describe(engine->Outputs()[0]), "uint8 [2, 4]");
+  CHECK_EQUAL(engine->Outputs()[0].bytes, size_t{8});
+}
+
+TEST(AclRunsAndReleasesEverything) {
+  const Fixture fixture;
+  LoadAndRun(fixture.options);
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
+TEST(AclRunsOnTheDeviceItself) {
+  const Fixture fixture;
+  acl_double::TheSetup().program_runs_on_device = true;
+  LoadAndRun(fixture.options);
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
+TEST(AclPipeline) { CheckPipeline(Fixture().options); }
+
+TEST(AclSurvivesEachFailure) {
+  const Fixture fixture;
+  CheckEachFailure(fixture.options, 20);
+}
+
+TEST(AclMissingDeviceIsNamed) {
+  Fixture fixture;
+  fixture.options.device_id = 3;
+  CHECK_ERROR(LoadEngine(fixture.options), kFailed,
+              "no Ascend device 3: this machine has 1, counted from 0; see npu-smi info");
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
+TEST(AclModelThatDoesNotLoadIsNamedInOneLine) {
+  const Fixture fixture;
+  fixture.folder.Write("net.om", "no model");
+  CHECK_ERROR(LoadEngine(fixture.options), kFailed,
+              "AscendCL cannot load " + fixture.options.model_path + ": error 500001 E19999: told by the double");
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
+TEST(AclOpenShapeIsNamed) {
+  const Fixture fixture;
+  acl_double::TheSetup().open_dimension_bytes = 0;
+  CHECK_ERROR(LoadEngine(fixture.options), kFailed, "\"scores\" has no fixed shape; give atc one");
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
+}  // namespace

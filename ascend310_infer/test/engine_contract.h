@@ -1,0 +1,71 @@
+#ifndef ASCEND310_INFER_TEST_ENGINE_CONTRACT_H_
+#define ASCEND310_INFER_TEST_ENGINE_CONTRACT_H_
+
+// What the engines that run against a double have in common.
+
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "doubles/ledger.h"
+#include "engine.h"
+#include "files.h"
+#include "pipeline.h"
+#include "temporary_folder.h"
+
+// Scores (2 images, 3 classes, 4 pixels) whose highest classes are 0 1 2 0 and 2 2 1 0; and one image more.
+inline const std::vector<float> kScores = {9,  0,  0,  5,  1,  8,  0,  5,  2,  3,  7,  5,
+                                           -3, -3, -3, -1, -2, -2, -1, -2, -1, -1, -2, -3};
+inline const std::string kClasses0("\0\1\2\0", 4), kClasses1("\2\2\1\0", 4);
+
+// Loads, runs twice and lets go of everything.
+inline void LoadAndRun(const infer::EngineOptions& options) {
+  const auto engine = infer::LoadEngine(options);
+  std::vector<float> scores = kScores;
+  std::string classes(8, '?');
+  engine->Run({scores.data()}, {classes.data()});
+  CHECK(classes == kClasses0 + kClasses1);
+  scores[0] = -1;  // now class 2 is the highest of the first pixel
+  engine->Run({scores.data()}, {classes.data()});
+  CHECK(classes == std::string("\2\1\2\0", 4) + kClasses1);
+}
+
+// Makes each call that may fail do so in turn: always an Error of exit code 1, nothing held, no rule broken.
+inline void CheckEachFailure(const infer::EngineOptions& options, int at_least) {
+  int fail_call = 1;
+  for (;; ++fail_call) {
+    ledger::Reset(fail_call);
+    try {
+      LoadAndRun(options);
+    } catch (const infer::Error& error) {
+      CHECK(!ledger::TheLedger().failed.empty());
+      CHECK_EQUAL(static_cast<int>(error.exit_code()), static_cast<int>(infer::kFailed));
+    }
+    CHECK_EQUAL(ledger::Problems(), "");
+    if (ledger::TheLedger().failed.empty()) break;  // there was no call of that number
+  }
+  CHECK(fail_call > at_least);
+}
+
+// Three images through the whole pipeline: a full batch and one that is half full.
+inline void CheckPipeline(const infer::EngineOptions& options) {
+  ledger::Reset();
+  const TemporaryFolder data, results;
+  const auto* bytes = reinterpret_cast<const char*>(kScores.data());
+  data.Write("a_img.bin", std::string(bytes, 48));
+  data.Write("b_img.bin", std::string(bytes + 48, 48));
+  data.Write("c_img.bin", std::string(bytes, 48));
+  {
+    const auto engine = infer::LoadEngine(options);
+    const auto result = infer::RunPipeline(engine.get(), infer::ListInputs(data.path()), results.path());
+    CHECK_EQUAL(result.timing.images, size_t{3});
+    CHECK_EQUAL(result.timing.run_ms.size(), size_t{2});
+  }
+  CHECK_EQUAL(results.List(), "a_img_0.bin b_img_0.bin c_img_0.bin ");
+  CHECK(ReadText(results / "a_img_0.bin") == kClasses0);
+  CHECK(ReadText(results / "b_img_0.bin") == kClasses1);
+  CHECK(ReadText(results / "c_img_0.bin") == kClasses0);
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
+#endif  // ASCEND310_INFER_TEST_ENGINE_CONTRACT_H_

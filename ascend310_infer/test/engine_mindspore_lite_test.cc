@@ -1,0 +1,104 @@
+#include "doubles/mindspore_lite_double.h"
+#include "engine_contract.h"
+
+namespace {
+
+using infer::kFailed;
+using infer::LoadEngine;
+
+struct Fixture {
+  Fixture() {
+    lite_double::TheSetup() = lite_double::Setup();
+    ledger::Reset();
+    options.model_path = folder.Write("net.mindir", "MINDIR of the double");
+    options.device_type = "Ascend";
+  }
+  const TemporaryFolder folder;
+  infer::EngineOptions options;
+};
+
+TEST(LiteDescribesTheModel) {
+  Fixture fixture;
+  fixture.options.device_id = 1;
+  const auto engine = LoadEngine(fixture.options);
+  CHECK_EQUAL(engine->Description(), "MindSpore Lite, Ascend 1");
+  CHECK_EQUAL(engine->Inputs().size(), size_t{1});
+  CHECK_EQUAL(engine->Inputs()[0].name, "scores");
+  CHECK_EQUAL(infer::Describe(engine->Inputs()[0]), "float32 [2, 3, 4]");
+  CHECK_EQUAL(engine->Inputs()[0].bytes, size_t{96});
+  CHECK_EQUAL(engine->Outputs().size(), size_t{1});
+  CHECK_EQUAL(infer::Describe(engine->Outputs()[0]), "uint8 [2, 4]");
+  CHECK_EQUAL(engine->Outputs()[0].bytes, size_t{8});
+}
+
+TEST(LiteIsAskedForTheDevice) {
+  Fixture fixture;
+  infer::EngineOptions& options = fixture.options;
+  LoadEngine(options);
+  CHECK_EQUAL(lite_double::LastBuild(), "Ascend 0, MindIR, 0");
+  options.device_id = 1;
+  options.precision = "float32";
+  options.fusion_switch_path = fixture.folder.Write("fusion.cfg", "");
+  LoadEngine(options);
+  CHECK_EQUAL(lite_double::LastBuild(),
+              "Ascend 1, precision enforce_fp32, fusion " + options.fusion_switch_path + ", MindIR, 0");
+  options.device_type = "CPU";
+  options.fusion_switch_path.clear();
+  options.threads = 4;
+  LoadEngine(options);
+  CHECK_EQUAL(lite_double::LastBuild(), "CPU, MindIR, 4");
+  options.precision = "fast";
+  options.model_path = fixture.folder.Write("net.ms", "MINDIR of the double");
+  LoadEngine(options);
+  CHECK_EQUAL(lite_double::LastBuild(), "CPU, fp16, MindIR_Lite, 4");
+}
+
+TEST(LiteRunsAndReleasesEverything) {
+  const Fixture fixture;
+  LoadAndRun(fixture.options);
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
+TEST(LitePipeline) { CheckPipeline(Fixture().options); }
+
+TEST(LiteSurvivesEachFailure) {
+  const Fixture fixture;
+  CheckEachFailure(fixture.options, 3);
+}
+
+TEST(LiteModelThatDoesNotLoadIsNamedInOneLine) {
+  const Fixture fixture;
+  ledger::Reset(1);
+  CHECK_ERROR(LoadEngine(fixture.options), kFailed,
+              "MindSpore Lite cannot load " + fixture.options.model_path + " on Ascend: told by the double");
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
+TEST(LiteOpenShapeIsNamed) {
+  const Fixture fixture;
+  lite_double::TheSetup().input_shape = {2, 3, -1};
+  const auto engine = LoadEngine(fixture.options);
+  CHECK_ERROR(infer::LayoutOf(*engine), kFailed,
+              "the model does not fit this program: input \"scores\" is float32 [2, 3, -1]; export it with a fixed "
+              "batch, height and width");
+}
+
+TEST(LiteUnknownTypeIsNamed) {
+  const Fixture fixture;
+  lite_double::TheSetup().input_type = 12;
+  CHECK_ERROR(LoadEngine(fixture.options), kFailed,
+              "tensor \"scores\" has an element type that this program does not know: MindSpore's 12");
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
+TEST(LiteOutputsAreChecked) {
+  const Fixture fixture;
+  lite_double::TheSetup().bytes_lost = 3;
+  CHECK_ERROR(LoadAndRun(fixture.options), kFailed,
+              "MindSpore Lite returned 5 bytes of output \"classes\", expected 8");
+  lite_double::TheSetup().outputs_lost = 1;
+  CHECK_ERROR(LoadAndRun(fixture.options), kFailed, "MindSpore Lite returned 0 outputs, expected 1");
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
+}  // namespace

@@ -1,0 +1,90 @@
+#include "flags.h"
+
+#include "check.h"
+
+namespace {
+
+using infer::Flags;
+using infer::kUsage;
+using infer::ParseFlags;
+
+const std::vector<std::string> kLeast = {"--model_path=m.onnx", "--dataset_path=d"};
+
+// Parses the least that is needed, and these arguments.
+Flags Parse(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), kLeast.begin(), kLeast.end());
+  return ParseFlags(arguments);
+}
+
+TEST(FlagsHaveTheirDefaults) {
+  const Flags flags = Parse({});
+  CHECK_EQUAL(flags.engine.model_path, "m.onnx");
+  CHECK_EQUAL(flags.dataset_path, "d");
+  CHECK_EQUAL(flags.engine.device_type, "auto");
+  CHECK_EQUAL(flags.engine.precision, "auto");
+  CHECK_EQUAL(flags.engine.device_id, 0);
+  CHECK_EQUAL(flags.engine.threads, 0);
+  CHECK_EQUAL(flags.engine.fusion_switch_path, "");
+  CHECK_EQUAL(flags.result_path, "./result_Files");
+  CHECK_EQUAL(flags.time_path, "./time_Result");
+  CHECK_EQUAL(flags.warmup, 2);
+  CHECK_EQUAL(flags.loop, 0);
+  CHECK_EQUAL(flags.help, false);
+}
+
+TEST(FlagsTakeBothForms) {
+  const Flags flags = Parse({"--device_id=3", "--device_type", "Ascend", "--threads", "4", "--result_path=a=b"});
+  CHECK_EQUAL(flags.engine.device_id, 3);
+  CHECK_EQUAL(flags.engine.device_type, "Ascend");
+  CHECK_EQUAL(flags.engine.threads, 4);
+  CHECK_EQUAL(flags.result_path, "a=b");
+}
+
+TEST(LaterFlagWins) { CHECK_EQUAL(Parse({"--warmup=5", "--warmup=7"}).warmup, 7); }
+
+TEST(EmptyFusionSwitchMeansNone) { CHECK_EQUAL(Parse({"--fusion_switch_path="}).engine.fusion_switch_path, ""); }
+
+TEST(HelpNeedsNothingElse) {
+  CHECK(ParseFlags({"--help"}).help);
+  CHECK(infer::HelpText().find("--loop\n      only time that many runs of the model, without any file; 0: process the "
+                               "dataset (default 0)\n") != std::string::npos);
+}
+
+TEST(UnknownArgumentsAreErrors) {
+  for (const std::string argument : {"--modelpath=x", "-h", "file.onnx", "--", "--=1", "", "--help=1"}) {
+    CHECK_ERROR(Parse({argument}), kUsage, "unknown argument \"" + argument + "\"; see --help");
+  }
+}
+
+TEST(NumbersAreChecked) {
+  for (const std::string value : {"-1", "x", "1.5", "2 ", "", "99999999999", "0x10", "+1"}) {
+    CHECK_ERROR(Parse({"--device_id=" + value}), kUsage,
+                "--device_id expects a whole number from 0 on, found \"" + value + "\"");
+  }
+}
+
+TEST(ChoicesAreChecked) {
+  CHECK_ERROR(Parse({"--device_type=GPU"}), kUsage, "--device_type expects one of auto, Ascend, CPU, found \"GPU\"");
+  CHECK_ERROR(Parse({"--precision=fp16"}), kUsage, "--precision expects one of auto, float32, fast, found \"fp16\"");
+}
+
+TEST(MissingValuesAreErrors) {
+  CHECK_ERROR(Parse({"--threads"}), kUsage, "--threads expects a value: CPU threads, 0: the runtime decides");
+  CHECK_ERROR(Parse({"--threads", "--loop=3"}), kUsage,
+              "--threads expects a value: CPU threads, 0: the runtime decides");
+}
+
+TEST(RequiredFlags) {
+  CHECK_ERROR(ParseFlags({}), kUsage, "--model_path is required; see --help");
+  CHECK_ERROR(ParseFlags({"--model_path=m.om"}), kUsage,
+              "--dataset_path is required (or --loop=N to only time the model); see --help");
+  CHECK_EQUAL(ParseFlags({"--model_path=m.om", "--loop=5"}).loop, 5);
+}
+
+TEST(FoldersAndFilesAreChecked) {
+  CHECK_ERROR(Parse({"--result_path="}), kUsage, "--result_path and --time_path expect a folder, found \"\"");
+  CHECK_ERROR(Parse({"--fusion_switch_path=/no/such.cfg"}), kUsage,
+              "--fusion_switch_path expects an existing file, found \"/no/such.cfg\"");
+}
+
+}  // namespace
