@@ -146,7 +146,7 @@ class Config:
     model: str = _option(_text, "network", doors=_ALL_DOORS, aliases=("--name",))
     variant: str = _option(_text, "which published graph of the network", doors=_ALL_DOORS)
     backbone: Optional[str] = _option(_optional(_text), "backbone of the network (empty: its first, or none)",
-                                      default=None)
+                                      default=None, doors=_ALL_DOORS)
     aux: int = _option(_integer(0), "number of auxiliary heads in training: 0, 1 or 2", doors=_ALL_DOORS)
     dropout: float = _option(_number(0, 0.99), "dropout probability before the classifiers", doors=_TRAIN)
     bn_momentum: Optional[float] = _option(

@@ -13,6 +13,7 @@ TINY_TRAINING = ("--batch_size=2", "--base_size=64", "--crop_size=64,128", "--nu
 
 def run(*command, cwd=PROJECT, **variables):
     """Runs a command with this interpreter as PYTHON, standard input closed, and returns the finished process."""
-    environment = {**os.environ, "PYTHON": sys.executable, **variables}
+    # PIP_NO_INDEX: a test never downloads anything.
+    environment = {**os.environ, "PYTHON": sys.executable, "PIP_NO_INDEX": "1", **variables}
     return subprocess.run([str(part) for part in command], cwd=cwd, env=environment, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600)

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Converts an exported .onnx or .air, with its model card beside it, to .om by CANN's atc.
+#   bash scripts/convert_om.sh [model] [soc_version] [--aipp=0|1] [--precision_mode=...] [--output=...] [any atc flag]
+# soc_version: "Ascend" and the name in `npu-smi info`; Ascend310P3 by default, Ascend310 for the older card.
+# --aipp=1 lets the card normalise a float32 model's input in hardware: the .om then takes RGB bytes, NHWC.
+set -euo pipefail
+
+usage() {
+  sed -n '2,5s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+}
+
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=${PYTHON:-python3}
+positions=() flags=() aipp=0 output=
+for argument in "$@"; do
+  case $argument in
+    --aipp=0 | --aipp=1) aipp=${argument#*=} ;;
+    --output=?*) output=${argument#*=} ;;
+    --*=*) flags+=("$argument") ;;
+    --*) usage ;;
+    *) positions+=("$argument") ;;
+  esac
+done
+[[ ${#positions[@]} -ge 1 && ${#positions[@]} -le 2 ]] || usage
+model=${positions[0]}
+soc_version=${positions[1]:-Ascend310P3}
+
+case $model in
+  *.onnx) framework=5 ;;
+  *.air) framework=1 ;;
+  *) echo "error: expected an .onnx or .air model, found $model; atc takes no .mindir: export.py --from_mindir" >&2
+     exit 2 ;;
+esac
+if [[ ! -f $model ]]; then
+  echo "error: no model file $model" >&2
+  exit 3
+fi
+
+suffix=
+[[ $aipp == 0 ]] || suffix=_aipp
+output=${output:-${model%.*}$suffix}
+output=${output%.om}
+# Writes the .om's card, and with AIPP its configuration, and prints the description of the model's input.
+model_path=$(realpath "$model") om_path=$(realpath -m "$output.om")
+input=$(cd "$project" && "$python" -m src.deploy.om_card "$model_path" "$om_path" "$aipp")
+command=(atc "--framework=$framework" "--model=$model" "--output=$output" "--soc_version=$soc_version")
+[[ $framework != 5 ]] || command+=("--input_shape=${input#* }" "--input_format=${input%% *}")
+[[ $aipp == 0 ]] || command+=("--insert_op_conf=$output.aipp.cfg")
+command+=("${flags[@]}")
+printf '%q ' "${command[@]}"
+echo
+if ! command -v atc > /dev/null; then
+  echo "error: atc not found; install the CANN toolkit and run: source <CANN>/set_env.sh" >&2
+  exit 1
+fi
+exec "${command[@]}"

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# From an exported model to its score: builds the C++ program, preprocesses, infers, scores.
+#  run_infer_310.sh [model_path] [data_path] [out_image_path] [image_height] [image_width] [device_id] [--flag=value...]
+# model_path: .mindir, .ms, .om or .onnx, its model card (.json) beside it; data_path: Cityscapes root; out_image_path:
+# folder for coloured masks. Flags go to the stage that knows them: --split --input_type --config --num_workers
+# (preprocess.py), --device_type --fusion_switch_path --precision --threads --warmup (C++ program), --save_mask
+# (cal_mIoU.py), -D... (CMake). PYTHON names the interpreter. Logs and results go to the working folder.
+set -euo pipefail
+
+usage() {
+  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+}
+
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export PYTHON=${PYTHON:-python3}
+positions=() build_flags=() preprocess_flags=() infer_flags=() score_flags=()
+for argument in "$@"; do
+  case $argument in
+    --split=* | --input_type=* | --config=* | --num_workers=*) preprocess_flags+=("$argument") ;;
+    --device_type=* | --fusion_switch_path=* | --precision=* | --threads=* | --warmup=*) infer_flags+=("$argument") ;;
+    --save_mask=*) score_flags+=("$argument") ;;
+    -D*) build_flags+=("$argument") ;;
+    -*) echo "error: unknown argument $argument" >&2; usage ;;
+    *) positions+=("$argument") ;;
+  esac
+done
+[[ ${#positions[@]} -eq 5 || ${#positions[@]} -eq 6 ]] || usage
+model=${positions[0]} data=${positions[1]} masks=${positions[2]} height=${positions[3]} width=${positions[4]}
+device_id=${positions[5]:-0}
+if [[ ! -f $model ]]; then
+  echo "error: no model file $model; export.py writes one" >&2
+  exit 3
+fi
+
+# Runs a command with its output in <stage>.log; if it fails, shows the log's end and exits with its code.
+stage() {
+  local name=$1 code=0
+  shift
+  echo "$name: $name.log"
+  "$@" > "$name.log" 2>&1 || code=$?
+  if [[ $code -ne 0 ]]; then
+    echo "error: $name failed with exit code $code; the end of $name.log:" >&2
+    tail -n 20 "$name.log" >&2
+    exit "$code"
+  fi
+}
+
+if [[ $model == *.mindir && -z ${LITE_HOME:-} ]]; then
+  onnx=${model%.mindir}.onnx
+  if [[ ! -f $onnx || $model -nt $onnx ]]; then
+    echo "LITE_HOME is not set: converting $model to $onnx, once, to run it on the CPU"
+    stage convert "$PYTHON" "$project/export.py" "--from_mindir=$model" --file_format=ONNX
+  else
+    echo "LITE_HOME is not set: using $onnx, converted earlier, to run it on the CPU"
+  fi
+  model=$onnx
+fi
+card=${model%.*}.json
+[[ ! -f $card ]] || preprocess_flags+=("--model_card=$card")
+
+stage build bash "$project/ascend310_infer/build.sh" "${build_flags[@]}"
+program=$(tail -n 1 build.log)
+rm -f result_Files/*_img_*.bin  # of an earlier run
+stage preprocess "$PYTHON" "$project/preprocess.py" "--image_path=$data" --out_dir=preprocess_Result \
+  "--image_height=$height" "--image_width=$width" "${preprocess_flags[@]}"
+stage infer "$program" "--model_path=$model" --dataset_path=preprocess_Result/img_data --result_path=result_Files \
+  --time_path=time_Result "--device_id=$device_id" "${infer_flags[@]}"
+stage acc "$PYTHON" "$project/cal_mIoU.py" --label_path=preprocess_Result/label --output_path=result_Files \
+  "--image_height=$height" "--image_width=$width" --save_mask=1 "--mask_result_path=$masks" "${score_flags[@]}"
+cat acc.log

@@ -1,0 +1,92 @@
+"""The headerless little-endian .bin files between preprocess.py, the inference program and cal_mIoU.py. No MindSpore.
+
+    <name>_img.bin     float32 (3, H, W), normalised RGB, or uint8 (H, W, 3), RGB as it is
+    <name>_label.bin   uint8 (H, W), train ids
+    <name>_img_0.bin   float32 (C, H, W) logits, or uint8 (H, W) train ids: the inference program's result
+"""
+from pathlib import Path
+from typing import Dict, Sequence
+
+import numpy as np
+
+from src.data.labels import NUM_CLASSES
+from src.utils.atomic_file import replacing
+from src.utils.errors import DataError
+
+IMAGE_SUFFIX = "_img.bin"
+LABEL_SUFFIX = "_label.bin"
+RESULT_SUFFIX = "_img_0.bin"
+
+
+def list_files(folder: Path, suffix: str) -> Dict[str, Path]:
+    """Files by name (the path's last part without `suffix`), in alphabetical order.
+
+    Raises:
+        DataError: no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"expected a folder of *{suffix} files, found none at {folder}")
+    return {path.name[:-len(suffix)]: path for path in sorted(folder.glob(f"*{suffix}"))}
+
+
+def normalize(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """uint8 RGB (H, W, 3) -> float32 (3, H, W), (x / 255 - mean) / std, with the arithmetic of the networks' graph."""
+    result = np.empty((3, *image.shape[:2]), np.float32)
+    for channel in range(3):
+        scale, shift = np.float32(1 / (255 * std[channel])), np.float32(-mean[channel] / std[channel])
+        table = np.arange(256, dtype=np.float32) * scale + shift
+        np.take(table, image[:, :, channel], out=result[channel])
+    return result
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes a float32 or uint8 array, whole or not at all."""
+    with replacing(path) as temporary:
+        np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tofile(temporary)
+
+
+def read_label(path: Path, height: int, width: int) -> np.ndarray:
+    """uint8 (H, W) train ids.
+
+    Raises:
+        DataError: unreadable, or another number of bytes.
+    """
+    _check_bytes(path, {"uint8 train ids": height * width})
+    return np.fromfile(path, np.uint8).reshape(height, width)
+
+
+def read_result(path: Path, height: int, width: int) -> np.ndarray:
+    """uint8 (H, W): the class of each pixel, from a class map or from logits; the number of bytes tells which.
+
+    Raises:
+        DataError: unreadable, a number of bytes that is neither, or logits that are not finite.
+    """
+    logits_bytes = 4 * NUM_CLASSES * height * width
+    found = _check_bytes(path, {"uint8 class map": height * width, "float32 logits": logits_bytes})
+    if found != logits_bytes:
+        return np.fromfile(path, np.uint8).reshape(height, width)
+    logits = np.fromfile(path, "<f4").reshape(NUM_CLASSES, height, width)
+    if not np.isfinite(logits).all():
+        raise DataError(f"{path}: expected finite logits, found NaN or infinity; is the model's precision too low?")
+    return _first_maximum(logits)
+
+
+def _first_maximum(logits: np.ndarray) -> np.ndarray:
+    # np.argmax over the first axis takes three times as long.
+    best, classes = logits[0].copy(), np.zeros(logits.shape[1:], np.uint8)
+    for index in range(1, len(logits)):
+        np.putmask(classes, logits[index] > best, np.uint8(index))
+        np.maximum(best, logits[index], out=best)
+    return classes
+
+
+def _check_bytes(path: Path, expected: Dict[str, int]) -> int:
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if found not in expected.values():
+        wanted = " or ".join(f"{count} bytes ({kind})" for kind, count in expected.items())
+        raise DataError(f"{path}: expected {wanted}, found {found}; are --image_height and --image_width right, and "
+                        "was it written completely?")
+    return found

@@ -1,0 +1,85 @@
+"""Exports a checkpoint as MINDIR, ONNX or AIR, each with its model card."""
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, dtype, nn, ops
+
+from src.config import Config
+from src.deploy.model_card import ModelCard, check_card_is_free, exported_path, sha256_of, write_card
+from src.deploy.onnx_export import convert_file
+from src.engine.checkpoint import load_weights
+from src.engine.train_step import InputNormalization
+from src.models import build_model
+from src.utils.atomic_file import replacing
+from src.utils.errors import UserError
+
+
+class InferenceForm(nn.Cell):
+    """A network in the form in which it is deployed.
+
+    Args:
+        network: logits (N, C, H, W) of (N, 3, H, W).
+        mean, std: of the normalisation.
+        input_type, output_type: see Inputs and Outputs.
+
+    Inputs:
+        x: "float32": normalised RGB (N, 3, H, W); "uint8": RGB bytes (N, H, W, 3).
+
+    Outputs:
+        "logits": float32 (N, C, H, W); "class_map": uint8 train ids (N, H, W), the first class among equal ones.
+    """
+
+    def __init__(self, network, mean, std, input_type, output_type):
+        super().__init__(auto_prefix=False)  # the parameters keep the network's names
+        self.normalize = InputNormalization(mean, std) if input_type == "uint8" else nn.Identity()
+        self.network = network
+        self.to_class_map = output_type == "class_map"
+        self.argmax = ops.Argmax(axis=1, output_type=dtype.int32)
+
+    def construct(self, x):
+        logits = self.network(self.normalize(x))
+        return self.argmax(logits).astype(dtype.uint8) if self.to_class_map else logits
+
+
+def export_checkpoint(config: Config) -> Path:
+    """Writes the exported model and its card as `config` says; returns the model's path.
+
+    Raises:
+        DataError: the checkpoint is missing, damaged or of another network.
+        ConfigError: the package onnx is missing, or the name belongs to a model of another form.
+        UserError: the device cannot export this.
+    """
+    path = exported_path(config.file_name or config.model, config.file_format)
+    network = build_model(config.model, config.variant, backbone=config.backbone)
+    load_weights(config.ckpt_file, network)
+    size = (config.export_batch_size, config.image_height, config.image_width)
+    card = ModelCard(config.model, config.variant, config.input_type, config.output_type, size, config.mean, config.std,
+                     sha256_of(config.ckpt_file), Path(config.ckpt_file).name)
+    check_card_is_free(path, card)
+
+    form = InferenceForm(network, config.mean, config.std, config.input_type, config.output_type)
+    form.set_train(False)
+    x = Tensor(np.zeros(card.input_shape, config.input_type))
+    if config.file_format == "ONNX":
+        with tempfile.TemporaryDirectory() as folder:
+            mindir = Path(folder) / "network.mindir"
+            _export(form, x, mindir, "MINDIR")
+            convert_file(mindir, path)
+    else:
+        _export(form, x, path, config.file_format)
+    write_card(path, card)
+    return path
+
+
+def _export(form: InferenceForm, x: Tensor, path: Path, file_format: str) -> None:
+    with replacing(path) as temporary:
+        try:
+            ms.export(form, x, file_name=str(temporary), file_format=file_format)
+        except (RuntimeError, ValueError, TypeError) as error:
+            print(error, file=sys.stderr)
+            raise UserError(f"{path}: MindSpore cannot export this as {file_format}; its message is above") from None
+        os.chmod(temporary, 0o644)  # MindSpore leaves it read-only, which surprises whoever copies over it

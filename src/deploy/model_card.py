@@ -1,0 +1,141 @@
+"""The model card: a JSON file next to each exported model that says what goes in and what comes out. No MindSpore."""
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import List, Tuple, Union
+
+from src.data.labels import CLASS_NAMES, IGNORE_LABEL
+from src.utils.atomic_file import write_text
+from src.utils.errors import ConfigError, DataError
+
+FORMAT_VERSION = 1
+MODEL_SUFFIXES = (".mindir", ".onnx", ".air", ".om", ".ms")
+# What the two kinds of input and output are, in the file's words.
+_INPUT_LAYOUTS = {"float32": "NCHW", "uint8": "NHWC"}
+_OUTPUT_DTYPES = {"logits": "float32", "class_map": "uint8"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What a program must know to use an exported model. Sizes are (batch, height, width)."""
+
+    model: str                        # network, such as "fast_scnn"
+    variant: str
+    input_type: str                   # "float32": normalised, NCHW; "uint8": RGB bytes, NHWC, normalised in the graph
+    output_type: str                  # "logits": float32 (N, C, H, W); "class_map": uint8 train ids (N, H, W)
+    size: Tuple[int, int, int]
+    mean: Tuple[float, ...]           # RGB, of picture values in 0..1
+    std: Tuple[float, ...]
+    checkpoint_sha256: str
+    source: str                       # name of the checkpoint file
+    input_name: str = "x"
+    output_name: str = "output"
+    classes: Tuple[str, ...] = CLASS_NAMES
+
+    @property
+    def input_shape(self) -> List[int]:
+        """Shape of the input, in its layout."""
+        batch, height, width = self.size
+        return [batch, 3, height, width] if self.input_type == "float32" else [batch, height, width, 3]
+
+    @property
+    def output_shape(self) -> List[int]:
+        """Shape of the output."""
+        batch, height, width = self.size
+        return [batch, len(self.classes), height, width] if self.output_type == "logits" else [batch, height, width]
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return json.dumps({
+            "format_version": FORMAT_VERSION, "model": self.model, "variant": self.variant,
+            "input": {"name": self.input_name, "shape": self.input_shape, "dtype": self.input_type,
+                      "layout": _INPUT_LAYOUTS[self.input_type]},
+            "normalization": {"mean": self.mean, "std": self.std, "in_graph": self.input_type == "uint8"},
+            "color_order": "RGB",
+            "output": {"name": self.output_name, "kind": self.output_type, "shape": self.output_shape,
+                       "dtype": _OUTPUT_DTYPES[self.output_type]},
+            "classes": self.classes, "ignore_label": IGNORE_LABEL,
+            "checkpoint_sha256": self.checkpoint_sha256, "source": self.source}, indent=2) + "\n"
+
+
+def exported_path(name: str, file_format: str) -> Path:
+    """The file that --file_name and --file_format mean; the name may have the format's suffix already."""
+    suffix = f".{file_format.lower()}"
+    return Path(name if name.lower().endswith(suffix) else name + suffix)
+
+
+def card_path(model_path: Union[str, Path]) -> Path:
+    """Where the card of an exported model is: the same name with .json."""
+    return Path(model_path).with_suffix(".json")
+
+
+def read_card(path: Union[str, Path]) -> ModelCard:
+    """Reads a card.
+
+    Raises:
+        DataError: missing, damaged, of a later version, or contradicting itself.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"expected a model card at {path}: {error.strerror}; export.py writes it next to the "
+                        "model") from None
+    except ValueError as error:
+        raise DataError(f"{path}: expected a model card as JSON ({error}); export the model again") from None
+    try:
+        if content["format_version"] != FORMAT_VERSION:
+            raise DataError(f"{path}: expected format_version {FORMAT_VERSION}, found {content['format_version']}; "
+                            "export the model again, or use the version of this software that wrote it")
+        card = _from_json(content)
+        if json.loads(card.to_json()) != content:
+            raise ValueError("its parts contradict each other")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: expected a model card, found another file ({type(error).__name__}: {error}); export "
+                        "the model again") from None
+    return card
+
+
+def _from_json(content) -> ModelCard:
+    entry, result, normalization = content["input"], content["output"], content["normalization"]
+    batch, *rest = entry["shape"]
+    height, width = rest[1:] if entry["layout"] == "NCHW" else rest[:2]
+    if not all(isinstance(length, int) and length > 0 for length in (batch, height, width)):
+        raise ValueError("lengths must be positive integers")
+    return ModelCard(content["model"], content["variant"], entry["dtype"], result["kind"], (batch, height, width),
+                     tuple(map(float, normalization["mean"])), tuple(map(float, normalization["std"])),
+                     content["checkpoint_sha256"], content["source"], entry["name"], result["name"],
+                     tuple(content["classes"]))
+
+
+def write_card(model_path: Union[str, Path], card: ModelCard) -> Path:
+    """Writes the card of an exported model, whole or not at all; returns its path."""
+    path = card_path(model_path)
+    write_text(path, card.to_json())
+    return path
+
+
+def check_card_is_free(model_path: Union[str, Path], card: ModelCard) -> None:
+    """Models that differ only in their suffix share a card, so they must have the same form.
+
+    Raises:
+        ConfigError: there is a card of another form, and a model beside it that it belongs to.
+    """
+    path = card_path(model_path)
+    others = [other for suffix in MODEL_SUFFIXES for other in [path.with_suffix(suffix)]
+              if other.exists() and other != Path(model_path)]
+    if not others or not path.exists():
+        return
+    known = dataclasses.replace(read_card(path), checkpoint_sha256=card.checkpoint_sha256, source=card.source)
+    if known != card:
+        raise ConfigError(f"{path} describes {others[0]}, whose input, output or normalisation is another one; "
+                          "expected another --file_name")
+
+
+def sha256_of(path: Union[str, Path]) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,134 @@
+"""run_infer_310.sh: its stages and flags with stand-ins for the programs, and the whole of it with the real ones."""
+import importlib.util
+import os
+import shutil
+import sys
+
+import pytest
+from script_helpers import PROJECT, SCRIPTS, run
+
+# Stands in for every program: appends its arguments to calls.txt and fails if it is the one that FAIL names.
+STAND_IN = """#!{python}
+import os, sys
+from pathlib import Path
+name = Path(sys.argv[0]).name
+with open("calls.txt", "a") as file:
+    file.write(" ".join([name] + sys.argv[1:]) + "\\n")
+if name == "export.py":
+    source = [flag for flag in sys.argv if flag.startswith("--from_mindir=")][0].split("=", 1)[1]
+    Path(source).with_suffix(".onnx").write_text("")
+print(Path(__file__).parent / "program" if name == "build.py" else f"{{name}} says hello")
+if os.environ.get("FAIL") == name:
+    print(f"{{name}} has a problem")
+    sys.exit(7)
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of stand-ins around the real script, in a path with a space; the working folder is beside it."""
+    project = tmp_path / "the project"
+    (project / "scripts").mkdir(parents=True)
+    shutil.copy(SCRIPTS / "run_infer_310.sh", project / "scripts")
+    (project / "ascend310_infer").mkdir()
+    for name in ("export.py", "preprocess.py", "cal_mIoU.py", "ascend310_infer/build.py", "ascend310_infer/program"):
+        (project / name).write_text(STAND_IN.format(python=sys.executable))
+        (project / name).chmod(0o755)
+    build = project / "ascend310_infer" / "build.sh"
+    build.write_text('exec "$PYTHON" "$(dirname "$0")/build.py" "$@"\n')
+    (tmp_path / "net.mindir").write_text("")
+    (tmp_path / "net.json").write_text("{}")
+    return project
+
+
+def infer(project, *arguments, **variables):
+    """The finished script, and the calls it made."""
+    folder = project.parent
+    (folder / "calls.txt").unlink(missing_ok=True)
+    done = run("bash", project / "scripts" / "run_infer_310.sh", *arguments, cwd=folder, LITE_HOME="", **variables)
+    calls = folder / "calls.txt"
+    return done, calls.read_text().splitlines() if calls.exists() else []
+
+
+def test_stages_and_flags(project):
+    (project.parent / "result_Files").mkdir()
+    (project.parent / "result_Files" / "old_img_0.bin").write_text("")
+    done, calls = infer(project, "net.mindir", "data", "masks", "64", "128", "3", "--num_workers=4", "--threads=2",
+                        "--save_mask=0", "-DRUNTIME=openvino")
+    assert done.returncode == 0, done.stderr
+    assert calls == [
+        "export.py --from_mindir=net.mindir --file_format=ONNX",
+        "build.py -DRUNTIME=openvino",
+        "preprocess.py --image_path=data --out_dir=preprocess_Result --image_height=64 --image_width=128 "
+        "--num_workers=4 --model_card=net.json",
+        "program --model_path=net.onnx --dataset_path=preprocess_Result/img_data --result_path=result_Files "
+        "--time_path=time_Result --device_id=3 --threads=2",
+        "cal_mIoU.py --label_path=preprocess_Result/label --output_path=result_Files --image_height=64 "
+        "--image_width=128 --save_mask=1 --mask_result_path=masks --save_mask=0"]
+    assert "converting net.mindir to net.onnx" in done.stdout and done.stdout.endswith("cal_mIoU.py says hello\n")
+    assert not list((project.parent / "result_Files").iterdir())
+
+    done, calls = infer(project, "net.mindir", "data", "masks", "64", "128")
+    assert "using net.onnx, converted earlier" in done.stdout
+    assert [call.split()[0] for call in calls] == ["build.py", "preprocess.py", "program", "cal_mIoU.py"]
+
+
+@pytest.mark.parametrize("stage, program, calls_made", [
+    ("convert", "export.py", 1), ("build", "build.py", 2), ("preprocess", "preprocess.py", 3), ("infer", "program", 4),
+    ("acc", "cal_mIoU.py", 5)])
+def test_first_failing_stage_stops_it(project, stage, program, calls_made):
+    done, calls = infer(project, "net.mindir", "data", "masks", "64", "128", FAIL=program)
+    assert (done.returncode, len(calls)) == (7, calls_made)
+    assert f"error: {stage} failed with exit code 7; the end of {stage}.log:\n" in done.stderr
+    assert done.stderr.endswith(f"{program} has a problem\n")
+
+
+def test_with_mindspore_lite_the_mindir_is_used(project):
+    folder = project.parent
+    done = run("bash", project / "scripts" / "run_infer_310.sh", "net.mindir", "data", "masks", "64", "128", cwd=folder,
+               LITE_HOME="/lite")
+    assert done.returncode == 0 and not (folder / "net.onnx").exists()
+    assert "program --model_path=net.mindir " in (folder / "calls.txt").read_text()
+
+
+@pytest.mark.parametrize("arguments, code, message", [
+    ((), 2, "[model_path] [data_path]"), (("net.mindir", "data", "masks", "64"), 2, "[model_path] [data_path]"),
+    (("net.mindir", "data", "masks", "64", "128", "--bogus=1"), 2, "unknown argument --bogus=1"),
+    (("none.mindir", "data", "masks", "64", "128"), 3, "no model file none.mindir"),
+])
+def test_wrong_usage(project, arguments, code, message):
+    done, calls = infer(project, *arguments)
+    assert (done.returncode, calls) == (code, [])
+    assert message in done.stderr
+
+
+MISSING = [name for name in ("onnx", "openvino") if importlib.util.find_spec(name) is None]
+MISSING += [tool for tool in ("cmake", os.environ.get("CXX", "c++")) if shutil.which(tool) is None]
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+def test_whole_way_agrees_with_eval(tmp_path):
+    """A fresh network in the deploy form: the same table of scores from eval.py and through C++."""
+    import numpy as np
+    from data_helpers import write_sample
+
+    from src.engine.checkpoint import save_weights
+    from src.models import build_model
+
+    network = build_model("fast_scnn", "mmseg")
+    save_weights(tmp_path / "best_map.ckpt", network)
+    labels = np.random.default_rng(0).integers(0, 34, (64, 96), dtype=np.uint8)
+    for name in ("bonn_000000_000000", "bonn_000001_000000"):
+        write_sample(tmp_path / "data", "val", name, labels, size=(64, 96))
+    done = run(sys.executable, PROJECT / "export.py", "--ckpt_file=best_map.ckpt", "--image_height=64",
+               "--image_width=96", "--input_type=uint8", "--output_type=class_map", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run("bash", SCRIPTS / "run_infer_310.sh", "fast_scnn.mindir", "data", "masks", "64", "96",
+               "-DRUNTIME=openvino", cwd=tmp_path, BUILD_DIR=str(tmp_path / "build"), LITE_HOME="")
+    assert done.returncode == 0, done.stderr
+    scores = done.stdout[done.stdout.index("class "):]
+    assert len(list((tmp_path / "masks").iterdir())) == 2
+    done = run(sys.executable, PROJECT / "eval.py", "--dataset=data", "--resume_path=best_map.ckpt",
+               "--output_path=eval", "--save_mask=0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert scores in (tmp_path / "eval" / "eval_results.txt").read_text()
