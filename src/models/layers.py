@@ -16,6 +16,19 @@ def conv2d(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation
                      bias_init="zeros")
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """nn.BatchNorm2d that, in training, normalises with the running statistics where a channel has a single value.
+
+    That happens after global pooling with one picture per process. The variance of one value says nothing, PyTorch
+    refuses it, and MindSpore's kernel would make the running variance NaN.
+    """
+
+    def construct(self, x):
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            return self.bn_infer(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
+        return super().construct(x)
+
+
 class ConvBN(nn.Cell):
     """Convolution and BatchNorm, then ReLU when `relu`. Input (N, in_channels, H, W)."""
 
@@ -23,7 +36,7 @@ class ConvBN(nn.Cell):
                  has_bias=False, relu=True, bn_momentum=0.9):
         super().__init__()
         self.conv = conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, group, has_bias)
-        self.bn = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS, momentum=bn_momentum)
+        self.bn = BatchNorm(out_channels, eps=BATCH_NORM_EPS, momentum=bn_momentum)
         self.relu = relu
 
     def construct(self, x):
@@ -55,6 +68,16 @@ def resize_bilinear(x, size, align_corners):
     return ops.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
+def resize_nearest(x, size):
+    """Nearest resize of (N, C, H, W) to `size` = (height, width): source row floor(i * H / height)."""
+    return ops.interpolate(x, size=size, mode="nearest")
+
+
+def halve(x):
+    """(N, C, H, W) -> (N, C, H // 2, W // 2), bilinear with factor 0.5: half-way between four pixels is their mean."""
+    return ops.AvgPool(kernel_size=2, strides=2, pad_mode="valid")(x)
+
+
 @ops.constexpr
 def _averaging_matrix(length, bins):
     """(bins, length) float32: row i averages the i-th adaptive window, floor(i*L/b) up to ceil((i+1)*L/b)."""
@@ -66,7 +89,7 @@ def _averaging_matrix(length, bins):
 
 
 def adaptive_average_pool(x, bins):
-    """(N, C, H, W) -> (N, C, bins, bins), windows as PyTorch's AdaptiveAvgPool2d, which overlap where bins don't divide.
+    """(N, C, H, W) -> (N, C, bins, bins), windows as PyTorch's AdaptiveAvgPool2d: they overlap where bins don't divide.
 
     Written as two multiplications by constant matrices: exact at any size, and every export target has them.
     """
@@ -81,20 +104,25 @@ class PyramidPooling(nn.Cell):
 
     The input and, for each grid of bins, its averages through a 1x1 convolution, enlarged to the input's size.
     Source: PSPNet, arXiv 1612.01105, section 3.2.
+
+    Args:
+        input_first: whether the input's channels come before those of the branches, or after.
     """
 
-    def __init__(self, in_channels, branch_channels, bins=(1, 2, 3, 6), align_corners=True, bn_momentum=0.9):
+    def __init__(self, in_channels, branch_channels, bins=(1, 2, 3, 6), align_corners=True, bn_momentum=0.9,
+                 input_first=True):
         super().__init__()
         self.bins = bins
         self.align_corners = align_corners
+        self.input_first = input_first
         self.branches = nn.CellList([ConvBN(in_channels, branch_channels, 1, bn_momentum=bn_momentum) for _ in bins])
 
     def construct(self, x):
-        features = (x,)
+        features = ()
         for bins, branch in zip(self.bins, self.branches):
             pooled = branch(adaptive_average_pool(x, bins))
             features += (resize_bilinear(pooled, x.shape[2:], self.align_corners),)
-        return ops.concat(features, axis=1)
+        return ops.concat((x,) + features if self.input_first else features + (x,), axis=1)
 
 
 class ChannelDropout(nn.Cell):
@@ -142,6 +170,6 @@ class ClassifierHead(nn.Cell):
         return self.classifier(self.dropout(self.conv(x)))
 
 
-def classifier(in_channels, num_classes):
-    """1x1 convolution with bias to class logits, weights normal with standard deviation 0.01."""
-    return nn.Conv2d(in_channels, num_classes, 1, has_bias=True, weight_init=Normal(0.01), bias_init="zeros")
+def classifier(in_channels, num_classes, has_bias=True):
+    """1x1 convolution to class logits, weights normal with standard deviation 0.01."""
+    return nn.Conv2d(in_channels, num_classes, 1, has_bias=has_bias, weight_init=Normal(0.01), bias_init="zeros")
