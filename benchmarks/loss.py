@@ -72,7 +72,8 @@ def main() -> None:
             times[name].append(time.perf_counter() - start)
     medians = {name: 1000 * statistics.median(seconds) for name, seconds in times.items()}
     result = {"mindspore": ms.__version__, "shape": shape, "runs": arguments.runs, "median_ms": medians,
-              "ratio": medians["ours"] / medians["nn.CrossEntropyLoss"], "largest_gradient_difference": float(difference)}
+              "ratio": medians["ours"] / medians["nn.CrossEntropyLoss"],
+              "largest_gradient_difference": float(difference)}
     if arguments.json:
         print(json.dumps(result))
         return

@@ -218,8 +218,8 @@ class Config:
     eval_mode: str = _option(_choice("full", "crop", "ms_flip"), "full pictures; the model zoo's resized centre crop; "
                              "several scales and flipped", default="full", doors=_EVAL)
     save_mask: bool = _option(_boolean, "write coloured masks and overlays", default=True, doors=_EVAL)
-    pretrained: str = _option(_text, "checkpoint to start from: a whole network's weights, or a backbone's", default="", doors=_TRAIN,
-                              aliases=("--load-from",))
+    pretrained: str = _option(_text, "checkpoint to start from: a whole network's weights, or a backbone's", default="",
+                              doors=_TRAIN, aliases=("--load-from",))
     resume_path: str = _option(_text, "folder of the checkpoint (or the file itself)", default="")
     resume_name: str = _option(_text, "file in resume_path (train: last.ckpt, eval: best_map.ckpt)", default="")
     output_path: str = _option(_text, "where results go; train makes a folder with the time in it", default="output")
@@ -369,8 +369,8 @@ def _check_combinations(config: Config) -> None:
          "O3, found O0 (float32 gradients need no scaling; use 1)"),
         (config.amp_level != "O0" and config.device_target == "GPU", "amp_level: expected O0 on GPU, found "
          f"{config.amp_level}"),
-        (config.lr_scheduler == "step" and not config.lr_milestones, "lr_milestones: the step schedule expects at least "
-         "one epoch, found none"),
+        (config.lr_scheduler == "step" and not config.lr_milestones, "lr_milestones: the step schedule expects at "
+         "least one epoch, found none"),
         (config.learning_rate < config.lr_end, f"lr_end: expected at most the learning rate {config.learning_rate:g}, "
          f"found {config.lr_end:g}"),
         (config.rank >= config.group_size, f"rank: expected less than group_size = {config.group_size}, found "
@@ -394,7 +394,8 @@ def _check_door(door: str, config: Config) -> None:
         raise ConfigError("--dataset: expected the Cityscapes root (the folder with leftImg8bit/ and gtFine/), found "
                           "nothing")
     if door == "eval" and not (config.resume_path or config.resume_name):
-        raise ConfigError("--resume_path: expected the folder of a checkpoint (and --resume_name its file), found nothing")
+        raise ConfigError("--resume_path: expected the folder of a checkpoint (and --resume_name its file), found "
+                          "nothing")
     if door == "eval" and config.eval_split == "test":
         raise ConfigError("--eval_split test: the test split has no public labels to score; expected val, train or "
                           "trainval")

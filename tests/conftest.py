@@ -2,7 +2,7 @@
 import sys
 
 import pytest
-from script_helpers import SCRIPTS, run
+from script_helpers import SCRIPTS, run, skip_unless_installed
 
 from src.runtime.device import setup_device
 
@@ -12,5 +12,6 @@ setup_device("CPU")
 @pytest.fixture(scope="session")
 def quick_demo(tmp_path_factory):
     """(finished process of scripts/run_demo.sh in its quick form, its output folder, whose name has a space)"""
+    skip_unless_installed("requirements.txt")
     output = tmp_path_factory.mktemp("quick demo")
     return run(SCRIPTS / "run_demo.sh", output, DEMO_QUICK="1", DEMO_VENV=sys.prefix), output

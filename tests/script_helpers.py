@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = PROJECT / "scripts"
 
@@ -17,3 +19,10 @@ def run(*command, cwd=PROJECT, **variables):
     environment = {**os.environ, "PYTHON": sys.executable, "PIP_NO_INDEX": "1", **variables}
     return subprocess.run([str(part) for part in command], cwd=cwd, env=environment, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600)
+
+
+def skip_unless_installed(*requirement_files):
+    """Skips where a script would have to install something first; scripts/run_tests.sh installs everything."""
+    missing = run(sys.executable, SCRIPTS / "missing_requirements.py", *requirement_files).stdout.split("\n")[:-1]
+    if missing:
+        pytest.skip(f"this Python lacks {', '.join(missing)}; scripts/run_tests.sh installs it")

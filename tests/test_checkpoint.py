@@ -171,7 +171,8 @@ def test_pretrained_backbone_leaves_the_rest_fresh(tmp_path):
 def test_pretrained_network_even_with_another_number_of_classes(tmp_path, classes, fresh):
     save_weights(tmp_path / "w.ckpt", BackboneAndHead(7, classes))
     network = BackboneAndHead(0)
-    assert f"took the weights from {tmp_path / 'w.ckpt'}, {4 - fresh} of 4" in load_pretrained(tmp_path / "w.ckpt", network)
+    note = load_pretrained(tmp_path / "w.ckpt", network)
+    assert f"took the weights from {tmp_path / 'w.ckpt'}, {4 - fresh} of 4" in note
     assert list(network.values().values()) == ([7, 7, 7, 7] if not fresh else [7, 7, 0, 0])
 
 

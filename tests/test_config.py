@@ -62,7 +62,8 @@ def test_names_from_other_repositories(flags, field, value):
 
 
 def test_saved_configuration_reads_back_the_same(tmp_path):
-    config = load_config(RECIPE, {"lr_factors": "aux_heads=10,classifier=2", "lr_milestones": "3,5", "dataset": "a b/ü"})
+    config = load_config(RECIPE, {"lr_factors": "aux_heads=10,classifier=2", "lr_milestones": "3,5",
+                                  "dataset": "a b/ü"})
     path = tmp_path / "config.yaml"
     path.write_text(config.dump(), encoding="utf-8")
     assert load_config(path) == config

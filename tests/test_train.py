@@ -121,7 +121,8 @@ def test_eval_repeats_the_logged_score(whole_run, dataset, tmp_path):
 def test_a_checkpoint_of_another_variant_is_refused(whole_run, dataset, tmp_path):
     scored = run("eval.py", dataset, tmp_path, "--resume_path", str(whole_run[0]), "--variant", "tramac")
     assert scored.returncode == 3 and "Traceback" not in scored.stderr
-    assert "missing 2: feature_fusion.conv_lower_res.conv.bias, feature_fusion.conv_higher_res.conv.bias" in scored.stderr
+    names = [f"feature_fusion.conv_{side}_res.conv.bias" for side in ("lower", "higher")]
+    assert f"missing 2: {', '.join(names)}" in scored.stderr
 
 
 def test_kill_9_and_resume_give_the_same_weights(whole_run, dataset, tmp_path):

@@ -141,9 +141,11 @@ def _log_start(run: Run, train_set, eval_set, note: str) -> None:
     config, first_rate = run.config, run.rates[run.global_step]
     parameters = count_parameters(run.network.trainable_params())
     steps = config.max_steps or config.epochs * run.steps_per_epoch
-    _LOG.info(f"{config.model} ({config.variant}{', ' + config.backbone if config.backbone else ''}, {config.aux} auxiliary heads), {parameters / 1e6:.3f} M parameters, "
+    graph = ", ".join(filter(None, (config.variant, config.backbone, f"{config.aux} auxiliary heads")))
+    _LOG.info(f"{config.model} ({graph}), {parameters / 1e6:.3f} M parameters, "
               f"global batch {config.global_batch_size} = {config.batch_size} x {config.group_size}, "
-              f"{steps} steps ({run.steps_per_epoch} per epoch), learning rate {first_rate:.5g} ({config.lr_scheduler}), "
+              f"{steps} steps ({run.steps_per_epoch} per epoch), "
+              f"learning rate {first_rate:.5g} ({config.lr_scheduler}), "
               f"crop {config.crop_size[0]}x{config.crop_size[1]}, {config.device_target} {config.device_id}, "
               f"MindSpore {ms.__version__}")
     _LOG.info(f"{len(train_set)} training pictures, {len(eval_set) if eval_set is not None else 'no'} for evaluation; "
