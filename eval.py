@@ -31,7 +31,7 @@ def main(argv=None) -> int:
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
         items, total=len(dataset), unit="picture", disable=not sys.stderr.isatty()))
     print(report.finish(evaluation, f"{config.model} ({config.variant}), {checkpoint}, split {config.eval_split}, "
-                                    f"mode {config.eval_mode}"))
+                                    f"mode {config.eval_mode}"), end="")
     if evaluation.errors:
         print(f"error: {len(evaluation.errors)} of {len(dataset)} pictures are not in this score:", file=sys.stderr)
         for error in evaluation.errors:

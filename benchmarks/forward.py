@@ -1,6 +1,7 @@
 """Time and peak memory of one forward pass of each network on the CPU, in MindSpore graph mode.
 
-    python benchmarks/forward.py [--models fast_scnn/mmseg,icnet/mmseg] [--image_height 1024] [--image_width 2048] [--runs 5] [--json]
+    python benchmarks/forward.py [--models fast_scnn/mmseg,icnet/mmseg] [--image_height 1024] [--image_width 2048]
+                                 [--runs 5] [--json]
 
 Each network runs in a process of its own; memory is the operating system's peak of that process, minus what it had
 before the network was built.

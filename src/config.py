@@ -378,8 +378,6 @@ def _check_combinations(config: Config) -> None:
         (config.group_size > 1 or config.is_distributed, "is_distributed, group_size: this version trains in one "
          "process; expected is_distributed 0 and group_size 1"),
         (config.use_modelarts, "use_modelarts: this version has no ModelArts support yet; expected 0"),
-        (bool(config.pretrained and (config.resume_path or config.resume_name)), "pretrained and resume_path exclude "
-         "each other: a resumed run has its weights already"),
     )
     for wrong, message in problems:
         if wrong:

@@ -115,7 +115,6 @@ def test_missing_keys_are_all_named(recipe):
     (["--scale_range", "2,0.5"], "scale_range: expected smallest,largest"),
     (["--lr", "0.00001"], "lr_end: expected at most the learning rate"),
     (["--rank", "1"], "rank: expected less than group_size = 1, found 1"),
-    (["--pretrained", "a.ckpt", "--resume_path", "b"], "exclude each other"),
     (["--model", "unet"], "--model unet"),
 ])
 def test_impossible_combinations(flags, message):

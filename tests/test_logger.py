@@ -29,10 +29,10 @@ def test_same_plain_line_on_screen_and_in_the_file(tmp_path, capsys):
     logger = log.setup_logger(path)
     logger.info("epoch: 1 step: 372, loss is 1.34")
     logger.warning("no label: 道路")
-    logger.debug("not shown")
-    expected = "epoch: 1 step: 372, loss is 1.34\nno label: 道路\n"
-    assert capsys.readouterr() == (expected, "")
-    assert path.read_text(encoding="utf-8") == expected
+    logger.debug("epoch: 1 step: 373, loss is 1.33")
+    shown = "epoch: 1 step: 372, loss is 1.34\nno label: 道路\n"
+    assert capsys.readouterr() == (shown, "")
+    assert path.read_text(encoding="utf-8") == shown + "epoch: 1 step: 373, loss is 1.33\n"
     assert logger is logging.getLogger(log.LOGGER_NAME)
 
 

@@ -75,7 +75,7 @@ def whole_run(dataset, tmp_path_factory):
 def test_log_of_a_run(whole_run):
     folder, done = whole_run
     log = done.stdout
-    assert re.search(r"^fast_scnn \(mmseg, 1 auxiliary heads\), 1\.\d+ M parameters, global batch 2 = 2 x 1, 12 steps "
+    assert re.search(r"^fast_scnn \(mmseg, 1 auxiliary head\), 1\.\d+ M parameters, global batch 2 = 2 x 1, 12 steps "
                      r"\(4 per epoch\), learning rate 0\.05 \(poly\), crop 64x64, CPU 0, MindSpore 2\.", log, re.M)
     for epoch in range(1, EPOCHS + 1):
         for step in range(1, STEPS + 1):

@@ -128,7 +128,8 @@ class LossMonitor(Callback):
                 raise TrainingDiverged(
                     f"training stopped: the loss of epoch {run.epoch} step {first + i + 1} is {value}; expected a "
                     f"finite number. The last good state is kept ({run.folder / LAST_NAME} if an epoch was saved). "
-                    f"Lower --lr (now {run.rates[run.global_step - 1]:.3g}), lengthen --warmup_epochs, or check the labels.")
+                    f"Lower --lr (now {run.rates[run.global_step - 1]:.3g}), lengthen --warmup_epochs, or check the "
+                    "labels.")
             run.progress.loss_sum += value
         return values[-1] if values else math.nan
 

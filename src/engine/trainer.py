@@ -122,7 +122,7 @@ def make_run_folder(config: Config) -> Path:
 
 def _starting_point(config: Config, network, train_step) -> Tuple[Progress, str]:
     """Loads what the configuration says to start from, and says in a line what that was ("" for nothing)."""
-    if not (config.resume_path or config.resume_name):
+    if not (config.resume_path or config.resume_name):  # a resumed run has its weights already
         note = load_pretrained(config.pretrained, network) if config.pretrained else ""
         return Progress(seed=config.seed, global_batch_size=config.global_batch_size), note
     path = checkpoint_path(config, LAST_NAME)
@@ -138,14 +138,14 @@ def _starting_point(config: Config, network, train_step) -> Tuple[Progress, str]
 
 
 def _log_start(run: Run, train_set, eval_set, note: str) -> None:
-    config, first_rate = run.config, run.rates[run.global_step]
+    config = run.config
     parameters = count_parameters(run.network.trainable_params())
     steps = config.max_steps or config.epochs * run.steps_per_epoch
-    graph = ", ".join(filter(None, (config.variant, config.backbone, f"{config.aux} auxiliary heads")))
+    graph = ", ".join(filter(None, (config.variant, config.backbone, f"{config.aux} auxiliary head{'' if config.aux == 1 else 's'}")))
     _LOG.info(f"{config.model} ({graph}), {parameters / 1e6:.3f} M parameters, "
               f"global batch {config.global_batch_size} = {config.batch_size} x {config.group_size}, "
               f"{steps} steps ({run.steps_per_epoch} per epoch), "
-              f"learning rate {first_rate:.5g} ({config.lr_scheduler}), "
+              f"learning rate {config.learning_rate:.5g} ({config.lr_scheduler}), "
               f"crop {config.crop_size[0]}x{config.crop_size[1]}, {config.device_target} {config.device_id}, "
               f"MindSpore {ms.__version__}")
     _LOG.info(f"{len(train_set)} training pictures, {len(eval_set) if eval_set is not None else 'no'} for evaluation; "

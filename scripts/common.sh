@@ -1,0 +1,88 @@
+# shellcheck shell=bash
+# What the run_*.sh scripts that start a Python door share. Not a program: they source it.
+#
+# PYTHON      the interpreter, default python3
+# FOREGROUND  1: stay in front, as with --foreground
+
+PYTHON=${PYTHON:-python3}
+foreground=${FOREGROUND:-0}
+flags=()
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 2
+}
+
+# read_arguments COUNT USAGE "$@": ends with the usage text unless there are COUNT positions and then flags only.
+# The flags for the door go to the array `flags`.
+read_arguments() {
+    local count=$1 usage=$2 argument given
+    shift 2
+    if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+        printf '%s\n' "$usage"
+        exit 0
+    fi
+    given=$#
+    for argument in "${@:1:count}"; do
+        if [[ $argument == --* ]]; then
+            given=0  # a flag in a position's place: a position is missing
+        fi
+    done
+    if (( given < count )); then
+        printf '%s\n' "$usage" >&2
+        exit 2
+    fi
+    for argument in "${@:count+1}"; do
+        case $argument in
+            --foreground) foreground=1 ;;
+            --*) flags+=("$argument") ;;
+            *) fail "expected --flag=value after the $count positions, found '$argument'" ;;
+        esac
+    done
+}
+
+# check_folders CODE DATASET OUTPUT: they are what they should be; OUTPUT is made if it is not there.
+check_folders() {
+    [[ -f $1/train.py ]] || fail "train_code_path: expected the folder that holds train.py, found '$1'"
+    [[ -d $2 ]] || fail "dataset: expected the folder that holds leftImg8bit/ and gtFine/, found no folder '$2'"
+    mkdir -p -- "$3" && [[ -w $3 ]] || fail "output_path: expected a folder that can be written, found '$3'"
+}
+
+# start CODE DOOR OUTPUT ARGUMENT...: runs CODE/DOOR.py with the arguments, in front, or in the background with what it
+# prints in OUTPUT/log.txt. Wrong arguments are found before that.
+start() {
+    local code=$1 door=$2 log
+    log=$(cd -- "$3" && pwd)/log.txt
+    shift 3
+    check_arguments "$code" "$door" "$@"
+    if [[ $foreground == 1 ]]; then
+        exec "$PYTHON" "$code/$door.py" "$@"
+    fi
+    nohup "$PYTHON" "$code/$door.py" "$@" > "$log" 2>&1 < /dev/null &
+    echo "process id: $!"
+    echo "log: $log"
+}
+
+# Reads the arguments as the door does, without waiting for MindSpore to be imported.
+check_arguments() {
+    command -v "$PYTHON" > /dev/null || fail "PYTHON: expected a Python interpreter, found no '$PYTHON'"
+    "$PYTHON" - "$@" <<'END'
+import sys
+
+sys.path[0] = sys.argv[1]
+from src.config import parse_arguments
+from src.models import check_model
+from src.runtime.device import mindspore_version
+from src.utils.errors import run_door
+
+
+def main(_):
+    config = parse_arguments(sys.argv[2], "", sys.argv[3:])
+    check_model(config.model, config.variant, config.aux, config.backbone)
+    mindspore_version()
+    return 0
+
+
+run_door(main)
+END
+}
