@@ -36,9 +36,11 @@ def test_demo_ends_with_equal_scores_and_a_picture(quick_demo):
     assert demo.returncode == 0, demo.stdout + demo.stderr
     honest, scores, picture = demo.stdout.splitlines()[-3:]
     assert honest == "These scores on synthetic pictures say that the software works, and nothing about real streets."
-    found = re.fullmatch(r"mIoU of the best checkpoint: (\S+) while training, (\S+) by eval.py", scores)
-    logged, evaluated = found.groups()
+    found = re.fullmatch(r"mIoU of the best checkpoint: (\S+) while training, (\S+) by eval.py, (\S+) through C\+\+",
+                         scores)
+    logged, evaluated, through_cpp = found.groups()
     assert logged == evaluated and 0 < float(logged) < 100
+    assert abs(float(through_cpp) - float(evaluated)) <= 0.1
     assert picture == f"Picture to look at (picture, prediction, truth): {output}/eval/contact_sheet.png"
     assert (output / "eval" / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
 

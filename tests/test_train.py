@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 import pytest
 import yaml
@@ -15,6 +16,7 @@ import yaml
 from src.config import PROJECT
 from src.data.synthetic import generate
 from src.engine.checkpoint import read_checkpoint
+from src.models import build_model
 
 EPOCHS, STEPS = 3, 4  # 8 pictures in batches of 2
 TINY = ["--crop_size", "64", "--base_size", "64", "--batch_size", "2", "--epochs", str(EPOCHS), "--lr", "0.05",
@@ -226,3 +228,18 @@ def test_an_output_folder_that_cannot_be_written(dataset, tmp_path):
     (tmp_path / "file").write_text("")
     done = run("train.py", dataset, tmp_path / "file" / "out", *TINY)
     assert done.returncode == 2 and "--output_path" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_other_networks_train_and_a_backbone_is_taken(dataset, tmp_path):
+    """ICNet with losses at reduced sizes; BiSeNetV1 with OHEM from a backbone's weights alone."""
+    backbone = {name: value for name, value in build_model("bisenetv1", "coincheung").parameters_dict().items()
+                if ".backbone." in name}
+    ms.save_checkpoint([{"name": name, "data": value} for name, value in backbone.items()],
+                       str(tmp_path / "resnet18.ckpt"))
+    settings = [*TINY, "--max_steps", "2", "--warmup_epochs", "0"]
+    for model, flags in (("icnet", ["--variant", "liminn", "--backbone", "resnet18"]),
+                         ("bisenetv1", ["--pretrained", str(tmp_path / "resnet18.ckpt"), "--loss", "ohem"])):
+        done = run("train.py", dataset, tmp_path / model, "--model", model, *settings, *flags)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^epoch: 1 step: 2, loss is \d+\.\d+$", done.stdout, re.M)
+    assert f"pretrained: took the backbone from {tmp_path / 'resnet18.ckpt'}, {len(backbone)} of" in done.stdout

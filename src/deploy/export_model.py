@@ -1,5 +1,5 @@
 """Exports a checkpoint as MINDIR, ONNX or AIR, each with its model card."""
-import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -64,22 +64,22 @@ def export_checkpoint(config: Config) -> Path:
     form = InferenceForm(network, config.mean, config.std, config.input_type, config.output_type)
     form.set_train(False)
     x = Tensor(np.zeros(card.input_shape, config.input_type))
-    if config.file_format == "ONNX":
-        with tempfile.TemporaryDirectory() as folder:
-            mindir = Path(folder) / "network.mindir"
-            _export(form, x, mindir, "MINDIR")
-            convert_file(mindir, path)
-    else:
-        _export(form, x, path, config.file_format)
+    # MindSpore refuses path names with spaces or letters beyond ASCII, so it writes to a folder whose name we choose.
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / ("network.mindir" if config.file_format == "ONNX" else f"network{path.suffix}")
+        _export(form, x, exported, exported.suffix[1:].upper())
+        if config.file_format == "ONNX":
+            convert_file(exported, path)
+        else:
+            with replacing(path) as temporary:
+                shutil.copyfile(exported, temporary)
     write_card(path, card)
     return path
 
 
 def _export(form: InferenceForm, x: Tensor, path: Path, file_format: str) -> None:
-    with replacing(path) as temporary:
-        try:
-            ms.export(form, x, file_name=str(temporary), file_format=file_format)
-        except (RuntimeError, ValueError, TypeError) as error:
-            print(error, file=sys.stderr)
-            raise UserError(f"{path}: MindSpore cannot export this as {file_format}; its message is above") from None
-        os.chmod(temporary, 0o644)  # MindSpore leaves it read-only, which surprises whoever copies over it
+    try:
+        ms.export(form, x, file_name=str(path), file_format=file_format)
+    except (RuntimeError, ValueError, TypeError) as error:
+        print(error, file=sys.stderr)
+        raise UserError(f"MindSpore cannot export this network as {file_format}; its message is above") from None

@@ -139,8 +139,9 @@ class LossMonitor(Callback):
         steps = step - self.timed_steps_from
         run.images_per_second = steps * run.config.global_batch_size / (now - self.timed_from) if steps else math.nan
         _LOG.info(epoch_time_line(now - self.start, max(1, step - self.first_step)))
+        rate = f", {run.images_per_second:.2f} images/s" if steps else ""  # unknown if the only step compiled the graph
         _LOG.info(f"epoch: {run.epoch}, loss: {run.progress.loss_sum / step:.4f}, "
-                  f"lr: {run.rates[run.global_step - 1]:.6f}, {run.images_per_second:.2f} images/s")
+                  f"lr: {run.rates[run.global_step - 1]:.6f}{rate}")
 
     def performance_line(self, run: Run) -> str:
         """images/s and ms per step since the first step of the process, which compiles the graph."""

@@ -1,20 +1,25 @@
 """Registry of the networks: `build_model` is the only way the doors make one."""
-from typing import Dict, Optional, Tuple
+import importlib
+from typing import Dict, NamedTuple, Optional, Tuple
 
 from src.utils.errors import ConfigError
 
-# model name -> its variants. Plain names, so that --help can list them without importing MindSpore.
-MODEL_VARIANTS: Dict[str, Tuple[str, ...]] = {
-    "fast_scnn": ("mmseg", "tramac"),
-    "icnet": ("mmseg", "liminn"),
-    "bisenetv1": ("coincheung", "mmseg"),
+
+class Network(NamedTuple):
+    """Where a network is and which forms it has. The first variant and backbone are the defaults."""
+
+    path: str                        # module and class; imported when it is built, so that --help needs no MindSpore
+    variants: Tuple[str, ...]        # published graphs
+    backbones: Tuple[str, ...] = ()  # none for a network that is all its own
+
+
+NETWORKS: Dict[str, Network] = {
+    "fast_scnn": Network("src.models.fast_scnn.FastSCNN", ("mmseg", "tramac")),
+    "icnet": Network("src.models.icnet.ICNet", ("mmseg", "liminn"), ("resnet50", "resnet18")),
+    "bisenetv1": Network("src.models.bisenetv1.BiSeNetV1", ("coincheung", "mmseg"), ("resnet18", "resnet50")),
 }
-# model name -> its backbones, the published weights' first; none for a network that is all its own.
-MODEL_BACKBONES: Dict[str, Tuple[str, ...]] = {
-    "fast_scnn": (),
-    "icnet": ("resnet50", "resnet18"),
-    "bisenetv1": ("resnet18", "resnet50"),
-}
+MODEL_VARIANTS = {name: network.variants for name, network in NETWORKS.items()}
+MODEL_BACKBONES = {name: network.backbones for name, network in NETWORKS.items()}
 # Every network halves its input five times.
 SIZE_MULTIPLE = 32
 MAX_AUX = 2
@@ -54,11 +59,8 @@ def build_model(name: str, variant: str, num_classes: int = 19, aux: int = 0, dr
         ConfigError: unknown name, variant or backbone, or too many heads.
     """
     check_model(name, variant, aux, backbone)
-    from src.models.bisenetv1 import BiSeNetV1
-    from src.models.fast_scnn import FastSCNN
-    from src.models.icnet import ICNet
-
-    networks = {"fast_scnn": FastSCNN, "icnet": ICNet, "bisenetv1": BiSeNetV1}
+    module, _, class_name = NETWORKS[name].path.rpartition(".")
+    network = getattr(importlib.import_module(module), class_name)
     backbones = MODEL_BACKBONES[name]
     own = {"backbone": backbone or backbones[0]} if backbones else {}
-    return networks[name](num_classes, variant, aux, dropout, bn_momentum, seed, **own)
+    return network(num_classes, variant, aux, dropout, bn_momentum, seed, **own)
