@@ -320,7 +320,7 @@ def load_config(path, overrides: Optional[Dict[str, Any]] = None) -> Config:
         raise ConfigError(f"{path}: expected all keys of a recipe, missing: {', '.join(missing)}. "
                           "Copy them from configs/fast_scnn.yaml.")
     config = Config(**values)
-    _check_combinations(config)
+    _check_combinations(config, path)
     return config
 
 
@@ -359,7 +359,7 @@ def _parse_values(raw: Dict[str, Any], source: str, prefix: str) -> Dict[str, An
     return values
 
 
-def _check_combinations(config: Config) -> None:
+def _check_combinations(config: Config, path) -> None:
     problems = (
         (config.scale_range[0] > config.scale_range[1], "scale_range: expected smallest,largest, found "
          f"{config.scale_range[0]:g},{config.scale_range[1]:g}"),
@@ -381,7 +381,7 @@ def _check_combinations(config: Config) -> None:
     )
     for wrong, message in problems:
         if wrong:
-            raise ConfigError(message)
+            raise ConfigError(f"{path} and the flags do not go together: {message}")
 
 
 def _check_door(door: str, config: Config) -> None:
