@@ -332,9 +332,20 @@ def _recipe_of(model: str) -> Path:
     return path
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Plain YAML that refuses a key given twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key '{key}' stands there {keys.count(key)} times")
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path) -> Dict[str, Any]:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _StrictLoader)
     except OSError as error:
         raise ConfigError(f"--config {path}: expected a readable YAML file; {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -126,6 +126,7 @@ def test_impossible_combinations(flags, message):
 @pytest.mark.parametrize("content, message", [
     ("- a\n- b\n", "expected 'key: value' lines, found list"),
     ("a: [1", "not valid YAML"),
+    ("lr: 1\nepochs: 3\nlr: 2\n", "the key 'lr' stands there 2 times"),
     ("\x00", "not valid YAML"),
     ("", "expected 'key: value' lines, found NoneType"),
 ])

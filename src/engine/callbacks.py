@@ -82,7 +82,7 @@ class LossMonitor(Callback):
 
     def __init__(self, log_interval: int):
         self.log_interval = log_interval
-        self.on_terminal = sys.stderr.isatty()
+        self.on_terminal = sys.stdout.isatty() and sys.stderr.isatty()
         self.pending = []
         self.compiled = False
         self.steps_since_compiled = 0
