@@ -41,8 +41,7 @@ def save_weights(path, network) -> None:
     Raises:
         UserError: a weight is not finite; the file under this name stays as it was.
     """
-    _save(path, {name: parameter for name, parameter in network.parameters_dict().items()
-                 if not name.endswith(_RUN_ONLY)}, {})
+    _save(path, _weights_of(network), {})
 
 
 def save_state(path, network, state: Dict[str, ms.Parameter], progress: Progress) -> None:
@@ -89,10 +88,8 @@ def load_weights(path, network) -> None:
     Raises:
         DataError: no checkpoint, or parameters that are missing, extra or of another shape, all of them named.
     """
-    found = {name: value for name, value in read_checkpoint(path).items()
-             if not name.startswith(_STATE_PREFIX) and name != _PROGRESS_KEY and not name.endswith(_RUN_ONLY)}
-    wanted = {name: parameter for name, parameter in network.parameters_dict().items()
-              if not name.endswith(_RUN_ONLY)}
+    found = _weights_in(path)
+    wanted = _weights_of(network)
     if not any(name.startswith(_TRAINING_ONLY) for name in wanted):
         found = {name: value for name, value in found.items() if not name.startswith(_TRAINING_ONLY)}
     _assign(path, wanted, found)
@@ -109,10 +106,8 @@ def load_pretrained(path, network) -> str:
     Raises:
         DataError: no checkpoint, or parameters that do not fit, all of them named.
     """
-    found = {name: value for name, value in read_checkpoint(path).items()
-             if not name.startswith(_STATE_PREFIX) and name != _PROGRESS_KEY and not name.endswith(_RUN_ONLY)}
-    wanted = {name: parameter for name, parameter in network.parameters_dict().items()
-              if not name.endswith(_RUN_ONLY)}
+    found = _weights_in(path)
+    wanted = _weights_of(network)
     backbone_only = all(_BACKBONE in name for name in found)
     other_classes = {name for name in wanted if name in found and _is_classifier(wanted[name], found[name])}
     fresh = {name for name in wanted if name in other_classes or name not in found and (
@@ -146,6 +141,16 @@ def load_state(path, network, state: Dict[str, ms.Parameter]) -> Progress:
     wanted.update({_STATE_PREFIX + name: parameter for name, parameter in state.items()})
     _assign(path, wanted, found)
     return progress
+
+
+def _weights_of(network) -> Dict[str, ms.Parameter]:
+    return {name: parameter for name, parameter in network.parameters_dict().items() if not name.endswith(_RUN_ONLY)}
+
+
+def _weights_in(path) -> Dict[str, ms.Parameter]:
+    """The weights alone of a checkpoint file, be it one of weights or the state of a run."""
+    return {name: value for name, value in read_checkpoint(path).items()
+            if not name.startswith(_STATE_PREFIX) and name != _PROGRESS_KEY and not name.endswith(_RUN_ONLY)}
 
 
 def _assign(path, wanted, found) -> None:
