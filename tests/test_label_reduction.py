@@ -32,5 +32,5 @@ def test_loss_of_outputs_of_three_sizes():
         valid = target != 255
         picked = np.take_along_axis(log_probability, np.where(valid, target, 0)[:, None], 1)[:, 0]
         expected += weight * (-picked[valid].mean() if valid.any() else 0)
-    loss = MixSoftmaxCrossEntropy(0.4)(outputs, Tensor(labels.astype(np.uint8)))
+    loss = MixSoftmaxCrossEntropy(0.4, labels_to_logits=True)(outputs, Tensor(labels.astype(np.uint8)))
     assert float(loss.asnumpy()) == pytest.approx(expected, rel=1e-5)

@@ -49,7 +49,7 @@ def train(config: Config) -> None:
     network = build_model(config.model, config.variant, aux=config.aux, dropout=config.dropout,
                           bn_momentum=config.bn_momentum, seed=config.seed + config.rank, backbone=config.backbone)
     network.set_train(True)
-    train_step = TrainStep(network, build_loss(config), build_optimizer(config, network, rates), config.mean,
+    train_step = TrainStep(network, build_loss(config, network), build_optimizer(config, network, rates), config.mean,
                            config.std, config.amp_level, config.loss_scale)
     progress, note = _starting_point(config, network, train_step)
 
@@ -95,11 +95,12 @@ def build_loader(config: Config, dataset: Cityscapes) -> BatchLoader:
     return BatchLoader(dataset, transform, sampler, config.batch_size, config.num_workers, config.seed)
 
 
-def build_loss(config: Config):
-    """The loss that `config.loss` names."""
+def build_loss(config: Config, network):
+    """The loss that `config.loss` names, for the outputs of `network`."""
+    sizes = {"align_corners": network.align_corners, "labels_to_logits": network.labels_to_logits}
     if config.loss == "ohem":
-        return OhemCrossEntropy(config.ohem_threshold, config.ohem_min_kept, config.aux_weight)
-    return MixSoftmaxCrossEntropy(config.aux_weight)
+        return OhemCrossEntropy(config.ohem_threshold, config.ohem_min_kept, config.aux_weight, **sizes)
+    return MixSoftmaxCrossEntropy(config.aux_weight, **sizes)
 
 
 def make_run_folder(config: Config) -> Path:

@@ -116,6 +116,8 @@ class Alignment:
         """Every output of every input size in the file against the reference, BatchNorm with running statistics."""
         from mindspore import Tensor
 
+        from src.models.layers import resize_bilinear
+
         network = self.network()
         findings = []
         for size in sorted({key.split("/")[1] for key in self.golden.files if key.startswith("eval/")}):
@@ -123,8 +125,10 @@ class Alignment:
             rng = np.random.default_rng(height * 10000 + width)
             x = rng.standard_normal((1, 3, height, width)).astype(np.float32)
             outputs = _frozen(network)(Tensor(x))
+            if not network.labels_to_logits:  # the references enlarge in the network, ours in the loss
+                outputs = [resize_bilinear(output, (height, width), network.align_corners) for output in outputs]
             if f"eval/{size}/out{len(outputs)}" in self.golden:  # the full-size logits are an output of inference only
-                outputs = (network.set_train(False)(Tensor(x)),) + outputs
+                outputs = [network.set_train(False)(Tensor(x)), *outputs]
             for i, output in enumerate(outputs):
                 key = f"eval/{size}/out{i}"
                 step, output = int(self.golden[f"{key}_step"]), output.asnumpy()
@@ -173,7 +177,9 @@ class Alignment:
     def _network_with_loss(self, network, logit_scale):
         from src.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 
-        return _network_with_loss(network, MixSoftmaxCrossEntropy(self.aux_weight), logit_scale)
+        loss = MixSoftmaxCrossEntropy(self.aux_weight, align_corners=network.align_corners,
+                                      labels_to_logits=network.labels_to_logits)
+        return _network_with_loss(network, loss, logit_scale)
 
     def _gradient_finding(self, part, norms) -> Finding:
         from src.models.torch_weights import parameter_name

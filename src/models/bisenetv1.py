@@ -106,8 +106,12 @@ class BiSeNetV1(nn.Cell):
         x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.
 
     Outputs:
-        in training a tuple (main, aux...), otherwise main: logits (N, num_classes, H, W) float32.
+        logits, float32: in inference (N, num_classes, H, W); in training a tuple (main, aux...) before the enlargement,
+        which the loss does: at H/8 and, the second auxiliary, H/16.
     """
+
+    align_corners = False
+    labels_to_logits = False
 
     def __init__(self, num_classes=19, variant="coincheung", aux=2, dropout=0.1, bn_momentum=None, seed=0,
                  backbone="resnet18"):
@@ -123,12 +127,11 @@ class BiSeNetV1(nn.Cell):
                                       for i in range(aux)])
 
     def construct(self, x):
-        size = x.shape[2:]
         context = self.context_path(x)
-        main = resize_bilinear(self.head(self.ffm(self.spatial_path(x), context[0])), size, align_corners=False)
+        logits = self.head(self.ffm(self.spatial_path(x), context[0]))
         if not self.training:
-            return main
-        outputs = (main,)
+            return resize_bilinear(logits, x.shape[2:], self.align_corners)
+        outputs = (logits,)
         for feature, head in zip(context, self.aux_heads):
-            outputs += (resize_bilinear(head(feature), size, align_corners=False),)
+            outputs += (head(feature),)
         return outputs

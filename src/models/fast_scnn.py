@@ -134,14 +134,18 @@ class FastSCNN(nn.Cell):
         x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.
 
     Outputs:
-        in training a tuple (main, aux...), otherwise main: logits (N, num_classes, H, W) float32.
+        logits, float32: in inference (N, num_classes, H, W); in training a tuple (main, aux...) before the enlargement,
+        which the loss does: at H/8 or, on the extractor's features, H/32.
     """
+
+    labels_to_logits = False
 
     def __init__(self, num_classes=19, variant="mmseg", aux=2, dropout=0.1, bn_momentum=None, seed=0):
         super().__init__()
         self.variant = VARIANTS[variant]
         if bn_momentum is not None:
             self.variant = self.variant._replace(bn_momentum=bn_momentum)
+        self.align_corners = self.variant.align_corners
         self.learning_to_downsample = LearningToDownsample(self.variant)
         self.global_feature_extractor = GlobalFeatureExtractor(self.variant)
         self.feature_fusion = FeatureFusionModule(self.variant)
@@ -151,15 +155,12 @@ class FastSCNN(nn.Cell):
             for i, feature in enumerate(self.variant.aux_features[:aux])])
 
     def construct(self, x):
-        size = x.shape[2:]
         downsample = self.learning_to_downsample(x)
         extractor = self.global_feature_extractor(downsample)
         logits = self.classifier(self.feature_fusion(downsample, extractor))
-        main = resize_bilinear(logits, size, self.variant.align_corners)
         if not self.training:
-            return main
-        outputs = (main,)
+            return resize_bilinear(logits, x.shape[2:], self.align_corners)
+        outputs = (logits,)
         for feature, head in zip(self.variant.aux_features, self.aux_heads):
-            logits = head(downsample if feature == "downsample" else extractor)
-            outputs += (resize_bilinear(logits, size, self.variant.align_corners),)
+            outputs += (head(downsample if feature == "downsample" else extractor),)
         return outputs

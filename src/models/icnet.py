@@ -114,8 +114,9 @@ class ICNet(nn.Cell):
         x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.
 
     Outputs:
-        in inference the logits (N, num_classes, H, W) float32. In training a tuple (main, aux...): "mmseg" at the
-        input's size, "liminn" main (N, num_classes, H/4, W/4), then H/8 and H/16: its loss reduces the labels.
+        logits, float32: in inference (N, num_classes, H, W); in training a tuple (main, aux...). "mmseg": before the
+        enlargement, which the loss does. "liminn": main (N, num_classes, H/4, W/4), then H/8 and H/16; its loss
+        reduces the labels to these.
     """
 
     def __init__(self, num_classes=19, variant="mmseg", aux=2, dropout=0.1, bn_momentum=None, seed=0,
@@ -123,7 +124,8 @@ class ICNet(nn.Cell):
         super().__init__()
         momentum = 0.9 if bn_momentum is None else bn_momentum
         self.variant = VARIANTS[variant]
-        self.full_size_loss = variant == "mmseg"
+        self.align_corners = self.variant.align_corners
+        self.labels_to_logits = variant == "liminn"
         self.conv_sub1 = nn.SequentialCell(ConvBN(3, 32, 3, 2, 1, bn_momentum=momentum),
                                            ConvBN(32, 32, 3, 2, 1, bn_momentum=momentum),
                                            ConvBN(32, 64, 3, 2, 1, bn_momentum=momentum))
@@ -135,26 +137,23 @@ class ICNet(nn.Cell):
         self.aux_heads = nn.CellList([self._head(num_classes, dropout, seed + 1 + i, momentum) for i in range(aux)])
 
     def _head(self, num_classes, dropout, seed, momentum):
-        if self.full_size_loss:
-            return ClassifierHead(_FUSION_CHANNELS, _FUSION_CHANNELS, num_classes, dropout, seed, momentum)
-        return classifier(_FUSION_CHANNELS, num_classes, has_bias=False)
+        if self.labels_to_logits:
+            return classifier(_FUSION_CHANNELS, num_classes, has_bias=False)
+        return ClassifierHead(_FUSION_CHANNELS, _FUSION_CHANNELS, num_classes, dropout, seed, momentum)
 
     def construct(self, x):
-        size, align_corners = x.shape[2:], self.variant.align_corners
+        size = x.shape[2:]
         half, quarter = self.encoder(x)
         fused, low_24 = self.cff_24(quarter, half)
         fused, low_12 = self.cff_12(fused, self.conv_sub1(x))
-        main = self.head(fused)
-        if not self.full_size_loss:
+        logits = self.head(fused)
+        if self.labels_to_logits:
             # Differs from liminn: classifies before this resize, not after. Both are linear and the classifier has no
             # bias, so the result is the same, with 19 channels to resize instead of 128.
-            main = resize_bilinear(main, (size[0] // 4, size[1] // 4), align_corners)
-        if self.full_size_loss or not self.training:
-            main = resize_bilinear(main, size, align_corners)
+            logits = resize_bilinear(logits, (size[0] // 4, size[1] // 4), self.align_corners)
         if not self.training:
-            return main
-        outputs = (main,)
+            return resize_bilinear(logits, size, self.align_corners)
+        outputs = (logits,)
         for fusion, head in zip(self.variant.aux_fusions, self.aux_heads):
-            logits = head(low_24 if fusion == "cff_24" else low_12)
-            outputs += (resize_bilinear(logits, size, align_corners) if self.full_size_loss else logits,)
+            outputs += (head(low_24 if fusion == "cff_24" else low_12),)
         return outputs
