@@ -55,10 +55,17 @@ start() {
     log=$(cd -- "$3" && pwd)/log.txt
     shift 3
     check_arguments "$code" "$door" "$@"
+    run_logged "$log" "$PYTHON" "$code/$door.py" "$@"
+}
+
+# run_logged LOG COMMAND...: ends by becoming the command, or runs it in the background with what it prints in LOG.
+run_logged() {
+    local log=$1
+    shift
     if [[ $foreground == 1 ]]; then
-        exec "$PYTHON" "$code/$door.py" "$@"
+        exec "$@"
     fi
-    nohup "$PYTHON" "$code/$door.py" "$@" > "$log" 2>&1 < /dev/null &
+    nohup "$@" > "$log" 2>&1 < /dev/null &
     echo "process id: $!"
     echo "log: $log"
 }
