@@ -1,0 +1,55 @@
+"""Puts the double of moxing in the place of the real one, with folders for buckets and faults at will."""
+import os
+import sys
+
+import pytest
+from script_helpers import PROJECT
+
+from src.runtime import object_storage
+
+DOUBLE = PROJECT / "tests" / "moxing_double"
+
+
+def environment(bucket, faults="", **variables):
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(DOUBLE), str(PROJECT))), "MOXING_BUCKETS": str(bucket),
+            "MOXING_FAULTS": faults, "MOXING_CALLS": str(bucket.parent / "calls"), **variables}
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """The folder of all buckets; in this process the double is moxing, and failed attempts are repeated at once."""
+    for name in ("moxing", "moxing.file"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(DOUBLE))
+    monkeypatch.setenv("MOXING_BUCKETS", str(tmp_path / "buckets"))
+    monkeypatch.setenv("MOXING_CALLS", str(tmp_path / "calls"))
+    monkeypatch.setattr(object_storage, "_PAUSES", (0, 0, 0))
+    for name in ("MOXING_FAULTS", "RANK_ID", "MS_ROLE"):
+        monkeypatch.delenv(name, raising=False)
+    files = tmp_path / "buckets" / "b" / "data"
+    for name, text in (("leftImg8bit/val/a.png", "picture"), ("gtFine/val/a.png", "label"), ("z.txt", "the last")):
+        (files / name).parent.mkdir(parents=True, exist_ok=True)
+        (files / name).write_text(text)
+    yield tmp_path / "buckets"
+    for name in ("moxing", "moxing.file"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def faults(bucket, monkeypatch):
+    def inject(text=""):
+        sys.modules.pop("moxing", None)
+        sys.modules.pop("moxing.file", None)  # it counts its calls anew
+        monkeypatch.setenv("MOXING_FAULTS", text)
+    return inject
+
+
+def calls(bucket, function):
+    lines = (bucket.parent / "calls").read_text().splitlines()
+    return [line.split(" ", 2)[2] for line in lines if line.split()[1] == function]
+
+
+def tree(folder):
+    """Relative name -> text of every file in `folder`."""
+    return {str(path.relative_to(folder)): path.read_text(errors="replace")
+            for path in folder.rglob("*") if path.is_file()}
