@@ -8,7 +8,7 @@ from src.data.cityscapes import Cityscapes, read_image, read_label
 from src.utils.errors import ConfigError, DataError
 from tests.data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png, write_sample
 
-LAYOUT = "<dataset>/leftImg8bit/<split>/<city>/<name>_leftImg8bit.png"
+LAYOUT = "<dataset>/leftImg8bit/train/[<folder>/]<name>_leftImg8bit.png"
 
 
 @pytest.fixture
