@@ -1,10 +1,12 @@
 """The C++ program, files in to files out, against OpenVINO's own pure-inference rate on the same ONNX.
 
-    python benchmarks/cpp_inference.py [--image_height 1024] [--image_width 2048] [--images 24] [--rounds 5] [--json]
+    python benchmarks/cpp_inference.py [--image_height 1024] [--image_width 2048] [--images 24] [--rounds 5] [--torch]
+                                       [--json]
 
 Exports Fast-SCNN (fresh weights: they don't change the speed) in both forms, builds the program, and runs the two in
-turns: the program over `--images` files, then the same number of synchronous inferences through OpenVINO's Python API in
-float32, without any file. Medians of the rounds.
+turns: the program over `--images` files, then the same number of synchronous inferences through OpenVINO's Python API
+in float32, without any file. With --torch a third: PyTorch eager in the usual Python loop, from the same files to files
+of the same kind (pip install -r requirements-benchmark.txt). Medians of the rounds.
 """
 import argparse
 import json
@@ -20,6 +22,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.interleaved import ratio  # noqa: E402
+from benchmarks.side_process import SideProcess, peak_memory, serve  # noqa: E402
 from src.runtime.device import setup_device  # noqa: E402
 
 FORMS = (("float32", "logits"), ("uint8", "class_map"))
@@ -47,14 +51,43 @@ def pure_rate(model, inputs) -> float:
     return len(inputs) / (time.perf_counter() - start)
 
 
+def torch_side(files: Path, height: int, width: int, input_type: str) -> None:
+    """The usual loop: read, normalise, forward, argmax, write."""
+    import numpy as np
+    import torch
+
+    from benchmarks.torch_fast_scnn import FastSCNN
+
+    network = FastSCNN(variant="mmseg", aux=0).eval()
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+    def classify(data):
+        if input_type == "float32":
+            return network(torch.from_numpy(data.view(np.float32).reshape(1, 3, height, width)))
+        pixels = torch.from_numpy(data.reshape(1, height, width, 3)).permute(0, 3, 1, 2)
+        return network((pixels.float() / 255 - mean) / std).argmax(1).to(torch.uint8)
+
+    def loop():
+        for path in sorted(files.iterdir()):
+            classify(np.fromfile(path, np.uint8)).numpy().tofile(files.parent / f"{path.stem}_torch.bin")
+    with torch.inference_mode():
+        serve({"version": torch.__version__}, loop, peak_memory())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--image_height", type=int, default=1024)
     parser.add_argument("--image_width", type=int, default=2048)
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--torch", action="store_true", help="with PyTorch in the usual Python loop")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--side", help=argparse.SUPPRESS)  # "folder:input_type" of the PyTorch process
     arguments = parser.parse_args()
+    if arguments.side:
+        files, _, input_type = arguments.side.rpartition(":")
+        torch_side(Path(files), arguments.image_height, arguments.image_width, input_type)
+        return
     import numpy as np
     import openvino
 
@@ -62,8 +95,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_checkpoint(folder / "w.ckpt")
-        program = run("bash", PROJECT / "ascend310_infer" / "build.sh", "-DRUNTIME=openvino", f"-DPYTHON={sys.executable}",
-                      env={**os.environ, "BUILD_DIR": str(folder / "build")}).strip()
+        program = run("bash", PROJECT / "ascend310_infer" / "build.sh", "-DRUNTIME=openvino",
+                      f"-DPYTHON={sys.executable}", env={**os.environ, "BUILD_DIR": str(folder / "build")}).strip()
         for input_type, output_type in FORMS:
             model_path = folder / f"{output_type}.onnx"
             run(sys.executable, PROJECT / "export.py", "--ckpt_file", folder / "w.ckpt", "--file_name",
@@ -82,20 +115,36 @@ def main() -> None:
             command = [program, "--model_path", model_path, "--dataset_path", files, "--result_path",
                        folder / f"{output_type}_out", "--time_path", folder / "time"]
             rates = {"cpp_with_io": [], "openvino_pure": []}
+            torch = None
+            if arguments.torch:
+                torch = SideProcess([sys.executable, *sys.argv, "--side", f"{files}:{input_type}"])
+                torch.run()
+                rates["torch_with_io"] = []
             for _ in range(arguments.rounds):
                 report = run(*command)
                 rates["cpp_with_io"].append(float(re.search(r"with file I/O +([\d.]+) images/s", report)[1]))
                 rates["openvino_pure"].append(pure_rate(model, [data] * arguments.images))
+                if torch:
+                    start = time.perf_counter()
+                    torch.run()
+                    rates["torch_with_io"].append(arguments.images / (time.perf_counter() - start))
+            if torch:
+                torch.finish()
             medians = {name: statistics.median(values) for name, values in rates.items()}
             result = {"form": f"{input_type}/{output_type}", "size": [height, width], "openvino": openvino.__version__,
                       "images": arguments.images, "rounds": arguments.rounds, "images_per_second": medians,
-                      "ratio": statistics.median(a / b for a, b in zip(*rates.values())),
+                      "ratio": ratio(rates["cpp_with_io"], rates["openvino_pure"]),
                       "bytes_in": data.nbytes, "bytes_out": (files.parent / f"{output_type}_out" /
                                                              "000_img_0.bin").stat().st_size}
+            if torch:
+                result.update(torch=torch.facts["version"],
+                              ratio_to_torch=ratio(rates["cpp_with_io"], rates["torch_with_io"]))
             print(json.dumps(result) if arguments.json else
-                  f"{result['form']:18s} {height}x{width}: C++ with files {medians['cpp_with_io']:.2f} images/s, OpenVINO alone "
-                  f"{medians['openvino_pure']:.2f}, ratio {result['ratio']:.2f}; {data.nbytes / 1e6:.1f} MB in, "
-                  f"{result['bytes_out'] / 1e6:.1f} MB out per image", flush=True)
+                  f"{result['form']:18s} {height}x{width}: C++ with files {medians['cpp_with_io']:.2f} images/s, OpenVINO "
+                  f"alone {medians['openvino_pure']:.2f}, ratio {result['ratio']:.2f}; {data.nbytes / 1e6:.1f} MB in, "
+                  f"{result['bytes_out'] / 1e6:.1f} MB out per image" + (
+                      f"; PyTorch {result['torch']} with files {medians['torch_with_io']:.2f} images/s, ratio "
+                      f"{result['ratio_to_torch']:.2f}" if torch else ""), flush=True)
 
 
 if __name__ == "__main__":

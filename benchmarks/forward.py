@@ -1,44 +1,93 @@
 """Time and peak memory of one forward pass of each network on the CPU, in MindSpore graph mode.
 
     python benchmarks/forward.py [--models fast_scnn/mmseg,icnet/mmseg] [--image_height 1024] [--image_width 2048]
-                                 [--runs 5] [--json]
+                                 [--rounds 5] [--torch] [--json]
 
-Each network runs in a process of its own; memory is the operating system's peak of that process, minus what it had
-before the network was built.
+With --torch, Fast-SCNN runs in PyTorch eager mode in turns with ours, on the same weights and picture, and the outputs
+are compared; that needs pip install -r requirements-benchmark.txt. Each network runs in a process of its own; memory is
+the operating system's peak of that process, minus what it had before the network was built.
 """
 import argparse
 import json
-import resource
-import statistics
-import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
+
+import numpy as np
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
+from benchmarks.side_process import SideProcess, peak_memory, serve  # noqa: E402
 from src.models import MODEL_VARIANTS, build_model  # noqa: E402
-from src.runtime.device import setup_device  # noqa: E402
 
 
-def measure(model: str, variant: str, height: int, width: int, runs: int) -> dict:
-    """Median and smallest milliseconds of `runs` passes after two that compile and warm up, and memory in MB."""
+def make_picture(arguments):
+    """A normalised picture of noise, float32 (1, 3, H, W)."""
+    shape = (1, 3, arguments.image_height, arguments.image_width)
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+def mindspore_side(arguments, model, variant) -> None:
+    from src.runtime.device import setup_device
     setup_device("CPU")
     import mindspore as ms
-    import numpy as np
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     network = build_model(model, variant).set_train(False)
-    x = ms.Tensor(np.random.default_rng(0).standard_normal((1, 3, height, width), dtype=np.float32))
-    times = []
-    for _ in range(runs + 2):
-        start = time.perf_counter()
-        network(x).asnumpy()
-        times.append(1000 * (time.perf_counter() - start))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"model": model, "variant": variant, "mindspore": ms.__version__, "size": [height, width],
-            "median_ms": statistics.median(times[2:]), "min_ms": min(times[2:]), "peak_mb": (peak - before) / 1024}
+    x = ms.Tensor(make_picture(arguments))
+    np.savez(Path(arguments.folder) / "weights.npz",
+             **{name: value.asnumpy() for name, value in network.parameters_dict().items()})
+    np.save(Path(arguments.folder) / "logits.npy", network(x).asnumpy())
+    serve({"version": ms.__version__}, lambda: network(x).asnumpy() is None, before)
+
+
+def torch_side(arguments, variant) -> None:
+    import torch
+
+    from benchmarks.torch_fast_scnn import FastSCNN, load_mindspore_weights
+
+    before = peak_memory()
+    network = FastSCNN(variant=variant, aux=0).eval()
+    load_mindspore_weights(network, np.load(Path(arguments.folder) / "weights.npz"))
+    x, ours = torch.from_numpy(make_picture(arguments)), np.load(Path(arguments.folder) / "logits.npy")
+    with torch.inference_mode():
+        difference = float(np.linalg.norm(network(x).numpy() - ours) / np.linalg.norm(ours))
+        serve({"version": torch.__version__, "output_difference": difference}, lambda: network(x) is None, before)
+
+
+def compare(name: str, arguments) -> dict:
+    """The measurement of one network, with its PyTorch twin if there is one and it is wanted."""
+    model, variant = name.split("/")
+    wanted = ("MindSpore", "PyTorch") if arguments.torch and model == "fast_scnn" else ("MindSpore",)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "--models", name, "--image_height", arguments.image_height,
+                   "--image_width", arguments.image_width, "--folder", folder, "--side"]
+        # The first leaves its weights and its output in the folder.
+        sides = {side: SideProcess([*command, side]) for side in wanted}
+        seconds = measure({side: process.run for side, process in sides.items()}, arguments.rounds)
+        reports = {side: process.finish() for side, process in sides.items()}
+    medians = millisecond_medians(seconds)
+    found = {"model": model, "variant": variant, "size": [arguments.image_height, arguments.image_width],
+             "mindspore": sides["MindSpore"].facts["version"], "rounds": arguments.rounds,
+             "median_ms": medians["MindSpore"], "min_ms": 1000 * min(seconds["MindSpore"]),
+             "peak_mb": reports["MindSpore"]["peak_mb"]}
+    if "PyTorch" in sides:
+        found.update(torch=sides["PyTorch"].facts["version"], torch_median_ms=medians["PyTorch"],
+                     torch_peak_mb=reports["PyTorch"]["peak_mb"],
+                     ratio=ratio(seconds["MindSpore"], seconds["PyTorch"]),
+                     output_difference=sides["PyTorch"].facts["output_difference"])
+    return found
+
+
+def line(found: dict) -> str:
+    text = (f"{found['model']:10s} {found['variant']:11s} {found['median_ms']:10.0f} {found['min_ms']:8.0f} "
+            f"{found['peak_mb']:8.0f}")
+    if "torch" in found:
+        text += (f"   PyTorch {found['torch']}: {found['torch_median_ms']:.0f} ms, {found['torch_peak_mb']:.0f} MB; "
+                 f"ratio {found['ratio']:.2f}, outputs differ by {found['output_difference']:.1e}")
+    return text
 
 
 def main() -> None:
@@ -46,24 +95,25 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(f"{m}/{v}" for m, known in MODEL_VARIANTS.items() for v in known))
     parser.add_argument("--image_height", type=int, default=1024)
     parser.add_argument("--image_width", type=int, default=2048)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--torch", action="store_true", help="with PyTorch beside Fast-SCNN")
     parser.add_argument("--json", action="store_true", help="one JSON object per network")
-    parser.add_argument("--in_process", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     names = arguments.models.split(",")
-    if arguments.in_process:
-        print(json.dumps(measure(*names[0].split("/"), arguments.image_height, arguments.image_width, arguments.runs)))
+    if arguments.side == "MindSpore":
+        mindspore_side(arguments, *names[0].split("/"))
+        return
+    if arguments.side == "PyTorch":
+        torch_side(arguments, names[0].split("/")[1])
         return
     if not arguments.json:
         print(f"{'model':10s} {'variant':11s} {'median ms':>10s} {'min ms':>8s} {'peak MB':>8s}   "
-              f"1x3x{arguments.image_height}x{arguments.image_width}, {arguments.runs} runs")
+              f"1x3x{arguments.image_height}x{arguments.image_width}, {arguments.rounds} rounds")
     for name in names:
-        command = [sys.executable, __file__, "--in_process", "--models", name, "--runs", str(arguments.runs),
-                   "--image_height", str(arguments.image_height), "--image_width", str(arguments.image_width)]
-        line = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1]
-        found = json.loads(line)
-        print(line if arguments.json else f"{found['model']:10s} {found['variant']:11s} {found['median_ms']:10.0f} "
-              f"{found['min_ms']:8.0f} {found['peak_mb']:8.0f}", flush=True)
+        found = compare(name, arguments)
+        print(json.dumps(found) if arguments.json else line(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""One side of a comparison in a process of its own, which works only when told to: two frameworks that would disturb each
-other in one process can be measured in turns."""
+"""One side of a comparison in a process of its own, which works only when told to: two frameworks that would disturb
+each other in one process can be measured in turns."""
 import json
 import resource
 import subprocess

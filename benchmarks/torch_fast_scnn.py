@@ -1,4 +1,4 @@
-"""Fast-SCNN once more, in PyTorch: the peer of the benchmarks and a cross-check of what src/models/fast_scnn.py computes.
+"""Fast-SCNN once more, in PyTorch: the benchmarks' peer and a cross-check of what src/models/fast_scnn.py computes.
 
 Its modules have the names of ours, so that `load_mindspore_weights` needs no table. PyTorch is a dependency of the
 benchmarks only: pip install -r requirements-benchmark.txt
@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 _FEATURE_CHANNELS = {"downsample": 64, "extractor": 128}
-_GRAPHS = {  # stem padding, ReLU after depthwise halves, kernel after pooling, fusion bias, align_corners, momentum, aux
+# Stem padding, ReLU after depthwise halves, kernel after pooling, fusion bias, align_corners, momentum, aux.
+_GRAPHS = {
     "tramac": (0, True, 1, True, True, 0.1, ("downsample", "extractor")),
     "mmseg": (1, False, 3, False, False, 0.01, ("extractor", "downsample")),
 }

@@ -3,9 +3,9 @@
     python benchmarks/train_step.py [--variant mmseg] [--batch_size 2] [--size 768] [--rounds 7] [--threads 2] [--json]
 
 Both sides start from the same weights and train on the same batch: bytes to normalised input, forward, cross entropy of
-three outputs, gradients, SGD with momentum; no dropout. They run in turns, each in its own process. The losses before and
-after the first update are a cross-check; later ones drift apart, since BatchNorm over the two values of the pyramid's
-single bin makes much of a rounding error. Needs PyTorch: pip install -r requirements-benchmark.txt
+three outputs, gradients, SGD with momentum; no dropout. They run in turns, each in its own process. The losses before
+and after the first update are a cross-check; later ones drift apart, since BatchNorm over the two values of the
+pyramid's single bin makes much of a rounding error. Needs PyTorch: pip install -r requirements-benchmark.txt
 """
 import argparse
 import json
@@ -98,7 +98,7 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:arguments.threads])
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *sys.argv, "--weights", Path(folder) / "weights.npz", "--side"]
-        sides = {name: SideProcess([*command, name]) for name in ("MindSpore", "PyTorch")}  # the first writes the weights
+        sides = {name: SideProcess([*command, name]) for name in ("MindSpore", "PyTorch")}  # first: writes weights
         seconds = measure({name: side.run for name, side in sides.items()}, arguments.rounds)
         reports = {name: side.finish() for name, side in sides.items()}
     medians = millisecond_medians(seconds)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from official_evaluation import official_scores
 from PIL import Image
 
-from official_evaluation import official_scores
 from src.data.labels import CLASS_NAMES, ID_TO_TRAIN_ID, IGNORE_LABEL, TRAIN_ID_TO_ID
 from src.metrics.confusion_matrix import ConfusionMatrix, iou_per_class, mean_iou, pixel_accuracy
 from src.utils.errors import ConfigError, DataError
@@ -103,7 +103,13 @@ def test_equals_a_slow_double_loop(data):
     np.testing.assert_array_equal(confusion.matrix, expected)
 
 
-def test_views_and_batches_longer_than_a_chunk():
+def test_counts_beyond_the_exactness_of_float32():
+    """OpenCV's counts are float32, which has no odd numbers past 2 ** 24."""
+    pixels = np.zeros((1 << 24) + 3, np.uint8)
+    assert matrix_of(pixels, pixels).tolist()[0] == [(1 << 24) + 3, 0, 0, 0]
+
+
+def test_views_and_batches():
     rng = np.random.default_rng(0)
     prediction = rng.integers(0, 3, (3, 512, 600), np.uint8)
     label = rng.integers(0, 3, (3, 512, 600), np.uint8)

@@ -1,0 +1,146 @@
+"""A whole evaluation of pictures at full size against its parts, each of them alone, and its peak memory, on the CPU.
+
+    python benchmarks/evaluation.py --dataset DIR [--prepared_cache DIR] [--split val] [--images 8] [--rounds 5]
+                                    [--model fast_scnn/mmseg] [--card_ms 0] [--json]
+
+The parts: decode (image and label files to arrays), forward (array to class map), score (the confusion matrix). The
+whole overlaps them. Where the forward pass keeps all cores busy it cannot be as short as its slowest part: the
+processor time of the other parts has to go somewhere. Hence "bound": the slowest part, or all processor time shared by
+all cores if that is longer. With --card_ms the forward pass is a wait of so long, as a card looks from the processor.
+The measurement runs in a process of its own; its memory is the operating system's peak, minus what it had before the
+network was built.
+"""
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
+from src.config import load_config  # noqa: E402
+from src.data.cache import with_cache  # noqa: E402
+from src.data.cityscapes import Cityscapes  # noqa: E402
+from src.runtime.device import setup_device  # noqa: E402
+
+
+class Repeated:
+    """The first `count` pictures, going round the data set if it has fewer."""
+
+    def __init__(self, dataset, count: int):
+        self.dataset = dataset
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def load(self, index: int):
+        return self.dataset.load(index % len(self.dataset))
+
+
+def measure_parts(arguments) -> dict:
+    setup_device("CPU")
+    import cv2
+    import mindspore as ms
+    import numpy as np
+
+    from src.engine.evaluator import Evaluator
+    from src.metrics.confusion_matrix import ConfusionMatrix
+    from src.models import build_model
+
+    cv2.setNumThreads(0)
+    model, variant = arguments.model.split("/")
+    recipe = load_config(PROJECT / "configs" / "fast_scnn.yaml")
+    dataset = Repeated(with_cache(Cityscapes(arguments.dataset, arguments.split), arguments.prepared_cache),
+                       arguments.images)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    network = build_model(model, variant).set_train(False)
+    evaluator = Evaluator(network, dataset, recipe.mean, recipe.std, num_workers=2)
+    evaluator.run()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    image, label = dataset.load(0)
+    prediction = evaluator.graph(ms.Tensor(image[None])).asnumpy()
+    if arguments.card_ms:
+        result = ms.Tensor(prediction)
+
+        def card(_):
+            time.sleep(arguments.card_ms / 1000)
+            return result
+
+        evaluator.graph = card
+
+    def repeat(part):
+        def run():
+            start = time.process_time()
+            for i in range(arguments.images):
+                part(i)
+            busy[part].append(time.process_time() - start)
+        busy[part] = []
+        return run
+
+    def decode(i):
+        # A cached picture is only mapped by `load`; here it has to be read.
+        np.array(dataset.load(i)[0])
+
+    def forward(_):
+        evaluator.graph(ms.Tensor(image[None])).asnumpy()
+
+    def score(_):
+        ConfusionMatrix().update(prediction[0].astype(np.uint8), label)
+
+    busy = {}
+    seconds = measure({"whole": evaluator.run, "decode": repeat(decode), "forward": repeat(forward),
+                       "score": repeat(score)}, arguments.rounds)
+    medians = millisecond_medians(seconds, arguments.images)
+    parts = [seconds[name] for name in ("decode", "forward", "score")]
+    slowest = [max(values) for values in zip(*parts)]
+    processor = sum(statistics.median(values[1:]) for values in busy.values())
+    bound = [max(value, processor / os.cpu_count()) for value in slowest]
+    name = f"a wait of {arguments.card_ms} ms" if arguments.card_ms else arguments.model
+    return {"model": name, "mindspore": ms.__version__, "opencv": cv2.__version__, "cores": os.cpu_count(),
+            "size": label.shape, "images": arguments.images, "rounds": arguments.rounds, "ms_per_image": medians,
+            "cores_busy_in_forward": statistics.median(busy[forward][1:]) / statistics.median(seconds["forward"]),
+            "whole_to_slowest_part": ratio(seconds["whole"], slowest), "whole_to_bound": ratio(seconds["whole"], bound),
+            "whole_to_sum_of_parts": ratio(seconds["whole"], [sum(values) for values in zip(*parts)]),
+            "peak_mb": (peak - before) / 1024}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--dataset", required=True, help="Cityscapes root")
+    parser.add_argument("--prepared_cache", default="", help="of the data set, to read instead of its PNG files")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--model", default="fast_scnn/mmseg")
+    parser.add_argument("--card_ms", type=int, default=0, help="wait so long instead of running the network")
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--in_process", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.in_process:
+        print(json.dumps(measure_parts(arguments)))
+        return
+    command = [sys.executable, __file__, "--in_process", *sys.argv[1:]]
+    line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
+    if arguments.json:
+        print(line)
+        return
+    found = json.loads(line)
+    print(f"{found['model']}, {found['size'][0]}x{found['size'][1]}, MindSpore {found['mindspore']}, {found['cores']} "
+          f"cores, medians of {found['rounds']} rounds of {found['images']} pictures")
+    for name, value in found["ms_per_image"].items():
+        print(f"  {name:8s} {value:8.1f} ms a picture")
+    for name, what in (("slowest_part", "its slowest part"), ("bound", "the bound"), ("sum_of_parts", "the sum")):
+        print(f"  the whole : {what:16s} {found[f'whole_to_{name}']:.2f}")
+    print(f"  the forward pass keeps {found['cores_busy_in_forward']:.2f} cores busy; peak memory "
+          f"{found['peak_mb']:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

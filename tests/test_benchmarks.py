@@ -1,0 +1,65 @@
+"""Every benchmark runs in a tiny form and its --json can be read; the numbers themselves are not tested."""
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+from script_helpers import run
+
+from tests.data_helpers import write_sample
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Four pictures to train on and one to evaluate on, 64 x 128."""
+    folder = tmp_path_factory.mktemp("data") / "city scapes"
+    ids = np.random.default_rng(0).choice([0, 7, 8, 26], (64, 128))
+    for split, name in (*(("train", f"a_{i}_0") for i in range(4)), ("val", "b_0_0")):
+        write_sample(folder, split, name, label_ids=ids, size=(64, 128))
+    return folder
+
+
+def result(program, *flags):
+    """What the program prints with --json, having checked that every number in it is finite."""
+    process = run(sys.executable, f"benchmarks/{program}.py", *flags, "--json")
+    assert process.returncode == 0, process.stderr
+    (line,) = process.stdout.splitlines()
+    found = json.loads(line)
+    assert all(math.isfinite(value) for value in found.values() if isinstance(value, float))
+    return found
+
+
+def test_data_loading(root):
+    found = result("data_loading", f"--dataset={root}", "--crop_size=32,64", "--samples=4", "--rounds=1")
+    assert set(found["ms_per_sample"]) == {"pil", "cv2", "inflate", "png", "cache", "png, 1 worker", "png, 2 workers",
+                                           "cache, 1 worker", "cache, 2 workers"}
+    assert {"png : pil", "cache : pil", "cache, 2 workers : cache, 1 worker"} <= set(found["times_as_fast"])
+    assert min(found["ms_per_sample"].values()) > 0
+
+
+def test_confusion_matrix():
+    found = result("confusion_matrix", "--height=64", "--width=128", "--rounds=1")
+    assert set(found["times_as_fast"]) == {"histogram", "hist of pairs", "bincount"}
+    assert found["size"] == [64, 128] and {"numpy", "opencv", "python"} <= set(found)
+
+
+def test_evaluation(root):
+    found = result("evaluation", f"--dataset={root}", "--images=2", "--rounds=1")
+    assert found["size"] == [64, 128]
+    assert set(found["ms_per_image"]) == {"whole", "decode", "forward", "score"}
+    assert found["whole_to_slowest_part"] > 0 and found["peak_mb"] > 0
+
+
+def test_startup_and_what_the_doors_answer():
+    found = result("startup", "--rounds=1")
+    codes = found["exit_codes"]
+    assert set(found["median_ms"]) == set(codes)
+    for door in ("python train.py", "python -m src.data.synthetic", "bash scripts/run_train.sh"):
+        assert codes[f"{door} --help"] == 0
+    assert {code for name, code in codes.items() if name.endswith("--no_such_flag")} == {2}
+
+
+def test_forward():
+    found = result("forward", "--models=fast_scnn/mmseg", "--image_height=64", "--image_width=64", "--rounds=1")
+    assert (found["model"], found["size"]) == ("fast_scnn", [64, 64]) and found["median_ms"] > 0
