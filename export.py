@@ -1,11 +1,17 @@
 """Exports a checkpoint for deployment as MINDIR, ONNX or AIR, or converts a MINDIR to ONNX."""
 from src.config import parse_arguments
 from src.models import check_model
+from src.runtime.modelarts import modelarts_job
 from src.utils.errors import run_door
 
 
 def main(argv=None) -> int:
     config = parse_arguments("export", __doc__, argv)
+    with modelarts_job(config, "export") as (config, _):
+        return export(config)
+
+
+def export(config) -> int:
     if config.from_mindir:
         from src.runtime.device import prepare_environment
         prepare_environment()

@@ -1,6 +1,7 @@
 """Trains a segmentation network on Cityscapes."""
 from src.config import parse_arguments
 from src.models import check_model
+from src.runtime.modelarts import modelarts_job
 from src.utils.errors import run_door
 
 
@@ -8,11 +9,12 @@ def main(argv=None) -> int:
     config = parse_arguments("train", __doc__, argv)
     check_model(config.model, config.variant, config.aux, config.backbone)
 
-    from src.runtime.device import setup_device
-    setup_device(config.device_target, config.device_id, config.seed + (config.rank if config.diff_seed else 0))
+    with modelarts_job(config, "train") as (config, upload):
+        from src.runtime.distributed import start
+        config, group = start(config, config.seed)
 
-    from src.engine.trainer import train
-    train(config)
+        from src.engine.trainer import train
+        train(config, upload, group)
     return 0
 
 

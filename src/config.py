@@ -5,16 +5,27 @@ The field names are the YAML keys and the flags of the doors.
 """
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import yaml
 
+from src.data.dataset_description import DatasetDescription, description_of, read_description
 from src.utils.errors import ConfigError
+from src.utils.strict_yaml import read_settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 _DATA_DOORS = ("train", "eval")
+REMOTE_PREFIXES = ("obs://", "s3://")
+AUTO_RESUME = "auto"
+# A CPU computes with the cores that more threads would take; a card's host has about 24 cores for each card.
+_NUM_WORKERS = {"Ascend": 16, "CPU": 2, "GPU": 16}
 _REQUIRED = object()
+# Larger numbers mean nothing here, and end in overflows or in more memory than there is.
+_LARGEST_INTEGER = 2 ** 31 - 1
+_LARGEST_NUMBER = 1e9
+_LARGEST_SIDE = 16384  # pixels
 
 
 # --- one parser per kind of value: takes what YAML or the command line gives, raises ValueError("expected ...") ---
@@ -22,7 +33,10 @@ _REQUIRED = object()
 def _text(value):
     if not isinstance(value, (str, int, float)):
         raise ValueError("expected text")
-    return str(value)
+    text = str(value)
+    if "\0" in text or text != text.encode(errors="ignore").decode():  # no path may have these
+        raise ValueError("expected text in UTF-8 without null characters")
+    return text
 
 
 def _boolean(value):
@@ -32,28 +46,32 @@ def _boolean(value):
     return known[str(value).lower()]
 
 
-def _integer(minimum):
+def _integer(minimum, maximum=_LARGEST_INTEGER):
     def parse(value):
+        wanted = f"expected an integer >= {minimum}"
         try:
             if isinstance(value, (bool, float)) or int(value) < minimum:
                 raise ValueError
         except (TypeError, ValueError):
-            raise ValueError(f"expected an integer >= {minimum}") from None
+            raise ValueError(wanted) from None
+        if int(value) > maximum:
+            raise ValueError(f"{wanted} and <= {maximum}")
         return int(value)
     return parse
 
 
-def _number(minimum, maximum=float("inf"), above=False):
+def _number(minimum, maximum=_LARGEST_NUMBER, above=False):
     """A float in [minimum, maximum], or in (minimum, maximum] when `above`."""
     def parse(value):
         wanted = f"expected a number {'>' if above else '>='} {minimum:g}"
-        wanted += f" and <= {maximum:g}" if maximum != float("inf") else ""
+        wanted += f" and <= {maximum:g}" if maximum != _LARGEST_NUMBER else ""
         try:
             number = float("nan" if isinstance(value, bool) else value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(wanted) from None
-        if not minimum <= number <= maximum or number == float("inf") or (above and number == minimum):
-            raise ValueError(wanted)
+        if not minimum <= number <= maximum or (above and number == minimum):
+            too_large = _LARGEST_NUMBER < number < float("inf") and maximum == _LARGEST_NUMBER
+            raise ValueError(f"{wanted} and <= {maximum:g}" if too_large else wanted)
         return number
     return parse
 
@@ -72,7 +90,7 @@ def _optional(parse_value):
     return parse
 
 
-def _numbers(count, minimum, maximum=float("inf")):
+def _numbers(count, minimum, maximum=_LARGEST_NUMBER):
     """A tuple of floats; `count` None for any number of them."""
     def parse(value):
         values = value.split(",") if isinstance(value, str) else value
@@ -96,14 +114,17 @@ def _size(value):
         raise ValueError(wanted) from None
     if len(sizes) not in (1, 2) or any(size % 32 for size in sizes):
         raise ValueError(wanted)
+    if max(sizes) > _LARGEST_SIDE:
+        raise ValueError(f"{wanted} up to {_LARGEST_SIDE}")
     return sizes * 2 if len(sizes) == 1 else sizes
 
 
 def _multiple_of_32(value):
     try:
         return _size([value])[0]
-    except ValueError:
-        raise ValueError("expected a positive multiple of 32") from None
+    except ValueError as error:
+        limit = str(error).partition(" up to ")
+        raise ValueError("expected a positive multiple of 32" + "".join(limit[1:])) from None
 
 
 def _factors(value):
@@ -115,6 +136,16 @@ def _factors(value):
         return {str(prefix): _number(0)(factor) for prefix, factor in value.items()}
     except (AttributeError, ValueError):
         raise ValueError(wanted) from None
+
+
+def _texts(value):
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("expected a list of texts")
+    return tuple(_text(item) for item in value)
+
+
+def _name_or_description(value):
+    return value if isinstance(value, dict) else _text(value)
 
 
 def _loss_scale(value):
@@ -135,7 +166,9 @@ def _option(parse: Callable, text: str, default=_REQUIRED, doors=_DATA_DOORS, al
 _TRAIN = ("train",)
 _EVAL = ("eval",)
 _EXPORT = ("export",)
+_PREDICT = ("predict",)
 _ALL_DOORS = _DATA_DOORS + _EXPORT
+_NETWORK_DOORS = _ALL_DOORS + _PREDICT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,10 +176,10 @@ class Config:
     """Everything a door needs to know. Read the field list as the reference of all YAML keys and flags."""
 
     # Network
-    model: str = _option(_text, "network", doors=_ALL_DOORS, aliases=("--name",))
-    variant: str = _option(_text, "which published graph of the network", doors=_ALL_DOORS)
+    model: str = _option(_text, "network", doors=_NETWORK_DOORS, aliases=("--name",))
+    variant: str = _option(_text, "which published graph of the network", doors=_NETWORK_DOORS)
     backbone: Optional[str] = _option(_optional(_text), "backbone of the network (empty: its first, or none)",
-                                      default=None, doors=_ALL_DOORS)
+                                      default=None, doors=_NETWORK_DOORS)
     aux: int = _option(_integer(0), "number of auxiliary heads in training: 0, 1 or 2", doors=_ALL_DOORS)
     dropout: float = _option(_number(0, 0.99), "dropout probability before the classifiers", doors=_TRAIN)
     bn_momentum: Optional[float] = _option(
@@ -154,10 +187,10 @@ class Config:
         "need 0.9: the running statistics must settle before an evaluation means something", doors=_TRAIN)
     # Data
     mean: Tuple[float, ...] = _option(_numbers(3, 0, 1), "RGB mean of the normalisation, picture values in 0..1",
-                                      doors=_ALL_DOORS)
+                                      doors=_NETWORK_DOORS)
     std: Tuple[float, ...] = _option(_numbers(3, 0.001, 1), "RGB standard deviation of the normalisation",
-                                     doors=_ALL_DOORS)
-    base_size: int = _option(_integer(32), "short side that scale 1 means, pixels")
+                                     doors=_NETWORK_DOORS)
+    base_size: int = _option(_integer(32, _LARGEST_SIDE), "short side that scale 1 means, pixels")
     crop_size: Tuple[int, int] = _option(_size, "training crop, one number or H,W; also of --eval_mode crop")
     scale_range: Tuple[float, ...] = _option(_numbers(2, 0.01), "random scale, factors of base_size", doors=_TRAIN)
     max_class_ratio: float = _option(_number(0, 1, above=True), "crop again while one class fills more (1: off)",
@@ -201,12 +234,18 @@ class Config:
                              aliases=("--opt-level",))
     loss_scale: Any = _option(_loss_scale, "fixed loss scale, or 'dynamic'", doors=_TRAIN)
     # Run
-    dataset: str = _option(_text, "Cityscapes root, with leftImg8bit/ and gtFine/", default="",
-                           aliases=("--cityscapes_root",))
+    dataset: str = _option(_text, "root of the data set; Cityscapes: the folder with leftImg8bit/ and gtFine/",
+                           default="", aliases=("--cityscapes_root",))
+    dataset_config: DatasetDescription = _option(
+        _name_or_description, "what the data set is: a name in configs/datasets/ or a YAML file, explained in "
+        "src/data/dataset_description.py", default="cityscapes", doors=_NETWORK_DOORS)
     train_split: str = _option(_choice("train", "trainval", "val"), "split to train on", default="train", doors=_TRAIN)
     eval_split: str = _option(_choice("val", "train", "trainval", "test"), "split to evaluate", default="val")
-    num_workers: int = _option(_integer(0), "threads that load and augment pictures (0: none beside the main one)",
-                               default=2)
+    prepared_cache: str = _option(_text, "cache of the dataset, made by scripts/prepare_cache.sh (empty: read the "
+                              "PNG files)", default="", doors=_TRAIN)
+    num_workers: Optional[int] = _option(_optional(_integer(0, 1024)), "threads that load and augment pictures (0: "
+                                         "none beside the main one; default: 2 on CPU, 16 on a card)", default=None,
+                                         doors=_DATA_DOORS + _PREDICT)
     save_every: int = _option(_integer(1), "epochs between checkpoints", default=1, doors=_TRAIN)
     ckpt_save_max: int = _option(_integer(1), "checkpoints to keep in ckpt_<rank>", default=5, doors=_TRAIN)
     eval_while_train: bool = _option(_boolean, "evaluate while training and keep best_map.ckpt", default=True,
@@ -220,27 +259,51 @@ class Config:
     save_mask: bool = _option(_boolean, "write coloured masks and overlays", default=True, doors=_EVAL)
     pretrained: str = _option(_text, "checkpoint to start from: a whole network's weights, or a backbone's", default="",
                               doors=_TRAIN, aliases=("--load-from",))
-    resume_path: str = _option(_text, "folder of the checkpoint (or the file itself)", default="")
+    resume_path: str = _option(_text, "folder of the checkpoint (or the file itself); train: auto continues the "
+                               "newest run of a ModelArts job's outer_path, if there is one", default="")
     resume_name: str = _option(_text, "file in resume_path (train: last.ckpt, eval: best_map.ckpt)", default="")
-    output_path: str = _option(_text, "where results go; train makes a folder with the time in it", default="output")
+    output_path: str = _option(_text, "where results go; train makes a folder with the time in it", default="output",
+                              doors=_DATA_DOORS + _PREDICT)
     log_interval: int = _option(_integer(1), "steps between log lines", default=10, doors=_TRAIN)
+    tensorboard: bool = _option(_boolean, "write an event file for TensorBoard to tensorboard/ in the run's folder",
+                                default=False, doors=_TRAIN)
     max_steps: int = _option(_integer(0), "performance run: so many steps, then images/s (0: off)", default=0,
                              doors=_TRAIN)
     seed: int = _option(_integer(0), "of weights, order and augmentation", default=1, doors=_TRAIN)
-    diff_seed: bool = _option(_boolean, "another weight seed on each rank", default=False, doors=_TRAIN)
-    device_target: str = _option(_choice("Ascend", "CPU", "GPU"), "device", default="CPU", doors=_ALL_DOORS)
-    device_id: int = _option(_integer(0), "index of the card", default=0, doors=_ALL_DOORS,
-                             aliases=("--gpu-id",))
-    is_distributed: bool = _option(_boolean, "several processes; not in this version yet", default=False)
-    rank: int = _option(_integer(0), "this process", default=0)
-    group_size: int = _option(_integer(1), "number of processes", default=1)
-    is_save_on_master: bool = _option(_boolean, "only rank 0 writes", default=True, doors=_TRAIN)
-    use_modelarts: bool = _option(_boolean, "a ModelArts job; not in this version yet", default=False)
-    data_url: str = _option(_text, "given by ModelArts", default="")
-    train_url: str = _option(_text, "given by ModelArts", default="")
-    outer_path: str = _option(_text, "remote folder of a ModelArts job", default="")
+    diff_seed: bool = _option(_boolean, "the augmentation depends on the rank too (weights, order of the pictures: "
+                              "never)", default=False, doors=_TRAIN)
+    device_target: str = _option(_choice("Ascend", "CPU", "GPU"), "device", default="CPU", doors=_NETWORK_DOORS)
+    device_id: int = _option(_integer(0), "index of the card; the environment's DEVICE_ID or ASCEND_DEVICE_ID if not "
+                             "given", default=0, doors=_NETWORK_DOORS, aliases=("--gpu-id",))
+    is_distributed: bool = _option(_boolean, "one of several processes, started by msrun or with a rank table",
+                                   default=False)
+    rank: Optional[int] = _option(_optional(_integer(0)), "this process; the launcher knows it, a value given is "
+                                  "checked", default=None)
+    group_size: Optional[int] = _option(_optional(_integer(1)), "number of processes; the launcher knows it, a value "
+                                        "given is checked", default=None)
+    is_save_on_master: bool = _option(_boolean, "only rank 0 writes; 0: each rank writes its ckpt_<rank>", default=True,
+                                      doors=_TRAIN)
+    use_modelarts: bool = _option(_boolean, "a ModelArts job: what obs:// or s3:// addresses name is copied in, and "
+                                  "the results are copied to outer_path", default=False, doors=_ALL_DOORS)
+    data_url: str = _option(_text, "given by ModelArts: dataset, if that is empty", default="", doors=_ALL_DOORS)
+    train_url: str = _option(_text, "given by ModelArts: outer_path, if that is empty", default="", doors=_ALL_DOORS)
+    outer_path: str = _option(_text, "where the results of a ModelArts job are kept, obs://, s3:// or a folder",
+                              default="", doors=_ALL_DOORS)
+    upload_every: int = _option(_integer(1), "epochs between copies of the results to outer_path", default=5,
+                                doors=_TRAIN)
+    copy_path: str = _option(_text, "folder for what a ModelArts job copies in (empty: /cache, or the system's folder "
+                             "for temporary files)", default="", doors=_ALL_DOORS)
+    copy_timeout: float = _option(_number(0, above=True), "seconds that copying in, or copying the results once, may "
+                                  "take", default=3600.0, doors=_ALL_DOORS)
+    # Prediction
+    inputs: Tuple[str, ...] = _option(_texts, "pictures (PNG, JPEG), videos, folders of them, and quoted patterns such "
+                                      "as 'day1/*.jpg'", default=(), doors=())
+    model_path: str = _option(_text, "exported .onnx or .mindir instead of a checkpoint; its model card beside it says "
+                              "all about the network", default="", doors=_PREDICT)
+    submit: bool = _option(_boolean, "write label ids as the Cityscapes test server takes them, and nothing else",
+                           default=False, doors=_PREDICT)
     # Export
-    ckpt_file: str = _option(_text, "checkpoint to export", default="", doors=_EXPORT)
+    ckpt_file: str = _option(_text, "checkpoint to export, or to predict with", default="", doors=_EXPORT + _PREDICT)
     from_mindir: str = _option(_text, "exported .mindir to convert instead, with --file_format ONNX", default="",
                                doors=_EXPORT)
     file_format: str = _option(_choice("MINDIR", "ONNX", "AIR"), "MINDIR, ONNX, or AIR (on Ascend only)",
@@ -249,8 +312,8 @@ class Config:
                              "of the .mindir)", default="", doors=_EXPORT)
     image_height: int = _option(_multiple_of_32, "input height, pixels", default=1024, doors=_EXPORT)
     image_width: int = _option(_multiple_of_32, "input width, pixels", default=2048, doors=_EXPORT)
-    export_batch_size: int = _option(_integer(1), "pictures that go through the exported network together", default=1,
-                                     doors=_EXPORT, aliases=("--batch_size",))
+    export_batch_size: int = _option(_integer(1, 1024), "pictures that go through the exported network together",
+                                     default=1, doors=_EXPORT, aliases=("--batch_size",))
     input_type: str = _option(_choice("float32", "uint8"), "float32: normalised pictures (N, 3, H, W); uint8: pictures "
                               "as they are (N, H, W, 3), normalised in the graph", default="float32", doors=_EXPORT)
     output_type: str = _option(_choice("logits", "class_map"), "logits: float32 (N, C, H, W); class_map: train ids, "
@@ -258,8 +321,8 @@ class Config:
 
     @property
     def global_batch_size(self) -> int:
-        """Pictures per step over all processes."""
-        return self.batch_size * self.group_size
+        """Pictures per step over all processes, as far as their number is known."""
+        return self.batch_size * (self.group_size or 1)
 
     @property
     def learning_rate(self) -> float:
@@ -267,12 +330,15 @@ class Config:
         return self.lr if self.lr is not None else self.base_lr * self.global_batch_size / self.base_lr_batch_size
 
     def dump(self) -> str:
-        """The whole configuration as YAML that `--config` takes again."""
+        """The configuration as YAML that `--config` takes again, on any number of processes: what only this start had
+        is left out."""
         values = {key: list(value) if isinstance(value, tuple) else value
-                  for key, value in dataclasses.asdict(self).items()}
+                  for key, value in dataclasses.asdict(self).items() if key not in _OF_THIS_START}
+        values["dataset_config"] = self.dataset_config.origin
         return yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
 
 
+_OF_THIS_START = ("is_distributed", "rank", "group_size", "inputs")
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 _MISSING = [name for name, field in _FIELDS.items() if field.default is _REQUIRED]
 
@@ -281,15 +347,18 @@ def parse_arguments(door: str, description: str, argv: Optional[Sequence[str]] =
     """Reads the command line of a door and the YAML file it names.
 
     Args:
-        door: "train", "eval" or "export"; which flags there are.
-        description: first line of --help.
+        door: "train", "eval", "export" or "predict"; which flags there are.
+        description: what --help begins with.
         argv: arguments without the program's name; None for those of the process.
 
     Raises:
         ConfigError: the file, key or flag, what was expected and what was found.
         SystemExit: --help, or a flag that does not exist (code 2).
     """
-    parser = argparse.ArgumentParser(prog=f"{door}.py", description=description, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=f"{door}.py", description=description, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    if door == "predict":
+        parser.add_argument("inputs", nargs="+", metavar="INPUT", help=_FIELDS["inputs"].metadata["help"])
     parser.add_argument("--config", default=None, help="YAML recipe (default: configs/<model>.yaml)")
     for name, field in _FIELDS.items():
         if door in field.metadata["doors"]:
@@ -300,6 +369,9 @@ def parse_arguments(door: str, description: str, argv: Optional[Sequence[str]] =
         parser.add_argument("--no-validate", dest="eval_while_train", action="store_const", const="0",
                             help="the same as --eval_while_train 0")
     given = {key: value for key, value in vars(parser.parse_args(argv)).items() if value is not None}
+    for variable in ("DEVICE_ID", "ASCEND_DEVICE_ID"):  # set by whatever starts one process per card
+        if variable in os.environ:
+            given.setdefault("device_id", os.environ[variable])
     path = given.pop("config", None)
     config = load_config(path or _recipe_of(given.get("model", "fast_scnn")), given)
     _check_door(door, config)
@@ -313,12 +385,19 @@ def load_config(path, overrides: Optional[Dict[str, Any]] = None) -> Config:
         ConfigError: unknown or missing key, wrong type, impossible combination.
     """
     values = {name: field.default for name, field in _FIELDS.items() if field.default is not _REQUIRED}
-    values.update(_parse_values(_read_yaml(path), f"{path}: key ", ""))
+    values.update(_parse_values(read_settings(path, "--config"), f"{path}: key ", ""))
     values.update(_parse_values(overrides or {}, "", "--"))
     missing = [name for name in _MISSING if name not in values]
     if missing:
         raise ConfigError(f"{path}: expected all keys of a recipe, missing: {', '.join(missing)}. "
                           "Copy them from configs/fast_scnn.yaml.")
+    if not values["is_distributed"]:  # otherwise the launcher's answer is waited for
+        values.update({name: default for name, default in (("rank", 0), ("group_size", 1)) if values[name] is None})
+    if values["num_workers"] is None:
+        values["num_workers"] = _NUM_WORKERS[values["device_target"]]
+    described = values["dataset_config"]
+    values["dataset_config"] = (description_of(described, f"{path}: dataset_config") if isinstance(described, dict)
+                                else read_description(described))
     config = Config(**values)
     _check_combinations(config, path)
     return config
@@ -332,27 +411,12 @@ def _recipe_of(model: str) -> Path:
     return path
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Plain YAML that refuses a key given twice, of which YAML would silently take the last."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key '{key}' stands there {keys.count(key)} times")
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path) -> Dict[str, Any]:
+def _shown(value) -> str:
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _StrictLoader)
-    except OSError as error:
-        raise ConfigError(f"--config {path}: expected a readable YAML file; {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path}: not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"--config {path}: expected 'key: value' lines, found {type(content).__name__}")
-    return content
+        text = repr(value)
+    except ValueError:  # Python writes out no integer of thousands of digits
+        text = "a huge number"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _parse_values(raw: Dict[str, Any], source: str, prefix: str) -> Dict[str, Any]:
@@ -360,13 +424,14 @@ def _parse_values(raw: Dict[str, Any], source: str, prefix: str) -> Dict[str, An
     for key, value in raw.items():
         if key not in _FIELDS:
             import difflib
-            close = difflib.get_close_matches(str(key), _FIELDS, 1)
-            raise ConfigError(f"{source}'{prefix}{key}' is unknown; expected one of the keys in src/config.py"
+            name = key[:100] if isinstance(key, str) else _shown(key)
+            close = difflib.get_close_matches(name, _FIELDS, 1)
+            raise ConfigError(f"{source}'{prefix}{name}' is unknown; expected one of the keys in src/config.py"
                               + (f", perhaps '{close[0]}'" if close else ""))
         try:
             values[key] = _FIELDS[key].metadata["parse"](value)
         except ValueError as error:
-            raise ConfigError(f"{source}'{prefix}{key}': {error}, found {value!r}") from None
+            raise ConfigError(f"{source}'{prefix}{key}': {error}, found {_shown(value)}") from None
     return values
 
 
@@ -384,30 +449,59 @@ def _check_combinations(config: Config, path) -> None:
          "least one epoch, found none"),
         (config.learning_rate < config.lr_end, f"lr_end: expected at most the learning rate {config.learning_rate:g}, "
          f"found {config.lr_end:g}"),
-        (config.rank >= config.group_size, f"rank: expected less than group_size = {config.group_size}, found "
-         f"{config.rank}"),
-        (config.group_size > 1 or config.is_distributed, "is_distributed, group_size: this version trains in one "
-         "process; expected is_distributed 0 and group_size 1"),
-        (config.use_modelarts, "use_modelarts: this version has no ModelArts support yet; expected 0"),
+        (None not in (config.rank, config.group_size) and config.rank >= config.group_size, "rank: expected less than "
+         f"group_size = {config.group_size}, found {config.rank}"),
+        (not config.is_distributed and (config.rank or config.group_size != 1), "rank, group_size: expected "
+         f"is_distributed 1 with them, found {config.rank} and {config.group_size} without it"),
+        (config.resume_path == AUTO_RESUME and not (config.use_modelarts and (config.outer_path or config.train_url)),
+         "resume_path: auto continues what is in the outer_path of a ModelArts job; expected use_modelarts 1 and "
+         "outer_path or train_url"),
     )
     for wrong, message in problems:
         if wrong:
             raise ConfigError(f"{path} and the flags do not go together: {message}")
 
 
+def _check_remote(config: Config) -> None:
+    for name in ("output_path", "file_name"):
+        if getattr(config, name).startswith(REMOTE_PREFIXES):
+            raise ConfigError(f"--{name} {getattr(config, name)}: expected a local path; results are written there "
+                              "first, and copied to --outer_path with --use_modelarts 1")
+    for name in ("dataset", "pretrained", "resume_path", "ckpt_file", "from_mindir"):
+        if getattr(config, name).startswith(REMOTE_PREFIXES) and not config.use_modelarts:
+            raise ConfigError(f"--{name} {getattr(config, name)}: addresses are copied with --use_modelarts 1 only; "
+                              "expected that, or a local path")
+
+
 def _check_door(door: str, config: Config) -> None:
+    _check_remote(config)
     if door == "export":
         _check_export(config)
         return
-    if not config.dataset:
-        raise ConfigError("--dataset: expected the Cityscapes root (the folder with leftImg8bit/ and gtFine/), found "
-                          "nothing")
+    if door == "predict":
+        _check_predict(config)
+        return
+    if not (config.dataset or config.use_modelarts and config.data_url):
+        raise ConfigError("--dataset: expected the Cityscapes root (the folder with leftImg8bit/ and gtFine/), or that "
+                          "of the data set in --dataset_config, found nothing")
     if door == "eval" and not (config.resume_path or config.resume_name):
         raise ConfigError("--resume_path: expected the folder of a checkpoint (and --resume_name its file), found "
                           "nothing")
-    if door == "eval" and config.eval_split == "test":
-        raise ConfigError("--eval_split test: the test split has no public labels to score; expected val, train or "
-                          "trainval")
+    if door == "train":
+        config.dataset_config.parts(config.train_split)
+    if door == "eval" or config.eval_while_train and not config.max_steps:
+        config.dataset_config.parts(config.eval_split)
+
+
+def _check_predict(config: Config) -> None:
+    if bool(config.ckpt_file) == bool(config.model_path):
+        raise ConfigError("--ckpt_file, --model_path: expected one of them, found "
+                          f"{'both' if config.ckpt_file else 'neither'}")
+    if config.model_path and Path(config.model_path).suffix.lower() not in (".onnx", ".mindir"):
+        raise ConfigError(f"--model_path {config.model_path}: expected an .onnx or .mindir file; .om and .ms files run "
+                          "in the C++ program, see scripts/run_infer_310.sh")
+    if config.model_path.lower().endswith(".onnx") and config.device_target != "CPU":
+        raise ConfigError(f"--device_target {config.device_target}: expected CPU for an .onnx, or a .mindir")
 
 
 def _check_export(config: Config) -> None:

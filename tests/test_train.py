@@ -167,7 +167,7 @@ def test_sigint_while_an_evaluation_is_due(dataset, tmp_path):
 def test_a_diverging_run_stops_and_keeps_the_last_good_state(whole_run, dataset, tmp_path):
     state = shutil.copytree(whole_run[0], tmp_path / "run") / "last.ckpt"
     before = state.read_bytes()
-    done = run("train.py", dataset, tmp_path / "out", *TINY, "--lr", "1e30", "--pretrained", str(state))
+    done = run("train.py", dataset, tmp_path / "out", *TINY, "--lr", "1e9", "--pretrained", str(state))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(r"error: training stopped: the loss of epoch 1 step \d is (nan|inf)", done.stderr)
     assert state.read_bytes() == before

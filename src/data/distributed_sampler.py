@@ -7,6 +7,9 @@ from src.utils.errors import ConfigError
 class DistributedSampler:
     """Indices of one rank: every `group_size`-th of an epoch's order, which is the same on every rank.
 
+    So the samples that all ranks use in their i-th batches are the same set as the i-th batch of one process with a
+    batch `group_size` times as large. A run saved on some ranks can go on in mid-epoch on any other number of them.
+
     Args:
         num_samples: size of the dataset.
         rank: this process, 0..group_size-1.
@@ -14,13 +17,16 @@ class DistributedSampler:
         seed: the epochs' orders are a function of it and of the epoch.
         pad: True (training) gives every rank equally many samples, by starting over where they run out; False
             (evaluation) gives each sample to exactly one rank, so some ranks may have one less.
+        drop_last: gives every rank equally many samples by leaving out, in each epoch others, those that the group size
+            does not divide; `pad` has no meaning then. Unlike padding, it gives the same number of complete batches
+            whatever the group size.
 
     Raises:
         ConfigError: an empty dataset, or a rank or group size that cannot be.
     """
 
     def __init__(self, num_samples: int, rank: int = 0, group_size: int = 1, shuffle: bool = True, seed: int = 0,
-                 pad: bool = True):
+                 pad: bool = True, drop_last: bool = False):
         if num_samples < 1:
             raise ConfigError(f"the dataset has {num_samples} samples: expected at least 1")
         if group_size < 1 or not 0 <= rank < group_size:
@@ -31,19 +37,18 @@ class DistributedSampler:
         self.group_size = group_size
         self.shuffle = shuffle
         self.seed = seed
-        self.pad = pad
+        if drop_last:
+            self.total = num_samples - num_samples % group_size
+        else:
+            self.total = num_samples + (-num_samples % group_size if pad else 0)
 
     def __len__(self) -> int:
         """Number of samples of this rank in an epoch."""
-        missing = -self.num_samples % self.group_size
-        total = self.num_samples + missing if self.pad else self.num_samples
-        return len(range(self.rank, total, self.group_size))
+        return len(range(self.rank, self.total, self.group_size))
 
     def indices(self, epoch: int) -> np.ndarray:
         """Returns the dataset indices of this rank in `epoch` (0, 1, ...), int64, in the order of use."""
         order = np.arange(self.num_samples, dtype=np.int64)
         if self.shuffle:
             np.random.default_rng((self.seed, epoch)).shuffle(order)
-        if self.pad:
-            order = np.resize(order, self.num_samples + -self.num_samples % self.group_size)
-        return order[self.rank::self.group_size]
+        return np.resize(order, self.total)[self.rank::self.group_size]

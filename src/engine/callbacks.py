@@ -8,18 +8,19 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import List, Optional
+from typing import Callable, List, Optional
 
 from tqdm import tqdm
 
 from src.engine.checkpoint import Progress, save_state, save_weights
 from src.engine.evaluator import Evaluator, evaluation_lines
 from src.metrics.confusion_matrix import mean_iou, pixel_accuracy
+from src.runtime.distributed import Group
 from src.utils.atomic_file import replacing, write_text
-from src.utils.errors import UserError
+from src.utils.errors import DataError, UserError
 from src.utils.logger import (LOGGER_NAME, best_checkpoint_line, best_result_line, epoch_time_line, evaluation_line,
                               step_line)
-from src.utils.visualize import plot_curves
+from src.utils.plots import plot_curves
 
 BEST_NAME = "best_map.ckpt"
 LAST_NAME = "last.ckpt"
@@ -43,8 +44,12 @@ class Run:
     steps_per_epoch: int
     rates: List[float]
     progress: Progress
-    stop_requested: bool = False  # by a signal: finish this step, save, end
+    group: Group = Group()
+    stop_asked: bool = False      # of this process, by a signal
+    stop_requested: bool = False  # agreed by all ranks: finish this step, save, end
+    requests: object = None       # tensor: how many ranks had been asked before the last step
     images_per_second: float = math.nan
+    last_loss: tuple = (0, math.nan)  # (global step, loss) that was fetched last
     epoch_scores: Optional[tuple] = None  # (pixel accuracy, mIoU) if this epoch was evaluated
 
     @property
@@ -101,6 +106,7 @@ class LossMonitor(Callback):
         step = run.progress.step
         if step % self.log_interval == 0 or step == run.steps_per_epoch or not self.compiled:
             last = self.fetch(run)
+            run.last_loss = (run.global_step, last)
             # On a terminal the bar shows the loss, and the line goes to train.log only.
             _LOG.log(logging.DEBUG if self.bar else logging.INFO, step_line(run.epoch, step, last))
             if self.bar:
@@ -173,8 +179,9 @@ class EvalCallback(Callback):
         due = epoch >= config.eval_start_epoch and (epoch - config.eval_start_epoch) % config.eval_steps == 0
         if not due and epoch != config.epochs:
             return
-        evaluation = self.evaluator.run(should_stop=lambda: run.stop_requested)
+        evaluation = self.evaluator.run(should_stop=lambda: run.stop_asked)
         if evaluation is None:
+            run.stop_requested = True
             return
         if evaluation.errors:
             raise evaluation.errors[0]
@@ -185,7 +192,8 @@ class EvalCallback(Callback):
         if miou > run.progress.best_miou:
             run.progress.best_miou, run.progress.best_epoch = miou, epoch
             path = run.folder / BEST_NAME
-            save_weights(path, run.network)
+            if run.group.is_master:
+                save_weights(path, run.network)
             _LOG.info(best_result_line(miou))
             _LOG.info(best_checkpoint_line(path))
 
@@ -201,49 +209,96 @@ class MetricsRecorder(Callback):
         self.rows = list(rows)
 
     def on_epoch_end(self, run: Run) -> None:
-        if run.stop_requested:
+        if run.stop_requested or not run.group.is_master:
             return  # the evaluation may have been broken off, and the epoch's end will be repeated
         accuracy, miou = run.epoch_scores or ("", "")
         rate = round(run.images_per_second, 3) if math.isfinite(run.images_per_second) else ""
         self.rows.append((run.epoch, run.global_step, run.progress.loss_sum / run.progress.step,
                           run.rates[run.global_step - 1], rate, accuracy, miou))
+        self._write(run)
+        plot_curves(run.folder / METRICS_NAME, run.folder / "curves.png")
+
+    def close(self, run: Run) -> None:
+        if self.rows and run.group.is_master and not (run.folder / METRICS_NAME).is_file():
+            self._write(run)  # stopped before the end of its first epoch, a resumed run still hands the rows on
+
+    def _write(self, run: Run) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(METRICS_COLUMNS)
         writer.writerows(self.rows)
         write_text(run.folder / METRICS_NAME, text.getvalue())
-        plot_curves(run.folder / METRICS_NAME, run.folder / "curves.png")
 
 
 class CheckpointCallback(Callback):
-    """Saves the state of the run every `save_every` epochs: last.ckpt, and weights in ckpt_<rank>/."""
+    """Saves the state of the run every `save_every` epochs: last.ckpt, and weights in ckpt_<rank>/.
+
+    Only rank 0 does, but for ckpt_<rank>/ if the configuration says so.
+    """
 
     def on_epoch_end(self, run: Run) -> None:
         if run.epoch % run.config.save_every and run.epoch != run.config.epochs or run.stop_requested:
             return
         # What is saved is the beginning of the next epoch.
         after = dataclasses.replace(run.progress, epoch=run.epoch, step=0, loss_sum=0.0)
-        self.save(run, after)
-        folder = run.folder / f"ckpt_{run.config.rank}"
+        if run.group.is_master:
+            save_progress(run, after)
+        if run.config.is_save_on_master and not run.group.is_master:
+            return
+        folder = run.folder / f"ckpt_{run.group.rank}"
         save_weights(folder / f"{run.config.model}-{run.epoch}_{run.steps_per_epoch}.ckpt", run.network)
         kept = sorted(folder.glob("*.ckpt"), key=lambda path: int(path.stem.split("-")[-1].split("_")[0]))
         for path in kept[:-run.config.ckpt_save_max]:
             path.unlink(missing_ok=True)
 
-    @staticmethod
-    def save(run: Run, progress: Progress) -> None:
-        """Writes last.ckpt."""
-        save_state(run.folder / LAST_NAME, run.network, run.train_step.state(), progress)
+
+def save_progress(run: Run, progress: Progress) -> None:
+    """Writes last.ckpt: the state of the run, and where it stands."""
+    save_state(run.folder / LAST_NAME, run.network, run.train_step.state(), progress)
+
+
+class UploadCallback(Callback):
+    """Brings the results so far to where a ModelArts job keeps them, every `upload_every` epochs.
+
+    Args:
+        upload: does it. That it fails (UserError) is no reason to stop: the next time brings everything.
+    """
+
+    def __init__(self, upload: Callable[[], None]):
+        self.upload = upload
+
+    def on_epoch_end(self, run: Run) -> None:
+        if run.epoch % run.config.upload_every or run.epoch == run.config.epochs or run.stop_requested:
+            return  # at the end of the run everything is brought anyway
+        start = time.perf_counter()
+        try:
+            self.upload()
+        except UserError as error:
+            _LOG.warning(f"warning: {error} The training goes on; the next time is after epoch "
+                         f"{run.epoch + run.config.upload_every}, or at the end")
+        else:
+            _LOG.info(f"copied the results of {run.epoch} epochs to outer_path in {time.perf_counter() - start:.1f} s")
 
 
 def earlier_rows(folder: Path, epochs: int) -> list:
-    """Rows of the first `epochs` epochs of metrics.csv in `folder`; none if there is no such file."""
+    """Rows of the first `epochs` epochs of metrics.csv in `folder`; none if there is no such file.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
         with open(folder / METRICS_NAME, newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))[1:]
+            rows = [tuple(row) for row in list(csv.reader(file))[1:] if row]
+        for row in rows:
+            numbers = [float(value or 0) for value in row]
+            if len(numbers) != len(METRICS_COLUMNS):
+                raise ValueError(f"expected {len(METRICS_COLUMNS)} numbers in a row, found {len(numbers)}")
+        return [row for row in rows if int(row[0]) <= epochs]
     except OSError:
         return []
-    return [tuple(row) for row in rows if row and int(row[0]) <= epochs]
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{folder / METRICS_NAME}: expected the metrics of a run, found a damaged file ({error}); mend "
+                        "or remove it") from None
 
 
 def take_over_best(old_folder: Path, run: Run) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints: weights for evaluation and export, and the whole state of a run for resuming it exactly."""
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -75,9 +76,11 @@ def read_checkpoint(path) -> Dict[str, ms.Parameter]:
         raise DataError(f"expected a checkpoint file, found none at {path}")
     try:
         return ms.load_checkpoint(str(path))
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, KeyError, IndexError, AttributeError, OverflowError,
+            MemoryError) as error:
+        reason = [type(error).__name__, *str(error).splitlines()[:1]]
         raise DataError(f"{path}: expected a MindSpore checkpoint (.ckpt), found a file that cannot be read as one; it "
-                        f"may be truncated or of another kind ({str(error).splitlines()[0]})") from None
+                        f"may be truncated or of another kind ({': '.join(reason)})") from None
 
 
 def load_weights(path, network) -> None:
@@ -136,10 +139,25 @@ def load_state(path, network, state: Dict[str, ms.Parameter]) -> Progress:
     if _PROGRESS_KEY not in found:
         raise DataError(f"{path}: expected the state of a run (last.ckpt), found weights only. "
                         "Use --pretrained to start a new run from them.")
-    progress = Progress(**json.loads(found.pop(_PROGRESS_KEY)))
+    progress = _read_progress(path, found.pop(_PROGRESS_KEY))
     wanted = dict(network.parameters_dict())
     wanted.update({_STATE_PREFIX + name: parameter for name, parameter in state.items()})
     _assign(path, wanted, found)
+    return progress
+
+
+def _read_progress(path, text) -> Progress:
+    try:
+        progress = Progress(**json.loads(text))
+        for field in dataclasses.fields(Progress):
+            value = getattr(progress, field.name)
+            if field.type is int and (type(value) is not int or not 0 <= value < 2 ** 31):
+                raise ValueError(f"{field.name} is {value!r}")
+            if not math.isfinite(value):
+                raise ValueError(f"{field.name} is {value!r}")
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise DataError(f"{path}: expected the state of a run, found a damaged one ({error}). Use --pretrained to "
+                        "start a new run from its weights.") from None
     return progress
 
 
@@ -158,6 +176,8 @@ def _assign(path, wanted, found) -> None:
     extra = [name for name in found if name not in wanted]
     shapes = [f"{name} (expected {tuple(wanted[name].shape)}, found {tuple(found[name].shape)})"
               for name in wanted if name in found and tuple(wanted[name].shape) != tuple(found[name].shape)]
+    if shapes and not missing and not extra:
+        _check_classes(path, wanted, found)
     if missing or extra or shapes:
         lines = [f"{title} {len(names)}: {_some(names)}" for title, names in
                  (("missing", missing), ("extra", extra), ("of another shape", shapes)) if names]
@@ -165,6 +185,17 @@ def _assign(path, wanted, found) -> None:
                         "--model or variant? A run's own settings are in its config.yaml: pass it as --config.")
     for name, parameter in wanted.items():
         parameter.set_data(ms.Tensor(found[name].asnumpy(), parameter.dtype))
+
+
+def _check_classes(path, wanted, found) -> None:
+    """Raises DataError when nothing differs but the number of classes, the first dimension of all that differ."""
+    shapes = [(wanted[name].shape, found[name].shape) for name in wanted if wanted[name].shape != found[name].shape]
+    numbers = {(expected[:1], got[:1]) for expected, got in shapes}
+    if len(numbers) == 1 and all(expected[1:] == got[1:] for expected, got in shapes):
+        ((expected,), (got,)), = numbers
+        raise DataError(f"{path}: expected a network for the {expected} classes of the data set, found one for {got}. "
+                        "Give the data set that it was trained for: --config with the run's config.yaml, or "
+                        "--dataset_config. To train it further with other classes, use --pretrained.")
 
 
 def _some(names: Sequence[str], most: int = 20) -> str:
@@ -177,6 +208,12 @@ def checkpoint_path(config, default_name: str) -> Path:
     if path.is_file() and not config.resume_name:
         return path
     return path / (config.resume_name or default_name)
+
+
+def digests(network) -> Dict[str, str]:
+    """Parameter name -> 16 hexadecimal digits that differ where any bit of its value does."""
+    return {name: hashlib.sha256(parameter.asnumpy().tobytes()).hexdigest()[:16]
+            for name, parameter in network.parameters_dict().items()}
 
 
 def count_parameters(parameters: Iterable[ms.Parameter]) -> int:

@@ -1,17 +1,23 @@
 """Scores a network on a labelled split: one confusion matrix over all pixels."""
+import json
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, List, NamedTuple, Optional
 
 import cv2
 import numpy as np
 from mindspore import Tensor, dtype, nn, ops
 
+from src.data.distributed_sampler import DistributedSampler
+from src.data.labels import NUM_CLASSES
 from src.data.loader import prefetch
 from src.data.transforms import resize_center_crop
 from src.engine.train_step import InputNormalization
 from src.metrics.confusion_matrix import ConfusionMatrix
 from src.models import SIZE_MULTIPLE
 from src.models.layers import resize_bilinear
+from src.runtime.distributed import Group
 from src.utils.errors import DataError
 
 # Multi-scale evaluation as mmsegmentation defines it.
@@ -71,7 +77,7 @@ class Evaluator:
 
     Args:
         network: in inference logits (N, C, H, W) of (N, 3, H, W). It is left in the mode (training or not) it was in.
-        dataset: with `load(index)`, see src.data.cityscapes.Cityscapes.
+        dataset: with `load(index)`, see src.data.segmentation_dataset.
         mean, std: of the normalisation.
         mode: "full": pictures as they are, padded to multiples of 32 for the network only. "crop": the model zoo's
             protocol, scaled and centre-cropped to `crop_size`. "ms_flip": full pictures, probabilities averaged over
@@ -79,9 +85,12 @@ class Evaluator:
         crop_size: (height, width) for "crop".
         num_workers: threads that decode pictures while the network runs.
         batch_size: neighbouring pictures of one size that go through the network together ("full" and "crop").
+        group: processes that share the pictures; all must run the evaluation, and all get the whole result.
+        num_classes: C.
     """
 
-    def __init__(self, network, dataset, mean, std, mode="full", crop_size=None, num_workers=2, batch_size=1):
+    def __init__(self, network, dataset, mean, std, mode="full", crop_size=None, num_workers=2, batch_size=1,
+                 group=Group(), num_classes=NUM_CLASSES):
         self.network = network
         self.dataset = dataset
         self.mode = mode
@@ -89,6 +98,9 @@ class Evaluator:
         self.num_workers = num_workers
         self.batch_size = 1 if mode == "ms_flip" else batch_size
         self.pad_color = [round(255 * m) for m in mean]
+        self.group = group
+        self.num_classes = num_classes
+        self.indices = DistributedSampler(len(dataset), group.rank, group.size, shuffle=False, pad=False).indices(0)
         self.graph = (Probabilities if mode == "ms_flip" else ClassMap)(network, mean, std)
 
     def run(self, on_prediction: Optional[Callable] = None, should_stop: Callable[[], bool] = lambda: False,
@@ -97,18 +109,42 @@ class Evaluator:
 
         Args:
             on_prediction: called with (dataset index, image uint8 (H, W, 3), label uint8 (H, W), prediction uint8
-                (H, W)) for each picture.
+                (H, W)) for each picture of this rank, in their order, in another thread.
             should_stop: asked between pictures; True ends the evaluation without a result.
             progress: wraps the iterator of pictures, such as a tqdm bar.
 
         Returns:
-            None when it was stopped.
+            None when it was stopped, on any rank.
         """
         start = time.perf_counter()
-        matrix, errors, batch = ConfusionMatrix(), [], []
+        evaluation = self._run_share(on_prediction, should_stop, progress)
+        if self.group.any(evaluation is None):
+            return None
+        if self.group.size > 1:
+            evaluation = self._of_all_ranks(evaluation)
+        return evaluation._replace(seconds=time.perf_counter() - start)
+
+    def _of_all_ranks(self, share: Evaluation) -> Evaluation:
+        matrix = ConfusionMatrix(self.num_classes)
+        matrix.add(self.group.sum_counts(share.matrix.matrix))
+        errors = self.group.gather(json.dumps([str(error) for error in share.errors]))
+        return share._replace(matrix=matrix, images=int(self.group.sum_counts(share.images)),
+                              errors=[DataError(text) for texts in errors for text in json.loads(texts)])
+
+    def _run_share(self, on_prediction, should_stop, progress) -> Optional[Evaluation]:
+        """Evaluates the pictures of this rank; the time is not in its result."""
+        matrix, errors, batch = ConfusionMatrix(self.num_classes), [], []
         was_training = self.network.training
         self.network.set_train(False)
-        items = prefetch(self._load, range(len(self.dataset)), self.num_workers)
+        items = prefetch(self._load, self.indices.tolist(), self.num_workers)
+        # The scores of a batch are counted, and its pictures written, while the network works on the next one.
+        scorer, scoring = ThreadPoolExecutor(1, thread_name_prefix="score"), deque()
+
+        def predict_and_score(batch):
+            scoring.append(scorer.submit(self._score, batch, self._predict(batch), matrix, on_prediction))
+            if len(scoring) > 1:
+                scoring.popleft().result()
+
         try:
             for item in progress(items):
                 if should_stop():
@@ -117,15 +153,18 @@ class Evaluator:
                     errors.append(item.error)
                     continue
                 if batch and (len(batch) == self.batch_size or batch[0].image.shape != item.image.shape):
-                    self._score(batch, matrix, on_prediction)
+                    predict_and_score(batch)
                     batch = []
                 batch.append(item)
             if batch:
-                self._score(batch, matrix, on_prediction)
+                predict_and_score(batch)
+            while scoring:
+                scoring.popleft().result()
         finally:
             items.close()
+            scorer.shutdown()
             self.network.set_train(was_training)
-        return Evaluation(matrix, len(self.dataset) - len(errors), errors, time.perf_counter() - start)
+        return Evaluation(matrix, len(self.indices) - len(errors), errors, 0.0)
 
     def _load(self, index: int) -> _Item:
         try:
@@ -136,18 +175,20 @@ class Evaluator:
             image, label = resize_center_crop(image, label, self.crop_size)
         return _Item(index, image, label)
 
-    def _score(self, batch, matrix, on_prediction) -> None:
+    def _predict(self, batch) -> np.ndarray:
+        """Train ids of the pictures, (N, H, W), int32 or int64."""
         images = np.stack([item.image for item in batch])
-        predictions = self._average(images) if self.mode == "ms_flip" else self._predict(images)
-        for item, prediction in zip(batch, predictions):
+        if self.mode == "ms_flip":
+            return self._average(images)
+        height, width = images.shape[1:3]
+        return self.graph(Tensor.from_numpy(self._pad(images))).asnumpy()[:, :height, :width]
+
+    @staticmethod
+    def _score(batch, predictions, matrix, on_prediction) -> None:
+        for item, prediction in zip(batch, predictions.astype(np.uint8)):
             matrix.update(prediction, item.label)
             if on_prediction is not None:
                 on_prediction(item.index, item.image, item.label, prediction)
-
-    def _predict(self, images: np.ndarray) -> np.ndarray:
-        height, width = images.shape[1:3]
-        padded = self._pad(images)
-        return self.graph(Tensor(padded)).asnumpy()[:, :height, :width].astype(np.uint8)
 
     def _average(self, images: np.ndarray) -> np.ndarray:
         height, width = images.shape[1:3]
@@ -156,8 +197,8 @@ class Evaluator:
             size = [max(SIZE_MULTIPLE, round(length * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE)
                     for length in (height, width)]
             scaled = cv2.resize(images[0], (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-            total = total + self.graph(Tensor(scaled[None]), (height, width)).asnumpy()
-        return total.argmax(1).astype(np.uint8)
+            total = total + self.graph(Tensor.from_numpy(scaled[None]), (height, width)).asnumpy()
+        return total.argmax(1)
 
     def _pad(self, images: np.ndarray) -> np.ndarray:
         """Adds mean colour at the bottom and the right up to the next multiples of 32."""

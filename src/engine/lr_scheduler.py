@@ -2,6 +2,10 @@
 import math
 from typing import List, Sequence
 
+from src.utils.errors import ConfigError
+
+_MOST_STEPS = 10_000_000  # each has its rate in memory
+
 
 def poly(lr: float, steps: int, power: float = 0.9, end: float = 0.0) -> List[float]:
     """end + (lr - end) * (1 - i / steps) ** power for i = 0 .. steps - 1."""
@@ -43,8 +47,14 @@ def learning_rates(config, steps_per_epoch: int) -> List[float]:
 
     Returns:
         config.epochs * steps_per_epoch floats.
+
+    Raises:
+        ConfigError: more steps than any training takes.
     """
     lr, steps = config.learning_rate, config.epochs * steps_per_epoch
+    if steps > _MOST_STEPS:
+        raise ConfigError(f"--epochs {config.epochs}: expected at most {_MOST_STEPS} steps in all, found {steps} "
+                          f"({steps_per_epoch} in an epoch)")
     if config.lr_scheduler == "poly":
         rates = poly(lr, steps, config.lr_power, config.lr_end)
     elif config.lr_scheduler == "cosine":

@@ -1,10 +1,12 @@
-"""What an evaluation leaves behind: masks, overlays, a contact sheet and the table of scores."""
+"""What an evaluation leaves behind: masks, overlays, a contact sheet, the table of scores and a diagram of them."""
+import math
 from pathlib import Path
 
-from src.data.labels import CLASS_NAMES
 from src.engine.evaluator import Evaluation, evaluation_lines
+from src.metrics.confusion_matrix import ConfusionMatrix, iou_per_class, mean_iou, pixel_accuracy
 from src.utils.atomic_file import write_text
-from src.utils.visualize import colorize, contact_sheet, overlay, save_png
+from src.utils.plots import plot_class_iou
+from src.utils.visualize import SheetRow, colorize, contact_sheet, overlay, save_png
 
 RESULTS_NAME = "eval_results.txt"
 _SHEET_ROWS = 4
@@ -13,31 +15,46 @@ _SHEET_ROWS = 4
 class EvaluationReport:
     """Collects an evaluation's pictures in `folder`.
 
-    With `save_mask` it writes mask/<name>_mask.png (palette colours), overlay/<name>_overlay.png and contact_sheet.png
-    (the first four pictures); `finish` writes eval_results.txt in any case.
+    With `save_mask` it writes mask/<name>_mask.png (palette colours), overlay/<name>_overlay.png and contact_sheet.png:
+    the four pictures with the lowest mIoU, and where they are wrong. `finish` writes eval_results.txt and class_iou.png
+    in any case.
     """
 
     def __init__(self, folder: Path, dataset, save_mask: bool):
+        folder.mkdir(parents=True, exist_ok=True)  # that it cannot be made is better found before the evaluation
         self.folder = folder
         self.dataset = dataset
+        self.description = dataset.description
         self.save_mask = save_mask
-        self.rows = []
+        self.worst = []  # (mIoU, index, SheetRow)
 
     def add(self, index, image, label, prediction) -> None:
         """Takes a picture: image uint8 (H, W, 3), label and prediction uint8 (H, W) train ids."""
         if not self.save_mask:
             return
-        name = self.dataset.samples[index].name
-        save_png(self.folder / "mask" / f"{name}_mask.png", colorize(prediction))
-        save_png(self.folder / "overlay" / f"{name}_overlay.png", overlay(image, prediction))
-        if len(self.rows) < _SHEET_ROWS:
-            self.rows.append((image, prediction, label))
+        name, palette = self.dataset.samples[index].name, self.description.palette
+        save_png(self.folder / "mask" / f"{name}_mask.png", colorize(prediction, palette))
+        save_png(self.folder / "overlay" / f"{name}_overlay.png", overlay(image, prediction, palette=palette))
+        self._keep_worst(index, SheetRow(image, prediction, label, name))
 
     def finish(self, evaluation: Evaluation, title: str) -> str:
         """Writes the table and returns it."""
-        if self.rows:
-            save_png(self.folder / "contact_sheet.png", contact_sheet(self.rows))
-        scores = evaluation.matrix.summary(CLASS_NAMES) if evaluation.images else "no picture could be read\n"
+        names, palette = self.description.class_names, self.description.palette
+        if self.worst:
+            rows = [row for _, _, row in self.worst]
+            save_png(self.folder / "contact_sheet.png", contact_sheet(rows, names, palette))
+        plot_class_iou(iou_per_class(evaluation.matrix.matrix), names, palette, self.folder / "class_iou.png")
+        scores = evaluation.matrix.summary(names) if evaluation.images else "no picture could be read\n"
         text = f"{title}\n{scores}{evaluation_lines(evaluation)}\n"
         write_text(self.folder / RESULTS_NAME, text)
         return text
+
+    def _keep_worst(self, index: int, row: SheetRow) -> None:
+        matrix = ConfusionMatrix(self.description.num_classes)
+        matrix.update(row.prediction, row.label)
+        miou, accuracy = mean_iou(matrix.matrix), pixel_accuracy(matrix.matrix)
+        if math.isnan(miou):  # nothing in it is scored
+            return
+        caption = f"{row.caption}: mIoU {100 * miou:.2f}, pixAcc {100 * accuracy:.2f}"
+        self.worst = sorted(self.worst + [(miou, index, row._replace(caption=caption))], key=lambda entry: entry[:2])
+        del self.worst[_SHEET_ROWS:]

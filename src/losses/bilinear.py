@@ -1,7 +1,8 @@
 """Bilinear enlargement written as matrix products, for the loss.
 
-The resize kernel's gradient runs in one thread on a CPU and took a quarter of a training step; the gradient of a product
-is a product. Rows are enlarged in blocks, each from the few source rows it needs, so little is multiplied by zero.
+The resize kernel's gradient runs in one thread on a CPU and took a quarter of a training step; the gradient of a
+product is a product. Rows are enlarged in blocks, each from the few source rows it needs, so little is multiplied by
+zero.
 """
 import numpy as np
 from mindspore import Tensor, dtype, ops
@@ -23,7 +24,7 @@ def enlarge(x, size, align_corners):
 
 
 def enlarge_transposed(x, size, align_corners):
-    """The transpose of `enlarge` as a linear map: float32 (N, H, W, C), channels last, -> (N, C, h, w), `size` = (h, w)."""
+    """The transpose of `enlarge` as a linear map: float32 (N, H, W, C), channels last -> (N, C, h, w), `size`."""
     batch, height, width, channels = x.shape
     if (height, width) == size:
         return ops.transpose(x, (0, 3, 1, 2))

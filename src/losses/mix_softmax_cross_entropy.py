@@ -62,9 +62,9 @@ class MixSoftmaxCrossEntropy(nn.Cell):
     def output_loss(self, logits, labels):
         """Loss of one output: logits (N, C, h, w), labels int32 (N, H, W) -> scalar float32.
 
-        The mean of log(sum(exp(logits))) - logit of the true class. Enlarging is linear, so the true classes' logits are
-        added up at the logits' own size, with weights that depend on the labels alone: whatever runs over all pixels
-        and classes costs most of a step on a CPU, and this leaves one product, `exp` and a sum of it.
+        The mean of log(sum(exp(logits))) - logit of the true class. Enlarging is linear, so the true classes' logits
+        are added up at the logits' own size, with weights that depend on the labels alone: whatever runs over all
+        pixels and classes costs most of a step on a CPU, and this leaves one product, `exp` and a sum of it.
         """
         if self.labels_to_logits:
             labels = reduce_labels(labels, logits.shape[2:])

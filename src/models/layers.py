@@ -21,10 +21,14 @@ class BatchNorm(nn.BatchNorm2d):
 
     That happens after global pooling with one picture per process. The variance of one value says nothing, PyTorch
     refuses it, and MindSpore's kernel would make the running variance NaN.
+
+    `across_ranks` is set by src.runtime.distributed where the statistics are those of all processes.
     """
 
+    across_ranks = False
+
     def construct(self, x):
-        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+        if self.training and not self.across_ranks and x.shape[0] * x.shape[2] * x.shape[3] == 1:
             return self.bn_infer(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
         return super().construct(x)
 
