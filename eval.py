@@ -21,6 +21,7 @@ def evaluate(config) -> int:
 
     from tqdm import tqdm
 
+    from src.data.cache import with_cache
     from src.data.segmentation_dataset import SegmentationDataset
     from src.engine.checkpoint import checkpoint_path, load_weights
     from src.engine.evaluator import Evaluator
@@ -29,7 +30,8 @@ def evaluate(config) -> int:
 
     checkpoint = checkpoint_path(config, "best_map.ckpt")
     num_classes = config.dataset_config.num_classes
-    dataset = SegmentationDataset(config.dataset, config.eval_split, config.dataset_config)
+    dataset = with_cache(SegmentationDataset(config.dataset, config.eval_split, config.dataset_config),
+                         config.prepared_cache)
     network = build_model(config.model, config.variant, num_classes, backbone=config.backbone)
     load_weights(checkpoint, network)
     evaluator = Evaluator(network, dataset, config.mean, config.std, config.eval_mode, config.crop_size,

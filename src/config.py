@@ -206,6 +206,9 @@ class Config:
                                     doors=_TRAIN)
     ohem_min_kept: float = _option(_number(0, 1, above=True), "share of the valid pixels that OHEM always keeps",
                                    doors=_TRAIN)
+    class_weights: Tuple[float, ...] = _option(
+        _numbers(None, 0), "factor of each class in the loss, as many as classes (empty: all equal); python3 -m "
+        "src.data.check suggests some", default=(), doors=_TRAIN)
     # Optimisation
     epochs: int = _option(_integer(1), "passes over the training split", doors=_TRAIN)
     batch_size: int = _option(_integer(1), "pictures per step and process", doors=_TRAIN,
@@ -242,7 +245,7 @@ class Config:
     train_split: str = _option(_choice("train", "trainval", "val"), "split to train on", default="train", doors=_TRAIN)
     eval_split: str = _option(_choice("val", "train", "trainval", "test"), "split to evaluate", default="val")
     prepared_cache: str = _option(_text, "cache of the dataset, made by scripts/prepare_cache.sh (empty: read the "
-                              "PNG files)", default="", doors=_TRAIN)
+                              "PNG files)", default="")
     num_workers: Optional[int] = _option(_optional(_integer(0, 1024)), "threads that load and augment pictures (0: "
                                          "none beside the main one; default: 2 on CPU, 16 on a card)", default=None,
                                          doors=_DATA_DOORS + _PREDICT)
@@ -447,6 +450,9 @@ def _check_combinations(config: Config, path) -> None:
          f"{config.amp_level}"),
         (config.lr_scheduler == "step" and not config.lr_milestones, "lr_milestones: the step schedule expects at "
          "least one epoch, found none"),
+        (config.class_weights and len(config.class_weights) != config.dataset_config.num_classes, "class_weights: "
+         f"expected {config.dataset_config.num_classes}, one per class of the data set, found "
+         f"{len(config.class_weights)}"),
         (config.learning_rate < config.lr_end, f"lr_end: expected at most the learning rate {config.learning_rate:g}, "
          f"found {config.lr_end:g}"),
         (None not in (config.rank, config.group_size) and config.rank >= config.group_size, "rank: expected less than "

@@ -8,6 +8,8 @@ from src.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 from src.losses.ohem_cross_entropy import OhemCrossEntropy
 
 MEAN = {"loss": MixSoftmaxCrossEntropy(0.4), "aux_weight": 0.4}
+WEIGHTED = {"loss": MixSoftmaxCrossEntropy(0.4, class_weights=(0.1, 0.0, 2.0, 0.5, 1e-3)), "aux_weight": 0.4,
+            "class_weights": (0.1, 0.0, 2.0, 0.5, 1e-3)}
 OHEM_MANY = {"loss": OhemCrossEntropy(0.7, 1 / 16, 1.0), "aux_weight": 1.0, "threshold": 0.7, "min_kept": 1 / 16}
 OHEM_FEW = {"loss": OhemCrossEntropy(1e-4, 0.25, 0.4), "aux_weight": 0.4, "threshold": 1e-4, "min_kept": 0.25}
 
@@ -32,10 +34,13 @@ def run(loss, main, aux, labels):
     return float(value.asnumpy()), [gradient.asnumpy() for gradient in gradients]
 
 
-def expected_loss(logits, labels, threshold=None, min_kept=None):
+def expected_loss(logits, labels, threshold=None, min_kept=None, class_weights=None):
     logits = logits.astype(np.float64)
     true = np.take_along_axis(logits, np.where(labels == 255, 0, labels)[:, None].astype(int), 1)[:, 0]
     losses = (np.log(np.exp(logits).sum(1)) - true)[labels != 255]
+    if class_weights is not None:
+        weights = np.array(class_weights)[labels[labels != 255].astype(int)]
+        return (weights * losses).sum() / weights.sum()
     if threshold is None:
         return losses.mean()
     hard, required = losses[losses > -np.log(threshold)], int(losses.size * min_kept)
@@ -51,11 +56,12 @@ def batch(shape, seed=0):
     return main, aux, labels
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 8, 9), (1, 19, 40, 24)])
-@pytest.mark.parametrize("case", [MEAN, OHEM_MANY, OHEM_FEW], ids=["mean", "ohem_many_hard", "ohem_few_hard"])
+@pytest.mark.parametrize("case, shape", [
+    (MEAN, (2, 5, 8, 9)), (MEAN, (1, 19, 40, 24)), (WEIGHTED, (2, 5, 8, 9)), (OHEM_MANY, (2, 5, 8, 9)),
+    (OHEM_MANY, (1, 19, 40, 24)), (OHEM_FEW, (2, 5, 8, 9)), (OHEM_FEW, (1, 19, 40, 24))])
 def test_value_and_gradient(case, shape):
     main, aux, labels = batch(shape)
-    options = {key: case[key] for key in ("threshold", "min_kept") if key in case}
+    options = {key: case[key] for key in ("threshold", "min_kept", "class_weights") if key in case}
     value, gradients = run(case["loss"], main, aux, labels)
     assert value == pytest.approx(expected_loss(main, labels, **options)
                                   + case["aux_weight"] * expected_loss(aux, labels, **options), rel=1e-5)
@@ -82,6 +88,13 @@ def test_literal_value():
     labels = np.array([[[1, 0, 255]]], np.uint8)
     value, _ = run(MixSoftmaxCrossEntropy(0.5), logits, logits, labels)
     assert value == pytest.approx(1.5 * (np.log(4) + np.log(2)) / 2, rel=1e-6)
+
+
+def test_weighted_ohem_scales_the_losses_before_choosing():
+    logits = np.zeros((1, 2, 1, 4), np.float32)
+    labels = np.array([[[0, 0, 0, 1]]], np.uint8)
+    value, _ = run(OhemCrossEntropy(0.01, 0.25, 0.0, class_weights=(1.0, 3.0)), logits, logits, labels)
+    assert value == pytest.approx(3 * np.log(2), rel=1e-6)  # none is hard, so the largest quarter is kept
 
 
 def test_large_logits_stay_finite():

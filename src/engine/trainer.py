@@ -32,7 +32,7 @@ from src.utils.logger import LOGGER_NAME, setup_logger
 
 _LOG = logging.getLogger(LOGGER_NAME)
 # Ranks that differ in one of these would wait for each other in vain, or learn different things.
-_SAME_ON_ALL_RANKS = ("seed", "diff_seed", "batch_size", "epochs", "max_steps", "crop_size", "loss", "aux_weight",
+_SAME_ON_ALL_RANKS = ("seed", "diff_seed", "batch_size", "epochs", "max_steps", "crop_size", "loss", "aux_weight", "class_weights",
                       "momentum", "weight_decay", "amp_level", "loss_scale", "eval_while_train", "eval_steps",
                       "eval_start_epoch", "log_interval")
 
@@ -110,7 +110,7 @@ def build_loader(config: Config, dataset) -> BatchLoader:
 def build_loss(config: Config, network):
     """The loss that `config.loss` names, for the outputs of `network`."""
     options = {"align_corners": network.align_corners, "labels_to_logits": network.labels_to_logits,
-               "group_size": config.group_size}
+               "class_weights": config.class_weights, "group_size": config.group_size}
     if config.loss == "ohem":
         return OhemCrossEntropy(config.ohem_threshold, config.ohem_min_kept, config.aux_weight, **options)
     return MixSoftmaxCrossEntropy(config.aux_weight, **options)
@@ -218,7 +218,7 @@ def _run_epochs(run: Run, loader: BatchLoader, callbacks) -> None:
             callback.on_epoch_begin(run)
         with closing(loader.epoch(progress.epoch, progress.step)) as batches:
             for images, labels in batches:
-                loss = _take_step(run, ms.Tensor(images), ms.Tensor(labels))
+                loss = _take_step(run, ms.Tensor.from_numpy(images), ms.Tensor.from_numpy(labels))
                 progress.step += 1
                 steps_left -= 1
                 for callback in callbacks:

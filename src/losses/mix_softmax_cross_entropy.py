@@ -31,6 +31,7 @@ class MixSoftmaxCrossEntropy(nn.Cell):
         ignore_label: label of the pixels to leave out.
         align_corners: of the bilinear enlargement of the logits.
         labels_to_logits: True reduces the labels (nearest) to each output's size, and enlarges nothing.
+        class_weights: factor of each class's pixels in the mean, as many as there are classes; empty: all equal.
         group_size: number of processes that share the batch. The mean of their losses, and of the gradients, is then
             that of one process with the whole batch, however the ignored pixels are spread.
 
@@ -43,12 +44,13 @@ class MixSoftmaxCrossEntropy(nn.Cell):
     """
 
     def __init__(self, aux_weight=0.4, ignore_label=255, align_corners=False, labels_to_logits=False,
-                 group_size=1):
+                 class_weights=(), group_size=1):
         super().__init__()
         self.aux_weight = aux_weight
         self.ignore_label = ignore_label
         self.align_corners = align_corners
         self.labels_to_logits = labels_to_logits
+        self.class_weights = Tensor(class_weights, dtype.float32) if class_weights else None
         self.group_size = group_size
         self.all_reduce = ops.AllReduce() if group_size > 1 else None
 
@@ -71,15 +73,23 @@ class MixSoftmaxCrossEntropy(nn.Cell):
         logits = logits.astype(dtype.float32)
         # Softmax does not mind a shift per pixel. This one, enlarged, is at least every enlarged logit: no overflow.
         logits = logits - ops.stop_gradient(logits.max(axis=1, keepdims=True))
-        valid = (labels != self.ignore_label).astype(dtype.float32)
-        total = (self.log_sum_exp(logits, labels.shape[1:]) * valid.reshape(-1)).sum()
+        weights = self.pixel_weights(labels).reshape(-1)
+        total = (self.log_sum_exp(logits, labels.shape[1:]) * weights).sum()
         true_logits = (logits * self.label_weights(labels, logits.shape)).sum()
-        return self.mean(total - true_logits, self.over_ranks(valid.sum()))
+        return self.mean(total - true_logits, self.over_ranks(weights.sum()))
+
+    def pixel_weights(self, labels):
+        """How much each pixel counts, 0 where it is ignored: int32 labels -> float32 of the same shape."""
+        valid = (labels != self.ignore_label).astype(dtype.float32)
+        if self.class_weights is None:
+            return valid
+        return valid * ops.gather(self.class_weights, labels * (labels != self.ignore_label).astype(dtype.int32), 0)
 
     def mean(self, total, count):
         """`total` of this rank by `count` of all ranks, times the number of ranks: the mean of this over the ranks is
         the mean over all their pixels. 0 where the count is 0."""
-        return total * self.group_size / ops.maximum(count, 1)
+        # A sum of class weights may be far below 1.
+        return total * self.group_size / ops.maximum(count.astype(dtype.float32), 1e-6)
 
     def over_ranks(self, count):
         """A scalar added up over all ranks: float32, or with one rank the count as it is."""
@@ -100,4 +110,5 @@ class MixSoftmaxCrossEntropy(nn.Cell):
         """float32 (N, C, h, w) = `shape`: how much each logit counts towards the true classes' enlarged logits."""
         # An ignored label is outside the classes, so its row is all zeros.
         true_classes = ops.one_hot(labels, shape[1], 1.0, 0.0)
-        return enlarge_transposed(true_classes, shape[2:], self.align_corners)
+        counts = enlarge_transposed(true_classes, shape[2:], self.align_corners)
+        return counts if self.class_weights is None else counts * self.class_weights.reshape(1, -1, 1, 1)

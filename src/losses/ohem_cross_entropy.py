@@ -17,14 +17,16 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
     Args:
         threshold: probability in (0, 1).
         min_kept: share of the valid pixels that is always kept, in (0, 1].
-        aux_weight, ignore_label, align_corners, labels_to_logits, group_size: see MixSoftmaxCrossEntropy. Hard pixels
-            are counted over all ranks, too. Where they are too few, though, each rank takes its own largest losses up
-            to its own number, and those need not be the largest of the whole batch.
+        aux_weight, ignore_label, align_corners, labels_to_logits: see MixSoftmaxCrossEntropy.
+        class_weights: factor of each class's losses, before the hard ones are chosen; the mean is over their number.
+        group_size: see MixSoftmaxCrossEntropy. Hard pixels are counted over all ranks, too. Where they are too few,
+            though, each rank takes its own largest losses up to its own number, and those need not be the largest of
+            the whole batch.
     """
 
     def __init__(self, threshold=0.7, min_kept=1 / 16, aux_weight=1.0, ignore_label=255, align_corners=False,
-                 labels_to_logits=False, group_size=1):
-        super().__init__(aux_weight, ignore_label, align_corners, labels_to_logits, group_size)
+                 labels_to_logits=False, class_weights=(), group_size=1):
+        super().__init__(aux_weight, ignore_label, align_corners, labels_to_logits, class_weights, group_size)
         self.loss_threshold = -math.log(threshold)
         self.min_kept = min_kept
         self.cross_entropy = ops.SoftmaxCrossEntropyWithLogits()
@@ -37,7 +39,7 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
         logits = enlarge(logits.astype(dtype.float32), labels.shape[1:], self.align_corners)
         labels = labels.reshape(-1)
         valid = (labels != self.ignore_label).astype(dtype.float32)
-        return self.reduce(self.pixel_losses(logits, labels), valid)
+        return self.reduce(self.pixel_losses(logits, labels) * self.pixel_weights(labels), valid)
 
     def pixel_losses(self, logits, labels):
         """Loss of each pixel: logits float32 (N, C, H, W), labels int32 (N*H*W,) -> float32 (N*H*W,).
@@ -52,10 +54,9 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
         return losses
 
     def reduce(self, losses, valid):
-        """Mean of the hard pixels' losses. `losses` and `valid` (1.0 or 0.0) are float32 (P,)."""
+        """Mean of the hard pixels' losses. `losses`, 0 where ignored, and `valid` (1.0 or 0.0) are float32 (P,)."""
         # Counts stay integers: float32 cannot tell them apart beyond 2^24 pixels.
         required = (valid.astype(dtype.int32).sum() * self.min_kept).astype(dtype.int32)
-        losses = losses * valid
         hard = ops.stop_gradient(losses > self.loss_threshold)
         hard_count = self.over_ranks(hard.astype(dtype.int32).sum())
         mean_hard = self.mean((losses * hard.astype(dtype.float32)).sum(), hard_count)
