@@ -140,9 +140,9 @@ def main() -> None:
                 result.update(torch=torch.facts["version"],
                               ratio_to_torch=ratio(rates["cpp_with_io"], rates["torch_with_io"]))
             print(json.dumps(result) if arguments.json else
-                  f"{result['form']:18s} {height}x{width}: C++ with files {medians['cpp_with_io']:.2f} images/s, OpenVINO "
-                  f"alone {medians['openvino_pure']:.2f}, ratio {result['ratio']:.2f}; {data.nbytes / 1e6:.1f} MB in, "
-                  f"{result['bytes_out'] / 1e6:.1f} MB out per image" + (
+                  f"{result['form']:18s} {height}x{width}: C++ with files {medians['cpp_with_io']:.2f} images/s, "
+                  f"OpenVINO alone {medians['openvino_pure']:.2f}, ratio {result['ratio']:.2f}; "
+                  f"{data.nbytes / 1e6:.1f} MB in, {result['bytes_out'] / 1e6:.1f} MB out per image" + (
                       f"; PyTorch {result['torch']} with files {medians['torch_with_io']:.2f} images/s, ratio "
                       f"{result['ratio_to_torch']:.2f}" if torch else ""), flush=True)
 

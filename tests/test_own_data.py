@@ -119,3 +119,7 @@ def test_weights_for_other_classes_are_refused(tmp_path):
         load_weights(tmp_path / "two.ckpt", network)
     note = load_pretrained(tmp_path / "two.ckpt", network)
     assert note.endswith("220 of 222 parameters; fresh: classifier.classifier.bias, classifier.classifier.weight")
+
+
+def test_the_readme_shows_this_description():
+    assert f"```yml\n{DESCRIPTION}```" in (PROJECT / "README.md").read_text(encoding="utf-8")

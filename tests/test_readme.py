@@ -35,6 +35,20 @@ RUN_ELSEWHERE = {
     # writes to the working folder, which is the project here
     "scripts/run_infer_310.sh /path/to/model.mindir /path/to/cityscapes /path/to/masks 1024 2048\n":
         "tests/test_run_infer_310.py",
+    # two-class data that the test draws
+    "python3 -m src.data.check --dataset /path/to/balls --dataset_config /path/to/balls.yaml\n"
+    "python3 train.py --dataset /path/to/balls --dataset_config /path/to/balls.yaml --output_path /path/to/output\n":
+        "tests/test_own_data.py",
+    # processes start and end as users start them
+    "scripts/run_distribute_train.sh . /path/to/cityscapes 1000 12 0.045 /path/to/output - --dry_run\n"
+    "DEVICE_TARGET=CPU RANK_SIZE=2 scripts/run_distribute_train.sh . /path/to/cityscapes 10 2 0.01 /path/to/output -\n":
+        "tests/test_run_distribute_train.py",
+    "scripts/run_distribute_train.sh . /path/to/cityscapes 1000 12 0.045 /path/to/output - --node_num=4 --node_rank=0 "
+    "--master_addr=10.0.0.1\n": "tests/test_run_distribute_train.py",
+    # with stand-ins for hccn.conf and other servers' tables
+    "python3 scripts/make_rank_table.py --output rank_table_8.json\n"
+    "python3 scripts/make_rank_table.py --merge server_0.json server_1.json --output rank_table_16.json\n":
+        "tests/test_rank_table.py",
 }
 TINY_FLAGS = {
     "train.py": (*TINY_TRAINING, "--epochs=3", "--output_path={output}/train"),
@@ -42,7 +56,7 @@ TINY_FLAGS = {
     "--ckpt_file": ("--image_height=64", "--image_width=128"),
     "src.models.complexity": ("--model=fast_scnn", "--image_height=64", "--image_width=128"),
     "benchmarks/cpp_inference.py": ("--image_height=64", "--image_width=128", "--images=2", "--rounds=1"),
-    "benchmarks/forward.py": ("--models=fast_scnn/tramac", "--image_height=64", "--image_width=128", "--runs=1"),
+    "benchmarks/forward.py": ("--models=fast_scnn/tramac", "--image_height=64", "--image_width=128", "--rounds=1"),
     "src.data.synthetic": ("--train=2", "--val=1", "--test=0", "--height=64", "--width=128"),
 }
 # Named in the text, but made by the programs.
@@ -50,7 +64,7 @@ GENERATED = {"config.yaml", "train.log", "metrics.csv", "curves.png", "best_map.
              "log.txt", "eval_results.txt", "contact_sheet.png", "mask/", "overlay/",
              "preprocess.log", "infer.log", "acc.log"}
 # Named in the text as what the reader adds, or as what this version does not have.
-ABSENT = {"src/models/my_net.py", "configs/my_net.yaml", "predict.py"}
+ABSENT = {"src/models/my_net.py", "configs/my_net.yaml"}
 
 
 def code_spans(text):
@@ -78,7 +92,8 @@ def test_files_it_names_exist(readme):
 
 @pytest.mark.parametrize("readme", READMES)
 def test_flags_it_names_exist(readme):
-    known = {"--foreground", "--flag"}  # of the scripts, and the placeholder
+    known = {"--foreground", "--flag", "--dry_run", "--node_num", "--node_rank", "--master_addr",  # of the scripts
+             "--output", "--merge", "--dataset_config"}
     for command in (["train.py"], ["eval.py"], ["export.py"], ["-m", "src.data.synthetic"], ["-m", "src.models.align"],
                     ["-m", "src.models.torch_weights"]):
         known.update(re.findall(r"--\w+", run(sys.executable, *command, "--help").stdout))

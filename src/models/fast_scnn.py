@@ -8,6 +8,7 @@ from typing import NamedTuple, Tuple
 
 from mindspore import nn, ops
 
+from src.losses.bilinear import enlarge
 from src.models.layers import (ChannelDropout, ClassifierHead, ConvBN, DepthwiseSeparableConv, PyramidPooling,
                                classifier, resize_bilinear)
 
@@ -97,7 +98,8 @@ class FeatureFusionModule(nn.Cell):
         self.conv_higher_res = ConvBN(64, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
 
     def construct(self, high, low):
-        low = resize_bilinear(low, high.shape[2:], self.align_corners)
+        # The same numbers; the one has the faster gradient, the other is one operator for the runtimes of exports.
+        low = (enlarge if self.training else resize_bilinear)(low, high.shape[2:], self.align_corners)
         low = self.conv_lower_res(self.dwconv(low))
         return ops.relu(low + self.conv_higher_res(high))
 
