@@ -11,9 +11,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from src.config import Config
-from src.data.labels import CLASS_NAMES
+from src.data.dataset_description import read_description
 from src.data.loader import prefetch
 from src.deploy.bin_io import LABEL_SUFFIX, RESULT_SUFFIX, list_files, read_label, read_result
+from src.deploy.model_card import read_card
 from src.metrics.confusion_matrix import ConfusionMatrix
 from src.utils.errors import DataError, run_door
 from src.utils.visualize import colorize, save_png
@@ -28,8 +29,14 @@ def main(argv=None) -> int:
     problems = [f"{labels[name]}: has no result {name}{RESULT_SUFFIX}" for name in labels if name not in results]
     problems += [f"{results[name]}: has no label {name}{LABEL_SUFFIX}" for name in results if name not in labels]
 
-    matrix = ConfusionMatrix()
-    read = partial(read_pair, labels, results, options.image_height, options.image_width)
+    if options.model_card is None:
+        description = read_description(options.dataset_config)
+        class_names, palette = description.class_names, description.palette
+    else:
+        card = read_card(options.model_card)
+        class_names, palette = card.classes, card.palette
+    matrix = ConfusionMatrix(len(class_names))
+    read = partial(read_pair, labels, results, options.image_height, options.image_width, len(class_names))
     names = [name for name in labels if name in results]
     for name, pair in zip(names, tqdm(prefetch(read, names, 2), total=len(names), unit="picture",
                                       disable=not sys.stderr.isatty())):
@@ -39,11 +46,11 @@ def main(argv=None) -> int:
             prediction, label = pair
             matrix.update(prediction, label)
         except DataError as error:
-            problems.append(str(error))
+            problems.append(str(error) if isinstance(pair, DataError) else f"{labels[name]}: {error}")
             continue
         if options.save_mask:
-            save_png(Path(options.mask_result_path) / f"{name}_mask.png", colorize(prediction))
-    print(matrix.summary(CLASS_NAMES), end="")
+            save_png(Path(options.mask_result_path) / f"{name}_mask.png", colorize(prediction, palette))
+    print(matrix.summary(class_names), end="")
     if problems:
         print(f"error: {len(problems)} files are not in this score:\n  " + "\n  ".join(problems), file=sys.stderr)
         return DataError.exit_code
@@ -56,6 +63,10 @@ def parse_arguments(argv) -> argparse.Namespace:
     parser.add_argument("--output_path", default="result_Files", help="folder of results (%(default)s)")
     parser.add_argument("--image_height", type=int, default=Config.image_height, help="(%(default)s)")
     parser.add_argument("--image_width", type=int, default=Config.image_width, help="(%(default)s)")
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument("--dataset_config", default=Config.dataset_config, help="what the data set is: a name in "
+                         "configs/datasets/ or a YAML file (%(default)s)")
+    classes.add_argument("--model_card", help="the exported model's .json, which has the classes too")
     parser.add_argument("--save_mask", type=int, choices=(0, 1), default=0, help="write coloured masks (%(default)s)")
     parser.add_argument("--mask_result_path", default="mask_Result", help="folder for the masks (%(default)s)")
     options = parser.parse_args(argv)
@@ -65,10 +76,10 @@ def parse_arguments(argv) -> argparse.Namespace:
     return options
 
 
-def read_pair(labels, results, height: int, width: int, name: str):
+def read_pair(labels, results, height: int, width: int, num_classes: int, name: str):
     """Prediction and label, both uint8 (H, W) train ids, or the DataError that says what is wrong with the files."""
     try:
-        return read_result(results[name], height, width), read_label(labels[name], height, width)
+        return read_result(results[name], height, width, num_classes), read_label(labels[name], height, width)
     except DataError as error:
         return error
 

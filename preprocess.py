@@ -1,4 +1,4 @@
-"""Writes the pictures and labels of a Cityscapes split as .bin files for the inference program. Needs no MindSpore.
+"""Writes the pictures and labels of a split as .bin files for the inference program. Needs no MindSpore.
 
 <out_dir>/img_data/<name>_img.bin and <out_dir>/label/<name>_label.bin, see src/deploy/bin_io.py. A picture of another
 size than asked for is scaled and centre-cropped, as by `eval.py --eval_mode crop`.
@@ -12,8 +12,9 @@ from typing import NamedTuple, Optional, Tuple
 from tqdm import tqdm
 
 from src.config import PROJECT, Config, load_config
-from src.data.cityscapes import SPLIT_FOLDERS, Cityscapes
+from src.data.dataset_description import SPLIT_PARTS
 from src.data.loader import prefetch
+from src.data.segmentation_dataset import SegmentationDataset
 from src.data.transforms import resize_center_crop
 from src.deploy.bin_io import IMAGE_SUFFIX, LABEL_SUFFIX, normalize, write_array
 from src.deploy.model_card import read_card
@@ -31,8 +32,10 @@ class Form(NamedTuple):
 
 def main(argv=None) -> int:
     options = parse_arguments(argv)
-    form = form_of(options)
-    dataset = Cityscapes(options.image_path, options.split)
+    flags = {} if options.dataset_config is None else {"dataset_config": options.dataset_config}
+    recipe = load_config(options.config or PROJECT / "configs" / "fast_scnn.yaml", flags)
+    form = form_of(options, recipe)
+    dataset = SegmentationDataset(options.image_path, options.split, recipe.dataset_config)
     folders = [Path(options.out_dir) / name for name in ("img_data", "label")]
     for folder, suffix in zip(folders, (IMAGE_SUFFIX, LABEL_SUFFIX)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,8 +58,10 @@ def main(argv=None) -> int:
 
 def parse_arguments(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="preprocess.py", description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--image_path", required=True, help="Cityscapes root, with leftImg8bit/ and gtFine/")
-    parser.add_argument("--split", choices=sorted(SPLIT_FOLDERS.keys() - {"test"}), default="val")
+    parser.add_argument("--image_path", required=True, help="root of the data set")
+    parser.add_argument("--split", choices=tuple(SPLIT_PARTS), default="val", help="(%(default)s)")
+    parser.add_argument("--dataset_config", help="what the data set is: a name in configs/datasets/ or a YAML file "
+                        f"({Config.dataset_config})")
     parser.add_argument("--out_dir", default="preprocess_Result", help="where to write (%(default)s)")
     parser.add_argument("--model_card", help="the exported model's .json; says all that the following four say")
     parser.add_argument("--image_height", type=int, help=f"height of the model's input ({Config.image_height})")
@@ -71,14 +76,13 @@ def parse_arguments(argv) -> argparse.Namespace:
     return options
 
 
-def form_of(options) -> Form:
+def form_of(options, recipe: Config) -> Form:
     """What the model card says, or else the flags and the recipe.
 
     Raises:
-        ConfigError: a flag contradicts the card.
+        ConfigError: a flag or the data set contradicts the card.
     """
     if options.model_card is None:
-        recipe = load_config(options.config or PROJECT / "configs" / "fast_scnn.yaml")
         size = (options.image_height or recipe.image_height, options.image_width or recipe.image_width)
         return Form(options.input_type or recipe.input_type, size, recipe.mean, recipe.std)
     if options.config is not None:
@@ -89,6 +93,10 @@ def form_of(options) -> Form:
         if getattr(options, name) not in (None, value):
             raise ConfigError(f"--{name}: expected {value}, which the model takes (see {options.model_card}), found "
                               f"{getattr(options, name)}")
+    if card.classes != recipe.dataset_config.class_names:
+        raise ConfigError(f"--dataset_config: expected the description of a data set with the model's classes "
+                          f"{', '.join(card.classes)}, found '{recipe.dataset_config.name}' with "
+                          f"{', '.join(recipe.dataset_config.class_names)}")
     return Form(card.input_type, (height, width), card.mean, card.std)
 
 

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # From an exported model to its score: builds the C++ program, preprocesses, infers, scores.
 #  run_infer_310.sh [model_path] [data_path] [out_image_path] [image_height] [image_width] [device_id] [--flag=value...]
-# model_path: .mindir, .ms, .om or .onnx, its model card (.json) beside it; data_path: Cityscapes root; out_image_path:
-# folder for coloured masks. Flags go to the stage that knows them: --split --input_type --config --num_workers
-# (preprocess.py), --device_type --fusion_switch_path --precision --threads --warmup (C++ program), --save_mask
-# (cal_mIoU.py), -D... (CMake). PYTHON names the interpreter. Logs and results go to the working folder.
+# model_path: .mindir, .ms, .om or .onnx, its model card (.json) beside it; data_path: root of the data set;
+# out_image_path: folder for coloured masks. Flags go to the stage that knows them: --split --input_type --config
+# --num_workers (preprocess.py), --device_type --fusion_switch_path --precision --threads --warmup (C++ program),
+# --save_mask (cal_mIoU.py), --dataset_config (preprocess.py and cal_mIoU.py), -D... (CMake). PYTHON names the
+# interpreter. Logs and results go to the working folder.
 set -euo pipefail
 
 usage() {
-  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
@@ -19,6 +20,7 @@ for argument in "$@"; do
   case $argument in
     --split=* | --input_type=* | --config=* | --num_workers=*) preprocess_flags+=("$argument") ;;
     --device_type=* | --fusion_switch_path=* | --precision=* | --threads=* | --warmup=*) infer_flags+=("$argument") ;;
+    --dataset_config=*) preprocess_flags+=("$argument") score_flags+=("$argument") ;;
     --save_mask=*) score_flags+=("$argument") ;;
     -D*) build_flags+=("$argument") ;;
     -*) echo "error: unknown argument $argument" >&2; usage ;;

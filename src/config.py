@@ -235,10 +235,10 @@ class Config:
     warmup_factor: float = _option(_number(0, 1), "share of the rate at which the warm-up starts", doors=_TRAIN)
     amp_level: str = _option(_choice("O0", "O1", "O2", "O3"), "mixed precision: O0 is float32", doors=_TRAIN,
                              aliases=("--opt-level",))
-    loss_scale: Any = _option(_loss_scale, "fixed loss scale, or 'dynamic'", doors=_TRAIN)
+    loss_scale: Any = _option(_loss_scale, "fixed loss scale, or 'dynamic'", doors=_TRAIN, aliases=("--loss-scale",))
     # Run
     dataset: str = _option(_text, "root of the data set; Cityscapes: the folder with leftImg8bit/ and gtFine/",
-                           default="", aliases=("--cityscapes_root",))
+                           default="", aliases=("--cityscapes_root", "--data_path", "--dataset_path"))
     dataset_config: DatasetDescription = _option(
         _name_or_description, "what the data set is: a name in configs/datasets/ or a YAML file, explained in "
         "src/data/dataset_description.py", default="cityscapes", doors=_NETWORK_DOORS)
@@ -261,12 +261,13 @@ class Config:
                              "several scales and flipped", default="full", doors=_EVAL)
     save_mask: bool = _option(_boolean, "write coloured masks and overlays", default=True, doors=_EVAL)
     pretrained: str = _option(_text, "checkpoint to start from: a whole network's weights, or a backbone's", default="",
-                              doors=_TRAIN, aliases=("--load-from",))
+                              doors=_TRAIN, aliases=("--load-from", "--finetune-from"))
     resume_path: str = _option(_text, "folder of the checkpoint (or the file itself); train: auto continues the "
-                               "newest run of a ModelArts job's outer_path, if there is one", default="")
+                               "newest run of a ModelArts job's outer_path, if there is one", default="",
+                               aliases=("--resume-from", "--checkpoint_path"))
     resume_name: str = _option(_text, "file in resume_path (train: last.ckpt, eval: best_map.ckpt)", default="")
     output_path: str = _option(_text, "where results go; train makes a folder with the time in it", default="output",
-                              doors=_DATA_DOORS + _PREDICT)
+                              doors=_DATA_DOORS + _PREDICT, aliases=("--work-dir",))
     log_interval: int = _option(_integer(1), "steps between log lines", default=10, doors=_TRAIN)
     tensorboard: bool = _option(_boolean, "write an event file for TensorBoard to tensorboard/ in the run's folder",
                                 default=False, doors=_TRAIN)
@@ -277,7 +278,7 @@ class Config:
                               "never)", default=False, doors=_TRAIN)
     device_target: str = _option(_choice("Ascend", "CPU", "GPU"), "device", default="CPU", doors=_NETWORK_DOORS)
     device_id: int = _option(_integer(0), "index of the card; the environment's DEVICE_ID or ASCEND_DEVICE_ID if not "
-                             "given", default=0, doors=_NETWORK_DOORS, aliases=("--gpu-id",))
+                             "given", default=0, doors=_NETWORK_DOORS, aliases=("--gpu-id", "--gpu-ids"))
     is_distributed: bool = _option(_boolean, "one of several processes, started by msrun or with a rank table",
                                    default=False)
     rank: Optional[int] = _option(_optional(_integer(0)), "this process; the launcher knows it, a value given is "
@@ -306,7 +307,8 @@ class Config:
     submit: bool = _option(_boolean, "write label ids as the Cityscapes test server takes them, and nothing else",
                            default=False, doors=_PREDICT)
     # Export
-    ckpt_file: str = _option(_text, "checkpoint to export, or to predict with", default="", doors=_EXPORT + _PREDICT)
+    ckpt_file: str = _option(_text, "checkpoint to export, or to predict with", default="", doors=_EXPORT + _PREDICT,
+                             aliases=("--ckpt-file",))
     from_mindir: str = _option(_text, "exported .mindir to convert instead, with --file_format ONNX", default="",
                                doors=_EXPORT)
     file_format: str = _option(_choice("MINDIR", "ONNX", "AIR"), "MINDIR, ONNX, or AIR (on Ascend only)",
@@ -366,8 +368,10 @@ def parse_arguments(door: str, description: str, argv: Optional[Sequence[str]] =
     for name, field in _FIELDS.items():
         if door in field.metadata["doors"]:
             text = field.metadata["help"] + ("" if field.default in (_REQUIRED, None, "") else f" ({field.default})")
+            # Elsewhere many booleans are switches: --diff_seed means --diff_seed 1.
+            switch = {"nargs": "?", "const": "1"} if field.metadata["parse"] is _boolean else {}
             parser.add_argument(f"--{name}", *field.metadata["aliases"], default=None, metavar="V",
-                                help=text.replace("%", "%%"))
+                                help=text.replace("%", "%%"), **switch)
     if door == "train":
         parser.add_argument("--no-validate", dest="eval_while_train", action="store_const", const="0",
                             help="the same as --eval_while_train 0")
@@ -408,7 +412,7 @@ def load_config(path, overrides: Optional[Dict[str, Any]] = None) -> Config:
 
 def _recipe_of(model: str) -> Path:
     path = PROJECT / "configs" / f"{model}.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
         raise ConfigError(f"--model {model}: there is no {path.name} in configs/; expected one of {known}")
     return path

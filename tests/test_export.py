@@ -15,7 +15,7 @@ from mindspore import Tensor, nn
 
 import export
 from src.config import PROJECT, load_config
-from src.data.labels import CLASS_NAMES
+from src.data.labels import CLASS_NAMES, PALETTE
 from src.deploy.bin_io import normalize
 from src.deploy.model_card import ModelCard, check_card_is_free, read_card, write_card
 from src.deploy.om_card import main as om_card
@@ -142,7 +142,8 @@ def test_card_literal(tmp_path):
         "normalization": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "in_graph": False},
         "color_order": "RGB",
         "output": {"name": "output", "kind": "logits", "shape": [1, 19, 64, 96], "dtype": "float32"},
-        "classes": list(CLASS_NAMES), "ignore_label": 255, "checkpoint_sha256": "ab12", "source": "best_map.ckpt"}
+        "dataset": "cityscapes", "classes": list(CLASS_NAMES), "palette": PALETTE.tolist(), "ignore_label": 255,
+        "checkpoint_sha256": "ab12", "source": "best_map.ckpt"}
     assert read_card(path) == CARD
 
 
@@ -151,6 +152,8 @@ def test_card_literal(tmp_path):
     (lambda card: card.update(format_version=2), "expected format_version 1, found 2"),
     (lambda card: card["input"].update(dtype="uint8"), "contradict each other"),
     (lambda card: card["input"].update(shape=[1, 3, "64", 96]), "positive integers"),
+    (lambda card: card["palette"].pop(), "palette must have three integers of 0 to 255 for each class"),
+    (lambda card: card["palette"][3].append(0), "palette must have"),
 ])
 def test_damaged_cards(change, message, tmp_path):
     path = write_card(tmp_path / "net.mindir", CARD)

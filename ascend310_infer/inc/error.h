@@ -30,7 +30,7 @@ inline std::string OneLine(const std::string& text) {
   constexpr size_t kLongest = 400;
   std::string line;
   for (char c : text) {
-    const bool space = c == ' ' || c == '\n' || c == '\r' || c == '\t';
+    const bool space = static_cast<unsigned char>(c) <= ' ' || c == 0x7f;  // no commands for the terminal either
     if (!space) line += c;
     if (space && !line.empty() && line.back() != ' ') line += ' ';
   }

@@ -106,8 +106,10 @@ void PrepareFolder(const fs::path& folder) {
 }
 
 void WriteWhole(const fs::path& file, const void* data, size_t bytes) {
-  const fs::path temporary =
-      file.parent_path() / (".tmp-" + std::to_string(::getpid()) + "-" + file.filename().string());
+  // Only the end of a long name, because a file system limits the whole to 255 bytes.
+  const std::string name = file.filename().string();
+  const std::string end = name.substr(name.size() - std::min<size_t>(name.size(), 50));
+  const fs::path temporary = file.parent_path() / (".tmp-" + std::to_string(::getpid()) + "-" + end);
   const auto fail = [&](int error_number) {
     ::unlink(temporary.c_str());
     throw Error(kFailed, "cannot write " + file.string() + ": " + Reason(error_number));

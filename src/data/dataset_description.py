@@ -21,6 +21,7 @@ image_suffix     needed with folders: what the name of an image (.png, .jpg) end
 label_suffix     an image and its label have in common; both may be in sub-folders, which must have the same names then
 train_id_suffix  (none) of label files that hold train ids already; taken where there is no other label
 """
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,7 +171,7 @@ def read_description(name: Union[str, Path]) -> DatasetDescription:
     path, origin = Path(name), None
     if path.name == str(name) and not path.suffix:
         path, origin = DESCRIPTIONS / f"{name}.yaml", str(name)
-        if not path.is_file():
+        if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
             known = ", ".join(sorted(file.stem for file in DESCRIPTIONS.glob("*.yaml")))
             raise ConfigError(f"--dataset_config {name}: expected a YAML file or one of {known}, found neither")
     content = read_settings(path, "--dataset_config")

@@ -4,6 +4,7 @@
     <name>_label.bin   uint8 (H, W), train ids
     <name>_img_0.bin   float32 (C, H, W) logits, or uint8 (H, W) train ids: the inference program's result
 """
+import os
 from pathlib import Path
 from typing import Dict, Sequence
 
@@ -12,6 +13,7 @@ import numpy as np
 from src.data.labels import NUM_CLASSES
 from src.utils.atomic_file import replacing
 from src.utils.errors import DataError
+from src.utils.read_file import open_regular_file
 
 IMAGE_SUFFIX = "_img.bin"
 LABEL_SUFFIX = "_label.bin"
@@ -42,7 +44,8 @@ def normalize(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) ->
 def write_array(path: Path, array: np.ndarray) -> None:
     """Writes a float32 or uint8 array, whole or not at all."""
     with replacing(path) as temporary:
-        np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tofile(temporary)
+        # Not ndarray.tofile, whose error does not say that the disk is full.
+        temporary.write_bytes(memoryview(np.ascontiguousarray(array, array.dtype.newbyteorder("<"))).cast("B"))
 
 
 def read_label(path: Path, height: int, width: int) -> np.ndarray:
@@ -51,27 +54,27 @@ def read_label(path: Path, height: int, width: int) -> np.ndarray:
     Raises:
         DataError: unreadable, or another number of bytes.
     """
-    _check_bytes(path, {"uint8 train ids": height * width})
-    return np.fromfile(path, np.uint8).reshape(height, width)
+    return np.frombuffer(_read(path, {"uint8 train ids": height * width}), np.uint8).reshape(height, width)
 
 
-def read_result(path: Path, height: int, width: int) -> np.ndarray:
+def read_result(path: Path, height: int, width: int, num_classes: int = NUM_CLASSES) -> np.ndarray:
     """uint8 (H, W): the class of each pixel, from a class map or from logits; the number of bytes tells which.
 
     Raises:
         DataError: unreadable, a number of bytes that is neither, or logits that are not finite.
     """
-    logits_bytes = 4 * NUM_CLASSES * height * width
-    found = _check_bytes(path, {"uint8 class map": height * width, "float32 logits": logits_bytes})
-    if found != logits_bytes:
-        return np.fromfile(path, np.uint8).reshape(height, width)
-    logits = np.fromfile(path, "<f4").reshape(NUM_CLASSES, height, width)
+    logits_bytes = 4 * num_classes * height * width
+    content = _read(path, {"uint8 class map": height * width, "float32 logits": logits_bytes})
+    if len(content) != logits_bytes:
+        return np.frombuffer(content, np.uint8).reshape(height, width)
+    logits = np.frombuffer(content, "<f4").reshape(num_classes, height, width)
     if not np.isfinite(logits).all():
         raise DataError(f"{path}: expected finite logits, found NaN or infinity; is the model's precision too low?")
-    return _first_maximum(logits)
+    return first_maximum(logits)
 
 
-def _first_maximum(logits: np.ndarray) -> np.ndarray:
+def first_maximum(logits: np.ndarray) -> np.ndarray:
+    """Logits (C, H, W) -> uint8 (H, W): the class of each pixel, the first among equal ones."""
     # np.argmax over the first axis takes three times as long.
     best, classes = logits[0].copy(), np.zeros(logits.shape[1:], np.uint8)
     for index in range(1, len(logits)):
@@ -80,13 +83,15 @@ def _first_maximum(logits: np.ndarray) -> np.ndarray:
     return classes
 
 
-def _check_bytes(path: Path, expected: Dict[str, int]) -> int:
+def _read(path: Path, expected: Dict[str, int]) -> bytes:
     try:
-        found = path.stat().st_size
+        with open_regular_file(path) as file:
+            found = os.fstat(file.fileno()).st_size
+            content = file.read() if found in expected.values() else b""
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if found not in expected.values():
+    if len(content) not in expected.values():
         wanted = " or ".join(f"{count} bytes ({kind})" for kind, count in expected.items())
         raise DataError(f"{path}: expected {wanted}, found {found}; are --image_height and --image_width right, and "
                         "was it written completely?")
-    return found
+    return content

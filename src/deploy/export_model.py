@@ -54,11 +54,13 @@ def export_checkpoint(config: Config) -> Path:
         UserError: the device cannot export this.
     """
     path = exported_path(config.file_name or config.model, config.file_format)
-    network = build_model(config.model, config.variant, backbone=config.backbone)
+    dataset = config.dataset_config
+    network = build_model(config.model, config.variant, dataset.num_classes, backbone=config.backbone)
     load_weights(config.ckpt_file, network)
     size = (config.export_batch_size, config.image_height, config.image_width)
     card = ModelCard(config.model, config.variant, config.input_type, config.output_type, size, config.mean, config.std,
-                     sha256_of(config.ckpt_file), Path(config.ckpt_file).name)
+                     sha256_of(config.ckpt_file), Path(config.ckpt_file).name, dataset=dataset.name,
+                     classes=dataset.class_names, palette=dataset.palette)
     check_card_is_free(path, card)
 
     form = InferenceForm(network, config.mean, config.std, config.input_type, config.output_type)

@@ -11,12 +11,14 @@ from typing import Any, Dict, NamedTuple, Tuple, Union
 import numpy as np
 
 from src.utils.errors import DataError
+from src.utils.read_file import read_regular_file
 
 # TensorProto.DataType of the MINDIR format -> dtype of NumPy.
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
            10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 17: "float64"}
 # What reading a damaged graph may raise, wherever it is read.
 DAMAGE = (KeyError, IndexError, ValueError, TypeError, AttributeError, OverflowError, RuntimeError)
+_MOST_BYTES = (1 << 31) - 1  # a protobuf message has no more
 
 
 class TensorInfo(NamedTuple):
@@ -68,10 +70,10 @@ def read_mindir(path: Union[str, Path]) -> Graph:
 def _parse(path: Path):
     # MindSpore first: it chooses the implementation of protobuf, and its own code runs with no other.
     from mindspore.train.mind_ir_pb2 import ModelProto
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # isort: skip
 
     try:
-        content = path.read_bytes()
+        content = read_regular_file(path, _MOST_BYTES)
     except OSError as error:
         raise DataError(f"expected a MINDIR file at {path}: {error.strerror}") from None
     model = ModelProto()

@@ -5,11 +5,14 @@ import json
 from pathlib import Path
 from typing import List, Tuple, Union
 
-from src.data.labels import CLASS_NAMES, IGNORE_LABEL
+from src.data.labels import CITYSCAPES, IGNORE_LABEL
 from src.utils.atomic_file import write_text
 from src.utils.errors import ConfigError, DataError
+from src.utils.read_file import read_regular_file
 
 FORMAT_VERSION = 1
+_MOST_BYTES = 1 << 20
+_LONGEST = 16384  # sides in pixels, and pictures in a batch
 MODEL_SUFFIXES = (".mindir", ".onnx", ".air", ".om", ".ms")
 # What the two kinds of input and output are, in the file's words.
 _INPUT_LAYOUTS = {"float32": "NCHW", "uint8": "NHWC"}
@@ -31,7 +34,9 @@ class ModelCard:
     source: str                       # name of the checkpoint file
     input_name: str = "x"
     output_name: str = "output"
-    classes: Tuple[str, ...] = CLASS_NAMES
+    dataset: str = CITYSCAPES.name    # whose classes it tells apart
+    classes: Tuple[str, ...] = CITYSCAPES.class_names
+    palette: Tuple[Tuple[int, ...], ...] = CITYSCAPES.palette  # RGB by class
 
     @property
     def input_shape(self) -> List[int]:
@@ -55,7 +60,7 @@ class ModelCard:
             "color_order": "RGB",
             "output": {"name": self.output_name, "kind": self.output_type, "shape": self.output_shape,
                        "dtype": _OUTPUT_DTYPES[self.output_type]},
-            "classes": self.classes, "ignore_label": IGNORE_LABEL,
+            "dataset": self.dataset, "classes": self.classes, "palette": self.palette, "ignore_label": IGNORE_LABEL,
             "checkpoint_sha256": self.checkpoint_sha256, "source": self.source}, indent=2) + "\n"
 
 
@@ -77,20 +82,21 @@ def read_card(path: Union[str, Path]) -> ModelCard:
         DataError: missing, damaged, of a later version, or contradicting itself.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(read_regular_file(path, _MOST_BYTES).decode("utf-8"))
     except OSError as error:
         raise DataError(f"expected a model card at {path}: {error.strerror}; export.py writes it next to the "
                         "model") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a model card as JSON ({error}); export the model again") from None
     try:
         if content["format_version"] != FORMAT_VERSION:
-            raise DataError(f"{path}: expected format_version {FORMAT_VERSION}, found {content['format_version']}; "
+            found = str(content["format_version"])[:50]
+            raise DataError(f"{path}: expected format_version {FORMAT_VERSION}, found {found}; "
                             "export the model again, or use the version of this software that wrote it")
         card = _from_json(content)
         if json.loads(card.to_json()) != content:
             raise ValueError("its parts contradict each other")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: expected a model card, found another file ({type(error).__name__}: {error}); export "
                         "the model again") from None
     return card
@@ -100,12 +106,26 @@ def _from_json(content) -> ModelCard:
     entry, result, normalization = content["input"], content["output"], content["normalization"]
     batch, *rest = entry["shape"]
     height, width = rest[1:] if entry["layout"] == "NCHW" else rest[:2]
-    if not all(isinstance(length, int) and length > 0 for length in (batch, height, width)):
-        raise ValueError("lengths must be positive integers")
+    if not all(isinstance(length, int) and 0 < length <= _LONGEST for length in (batch, height, width)):
+        raise ValueError(f"lengths must be positive integers up to {_LONGEST}")
+    _check_three("mean", normalization["mean"], 0)
+    _check_three("std", normalization["std"], 1e-6)
+    if not all(isinstance(text, str) for text in (entry["name"], result["name"], content["model"], content["variant"],
+                                                  content["dataset"], *content["classes"])):
+        raise ValueError("names must be text")
+    palette = tuple(map(tuple, content["palette"]))
+    if len(palette) != len(content["classes"]) or not all(
+            len(color) == 3 and all(isinstance(part, int) and 0 <= part <= 255 for part in color) for color in palette):
+        raise ValueError("palette must have three integers of 0 to 255 for each class")
     return ModelCard(content["model"], content["variant"], entry["dtype"], result["kind"], (batch, height, width),
                      tuple(map(float, normalization["mean"])), tuple(map(float, normalization["std"])),
                      content["checkpoint_sha256"], content["source"], entry["name"], result["name"],
-                     tuple(content["classes"]))
+                     content["dataset"], tuple(content["classes"]), palette)
+
+
+def _check_three(name, numbers, least) -> None:
+    if len(numbers) != 3 or not all(least <= number <= 1 for number in numbers):
+        raise ValueError(f"{name} must be three numbers from {least:g} to 1")
 
 
 def write_card(model_path: Union[str, Path], card: ModelCard) -> Path:

@@ -11,8 +11,8 @@ from typing import Any, Dict, Union
 import numpy as np
 
 from src.deploy.mindir import DAMAGE, Graph, read_mindir
-from src.deploy.onnx_operators import CONVERTERS, Convolution
 from src.deploy.model_card import card_path, check_card_is_free, exported_path, read_card, write_card
+from src.deploy.onnx_operators import CONVERTERS, Convolution
 from src.utils.atomic_file import replacing
 from src.utils.errors import ConfigError, DataError
 
@@ -31,6 +31,8 @@ def convert_with_card(mindir_path: str, file_name: str = "") -> Path:
     Raises:
         ConfigError, DataError: see `convert_file`; or the card is damaged, or `file_name` belongs to another model.
     """
+    if not Path(mindir_path).is_file():
+        raise DataError(f"expected a MINDIR file at {mindir_path}, found none; export.py writes one")
     onnx_path = exported_path(file_name or str(Path(mindir_path).with_suffix("")), "ONNX")
     card = read_card(card_path(mindir_path)) if card_path(mindir_path).exists() else None
     if card is not None:

@@ -2,6 +2,7 @@
 import importlib
 from typing import Dict, NamedTuple, Optional, Tuple
 
+from src.data.labels import NUM_CLASSES
 from src.utils.errors import ConfigError
 
 
@@ -41,7 +42,7 @@ def check_model(name: str, variant: str, aux: int, backbone: Optional[str] = Non
         raise ConfigError(f"aux: expected 0 to {MAX_AUX} auxiliary heads, found {aux}")
 
 
-def build_model(name: str, variant: str, num_classes: int = 19, aux: int = 0, dropout: float = 0.1,
+def build_model(name: str, variant: str, num_classes: int = NUM_CLASSES, aux: int = 0, dropout: float = 0.1,
                 bn_momentum: Optional[float] = None, seed: int = 0, backbone: Optional[str] = None):
     """Builds a network as a graph-mode Cell with fresh weights.
 

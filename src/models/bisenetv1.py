@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mindspore import nn, ops
 
-from src.models.layers import (ClassifierHead, ConvBN, adaptive_average_pool, resize_bilinear, resize_nearest)
+from src.models.layers import ClassifierHead, ConvBN, adaptive_average_pool, resize_bilinear, resize_nearest
 from src.models.resnet import CHANNELS, ResNet
 
 

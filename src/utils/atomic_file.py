@@ -11,8 +11,9 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
     """Yields a temporary path beside `path`; when the block ends well, the file found there takes the final name.
 
     The temporary name keeps the suffix of `path`, for writers that look at it. If the block raises, the temporary file
-    is removed and a file that already stood under the final name is untouched. A process killed half-way leaves at most
-    a file whose name starts with ".tmp-".
+    is removed, with what a writer has made beside it by adding to its name or changing its suffix, and a file that
+    already stood under the final name is untouched. A process killed half-way leaves at most files whose names start
+    with ".tmp-".
 
     Raises:
         OSError: the folder cannot be written or the disk is full.
@@ -20,14 +21,19 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not the process id: containers that share a folder may share it too, and so do the threads of a process.
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:12]}-{path.name}")
+    prefix = f".tmp-{uuid.uuid4().hex[:12]}-"
+    # Only the end of a long name, because a file system limits the whole to 255 bytes.
+    temporary = path.with_name(prefix + path.name[-50:])
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        for left_over in path.parent.glob(f"{prefix}*"):
+            left_over.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)  # that of a full disk names no file
         raise
     _sync_folder(path.parent)
 

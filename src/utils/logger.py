@@ -9,7 +9,24 @@ from src.utils.errors import ConfigError
 LOGGER_NAME = "segmentation"
 
 
-class _ScreenHandler(logging.Handler):
+class _Quiet:
+    """A handler that says once that its lines cannot be written, as on a full disk; logging would print a traceback for
+    each."""
+
+    has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.has_failed:
+            self.has_failed = True
+            place = getattr(self, "baseFilename", "the screen")
+            print(f"warning: {place} lacks lines from now on: {sys.exc_info()[1]}", file=sys.stderr)
+
+
+class _LogFile(_Quiet, logging.FileHandler):
+    """`train.log`."""
+
+
+class _ScreenHandler(_Quiet, logging.Handler):
     """Prints to the present `sys.stdout`, above a tqdm bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -60,7 +77,7 @@ def setup_logger(log_file: Optional[Union[str, Path]] = None, rank: int = 0) -> 
 def _open_log_file(path: Path) -> logging.Handler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return logging.FileHandler(path, encoding="utf-8")
+        return _LogFile(path, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"expected a log file that can be written, {path}: {error}; choose another folder") from error
 

@@ -1,0 +1,35 @@
+"""Reads a whole file that a user named, which may be anything: a pipe, a device, something huge."""
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Union
+
+
+def read_regular_file(path: Union[str, Path], most_bytes: int) -> bytes:
+    """The content of `path`.
+
+    Raises:
+        OSError: it cannot be read, is a folder, pipe or device, or has more than `most_bytes`.
+    """
+    with open_regular_file(path) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {most_bytes} bytes", str(path))
+    return content
+
+
+def open_regular_file(path: Union[str, Path]):
+    """`path` opened for reading bytes; a pipe without a writer does not block.
+
+    Raises:
+        OSError: it cannot be read, or is a folder, pipe or device.
+    """
+    try:
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    except ValueError as error:  # a null character, or letters that no name can have
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
