@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
-
 from official_evaluation import official_scores
+
 from src.data.cityscapes import Cityscapes
 from src.data.labels import CLASS_NAMES, TRAIN_ID_TO_ID
 from src.engine.evaluator import SCALES, Evaluator

@@ -1,4 +1,4 @@
-"""Pictures: literal colours, sizes and places, wrong input, and curves from any metrics.csv."""
+"""Pictures and diagrams: literal colours, sizes and places, wrong input, and curves from any metrics.csv."""
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +9,8 @@ from PIL import Image
 
 from src.data.labels import PALETTE
 from src.utils.errors import DataError
-from src.utils.visualize import colorize, contact_sheet, overlay, plot_curves, save_png
+from src.utils.plots import plot_class_iou, plot_curves
+from src.utils.visualize import SheetRow, colorize, contact_sheet, error_map, legend, overlay, save_png
 
 PROJECT = Path(__file__).resolve().parent.parent
 HEADER = "epoch,step,loss,lr,images_per_second,pix_acc,miou\n"
@@ -67,14 +68,31 @@ def test_save_png_refuses_other_arrays(picture, tmp_path):
 def test_contact_sheet_places_each_picture_and_a_legend():
     image = np.full((32, 64, 3), 200, np.uint8)
     road, car = np.zeros((32, 64), np.uint8), np.full((32, 64), 13, np.uint8)
-    sheet = contact_sheet([(image, road, car), (image, car, None)])
-    assert sheet.dtype == np.uint8 and sheet.shape[1:] == (8 + 3 * 520, 3)
-    first, second = 24 + 128, 24 + 256 + 8 + 128  # the rows' middles: heading 24, rows of 256, gap 8
-    centers = [8 + 256 + 520 * column for column in range(3)]
-    assert sheet[first, centers].tolist() == [[200, 200, 200], [164, 132, 164], [100, 100, 171]]
-    assert sheet[second, centers].tolist() == [[200, 200, 200], [100, 100, 171], [255, 255, 255]]
-    legend = {tuple(color) for color in sheet[24 + 2 * 264:].reshape(-1, 3).tolist()}
-    assert {tuple(color) for color in PALETTE[:19].tolist()} <= legend
+    sheet = contact_sheet([SheetRow(image, road, car), (image, car, None, "a caption")])
+    assert sheet.dtype == np.uint8 and sheet.shape[1:] == (8 + 4 * 520, 3)
+    # the rows' middles: heading 24, rows of 256, gap 8, caption 24
+    first, second = 24 + 128, 24 + 256 + 8 + 24 + 128
+    centers = [8 + 256 + 520 * column for column in range(4)]
+    assert sheet[first, centers].tolist() == [[200, 200, 200], [164, 132, 164], [100, 100, 171], [230, 25, 25]]
+    assert sheet[second, centers].tolist() == [[200, 200, 200], [100, 100, 171], [255, 255, 255], [255, 255, 255]]
+    assert (sheet[24 + 264:24 + 264 + 24, 8:90] < 100).any() and (sheet[24 + 264:24 + 264 + 24, 200:] == 255).all()
+    colors = {tuple(color) for color in sheet[24 + 2 * 264 + 24:].reshape(-1, 3).tolist()}
+    assert {tuple(color) for color in PALETTE[:19].tolist()} <= colors
+
+
+def test_error_map_literal():
+    image = np.full((1, 4, 3), 120, np.uint8)
+    prediction, label = np.array([[0, 1, 255, 3]], np.uint8), np.array([[0, 0, 0, 255]], np.uint8)
+    assert error_map(image, prediction, label).tolist() == [[[178, 178, 178], [230, 25, 25], [230, 25, 25], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize("count, lines", [(2, 2), (20, 20), (21, 11), (254, 20)])
+def test_legend_has_every_class(count, lines):
+    palette = [(index, 10, 255 - index) for index in range(count)]
+    picture = legend([f"class {index}" for index in range(count)], palette)
+    assert picture.dtype == np.uint8 and picture.shape[0] == 24 * lines + 8
+    assert set(palette) <= {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+    assert picture[12, 15].tolist() == [0, 10, 255] and picture[12 + 24, 15].tolist() == [1, 10, 254]
 
 
 def test_contact_sheet_without_labels_has_two_columns_and_rows_of_any_size():
@@ -83,7 +101,7 @@ def test_contact_sheet_without_labels_has_two_columns_and_rows_of_any_size():
 
 
 def test_contact_sheet_refuses_no_rows():
-    with pytest.raises(DataError, match="at least one .* row, got none"):
+    with pytest.raises(DataError, match="at least one row, got none"):
         contact_sheet([])
 
 
@@ -120,9 +138,20 @@ def test_plot_curves_refuses_a_wrong_file(text, message, tmp_path):
 
 def test_plot_curves_leaves_matplotlib_as_it_was(tmp_path):
     (tmp_path / "metrics.csv").write_text(HEADER + "1,372,2.9,0.001,3.1,0.5,0.2\n")
-    code = ("import sys, matplotlib\nfrom src.utils.visualize import plot_curves\n"
+    code = ("import sys, matplotlib\nfrom src.utils.plots import plot_curves\n"
             "before = matplotlib.rcParams.copy()\nplot_curves(sys.argv[1], sys.argv[2])\n"
             "print('matplotlib.pyplot' in sys.modules, before == matplotlib.rcParams.copy())\n")
     result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "metrics.csv"), str(tmp_path / "curves.png")],
                             cwd=PROJECT, capture_output=True, text=True, check=True)
     assert result.stdout == "False True\n"
+
+
+@pytest.mark.filterwarnings("error")
+def test_class_iou_draws_a_bar_for_each_class(tmp_path):
+    palette = [(0, 60, 0), (255, 80, 0), (9, 9, 200)]
+    plot_class_iou([1.0, 0.25, np.nan], ["road_$x_$", "ball", "absent"], palette, tmp_path / "class_iou.png")
+    picture = np.array(Image.open(tmp_path / "class_iou.png").convert("RGB")).reshape(-1, 3)
+    full, quarter, absent = ((picture == color).all(axis=1).sum() for color in palette)
+    assert 3.8 < full / quarter < 4.2 and absent == 0
+    plot_class_iou([np.nan, np.nan], ["a", "b"], palette[:2], tmp_path / "nothing.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["class_iou.png", "nothing.png"]

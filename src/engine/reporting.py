@@ -16,8 +16,8 @@ class EvaluationReport:
     """Collects an evaluation's pictures in `folder`.
 
     With `save_mask` it writes mask/<name>_mask.png (palette colours), overlay/<name>_overlay.png and contact_sheet.png:
-    the four pictures with the lowest mIoU, and where they are wrong. `finish` writes eval_results.txt and class_iou.png
-    in any case.
+    the four pictures (of this process's share) with the lowest mIoU, and where they are wrong. `finish` writes
+    eval_results.txt and class_iou.png in any case.
     """
 
     def __init__(self, folder: Path, dataset, save_mask: bool):

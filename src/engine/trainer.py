@@ -32,9 +32,9 @@ from src.utils.logger import LOGGER_NAME, setup_logger
 
 _LOG = logging.getLogger(LOGGER_NAME)
 # Ranks that differ in one of these would wait for each other in vain, or learn different things.
-_SAME_ON_ALL_RANKS = ("seed", "diff_seed", "batch_size", "epochs", "max_steps", "crop_size", "loss", "aux_weight", "class_weights",
-                      "momentum", "weight_decay", "amp_level", "loss_scale", "eval_while_train", "eval_steps",
-                      "eval_start_epoch", "log_interval")
+_SAME_ON_ALL_RANKS = ("seed", "diff_seed", "batch_size", "epochs", "max_steps", "crop_size", "loss", "aux_weight",
+                      "class_weights", "momentum", "weight_decay", "amp_level", "loss_scale", "eval_while_train",
+                      "eval_steps", "eval_start_epoch", "log_interval")
 
 
 def train(config: Config, upload: Optional[Callable[[], None]] = None, group: Group = Group()) -> None:
