@@ -39,6 +39,9 @@ RUN_ELSEWHERE = {
     "python3 -m src.data.check --dataset /path/to/balls --dataset_config /path/to/balls.yaml\n"
     "python3 train.py --dataset /path/to/balls --dataset_config /path/to/balls.yaml --output_path /path/to/output\n":
         "tests/test_own_data.py",
+    # the demo's data set has no test split
+    "python3 predict.py /path/to/cityscapes/leftImg8bit/test --config /path/to/run/config.yaml --ckpt_file "
+    "/path/to/run/best_map.ckpt --submit 1 --output_path /path/to/test\n": "tests/test_predict.py",
     # processes start and end as users start them
     "scripts/run_distribute_train.sh . /path/to/cityscapes 1000 12 0.045 /path/to/output - --dry_run\n"
     "DEVICE_TARGET=CPU RANK_SIZE=2 scripts/run_distribute_train.sh . /path/to/cityscapes 10 2 0.01 /path/to/output -\n":
@@ -53,7 +56,7 @@ RUN_ELSEWHERE = {
 TINY_FLAGS = {
     "train.py": (*TINY_TRAINING, "--epochs=3", "--output_path={output}/train"),
     "run_train.sh": (*TINY_TRAINING, "--epochs=3"),
-    "--ckpt_file": ("--image_height=64", "--image_width=128"),
+    "export.py --config": ("--image_height=64", "--image_width=128"),
     "src.models.complexity": ("--model=fast_scnn", "--image_height=64", "--image_width=128"),
     "benchmarks/cpp_inference.py": ("--image_height=64", "--image_width=128", "--images=2", "--rounds=1"),
     "benchmarks/forward.py": ("--models=fast_scnn/tramac", "--image_height=64", "--image_width=128", "--rounds=1"),
@@ -61,7 +64,8 @@ TINY_FLAGS = {
 }
 # Named in the text, but made by the programs.
 GENERATED = {"config.yaml", "train.log", "metrics.csv", "curves.png", "best_map.ckpt", "last.ckpt", "ckpt_0/",
-             "log.txt", "eval_results.txt", "contact_sheet.png", "mask/", "overlay/",
+             "log.txt", "eval_results.txt", "contact_sheet.png", "class_iou.png", "mask/", "overlay/", "legend.png",
+             "class_map/", "submit/", "tensorboard/",
              "preprocess.log", "infer.log", "acc.log"}
 # Named in the text as what the reader adds, or as what this version does not have.
 ABSENT = {"src/models/my_net.py", "configs/my_net.yaml"}
@@ -94,8 +98,8 @@ def test_files_it_names_exist(readme):
 def test_flags_it_names_exist(readme):
     known = {"--foreground", "--flag", "--dry_run", "--node_num", "--node_rank", "--master_addr",  # of the scripts
              "--output", "--merge", "--dataset_config"}
-    for command in (["train.py"], ["eval.py"], ["export.py"], ["-m", "src.data.synthetic"], ["-m", "src.models.align"],
-                    ["-m", "src.models.torch_weights"]):
+    for command in (["train.py"], ["eval.py"], ["export.py"], ["predict.py"], ["-m", "src.data.synthetic"],
+                    ["-m", "src.models.align"], ["-m", "src.models.torch_weights"]):
         known.update(re.findall(r"--\w+", run(sys.executable, *command, "--help").stdout))
     assert set(re.findall(r"(?<![\w-])--[a-z]\w*", READMES[readme])) <= known
 
