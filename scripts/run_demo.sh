@@ -70,4 +70,4 @@ if [[ $best != "$score" ]] || ! awk -v a="$score" -v b="$cpp_score" 'BEGIN { exi
     echo "error: expected the first two to be equal and the third within 0.1" >&2
     exit 1
 fi
-echo "Picture to look at (picture, prediction, truth): $output/eval/contact_sheet.png"
+echo "Picture to look at (picture, prediction, truth, errors): $output/eval/contact_sheet.png"

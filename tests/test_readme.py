@@ -21,6 +21,7 @@ RUN_ELSEWHERE = {
     "scripts/run_demo.sh\n": "tests/test_scripts.py",  # in its quick form
     "scripts/run_tests.sh\n": ".ci/run",
     "python3 -m venv .venv\n. .venv/bin/activate\npip install -r requirements.txt -c constraints.txt\n": ".ci/run",
+    "pip install -e . -c constraints.txt\n": "tests/test_lint.py",  # which reads its settings; installing is not tested
     # its comparison takes minutes on a CPU
     "python3 -m src.models.align --golden tests/goldens/fast_scnn_mmseg.npz\n": "tests/test_align.py",
     # with files that the test makes: published weights are not ours to bring

@@ -41,7 +41,7 @@ def test_demo_ends_with_equal_scores_and_a_picture(quick_demo):
     logged, evaluated, through_cpp = found.groups()
     assert logged == evaluated and 0 < float(logged) < 100
     assert abs(float(through_cpp) - float(evaluated)) <= 0.1
-    assert picture == f"Picture to look at (picture, prediction, truth): {output}/eval/contact_sheet.png"
+    assert picture == f"Picture to look at (picture, prediction, truth, errors): {output}/eval/contact_sheet.png"
     assert (output / "eval" / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,0 +1,106 @@
+"""Who imports whom: nobody upwards, nobody in a circle, and MindSpore only where it is needed."""
+import ast
+from graphlib import TopologicalSorter
+
+import pytest
+from script_helpers import PROJECT
+
+# From the ground up. The longest name that a module begins with says where it stands.
+FLOORS = (
+    {"src", "src.config", "src.data.dataset_description", "src.data.labels", "src.deploy.bin_io",
+     "src.deploy.model_card", "src.losses", "src.metrics", "src.utils"},
+    {"src.data", "src.models", "src.runtime"},
+    {"src.deploy", "src.engine"},
+    {"cal_mIoU", "eval", "export", "predict", "preprocess", "scripts", "train"},
+)
+# They start in a blink, and on machines that have no MindSpore.
+NEVER_MINDSPORE = ("cal_mIoU", "preprocess", "scripts.", "src.config", "src.data.", "src.deploy.bin_io",
+                   "src.deploy.model_card", "src.metrics.", "src.utils.")
+# They answer --help and wrong arguments before they import it.
+MINDSPORE_LATER = ("eval", "export", "predict", "train", "src.models.align", "src.models.complexity",
+                   "src.models.torch_weights")
+
+
+def imports_of(source, only_at_once=False):
+    """Names of what a program imports, `from x import y` as x.y; with `only_at_once` not what its functions import."""
+    nodes, found = [ast.parse(source)], set()
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.update(f"{'.' * node.level}{node.module}.{name.name}" for name in node.names)
+        elif not (only_at_once and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))):
+            nodes.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def begins(name):
+    """`name` and the shorter names that it begins with, the longest first."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+
+
+def module_name(path):
+    return ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+
+
+SOURCES = {module_name(path): path.read_text(encoding="utf-8")
+           for pattern in ("*.py", "scripts/*.py", "src/**/*.py") for path in sorted(PROJECT.glob(pattern))}
+
+
+def module_of(name):
+    """The module of ours that an imported name belongs to, or None."""
+    return next((module for module in begins(name) if module in SOURCES and module != "src"), None)
+
+
+def floor_of(module):
+    return next(floor for name in begins(module) for floor, names in enumerate(FLOORS) if name in names)
+
+
+def reached_imports(module, only_at_once):
+    """All that comes into the process with a module of ours."""
+    found, waiting, seen = set(), [module], set()
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            imports = imports_of(SOURCES[module], only_at_once)
+            found |= imports
+            waiting += [part for name in imports for part in begins(name) if part in SOURCES]
+    return found
+
+
+def test_imports_of():
+    source = ("import a.b, c\nfrom d.e import f as g, h\nfrom . import k\n"
+              "class K:\n    import l\n    def m(self):\n        from i import j\n")
+    assert imports_of(source, only_at_once=True) == {"a.b", "c", "d.e.f", "d.e.h", ".None.k", "l"}
+    assert imports_of(source) == {"a.b", "c", "d.e.f", "d.e.h", ".None.k", "l", "i.j"}
+
+
+def test_every_file_has_a_floor():
+    assert [module for module in SOURCES if not any(name in names for name in begins(module) for names in FLOORS)] == []
+    assert (floor_of("src.data.labels"), floor_of("src.data.loader"), floor_of("train")) == (0, 1, 3)
+
+
+def test_nobody_imports_upwards():
+    ours = {module: {module_of(name) for name in imports_of(source)} - {None} for module, source in SOURCES.items()}
+    assert ours["src.engine.trainer"] >= {"src.data.loader", "src.models"}
+    assert [f"{module} imports {imported}" for module, imports in ours.items() for imported in sorted(imports)
+            if floor_of(imported) > floor_of(module)] == []
+    TopologicalSorter(ours).prepare()  # raises CycleError
+
+
+def test_imports_are_absolute_and_of_what_is_installed():
+    """Tests and benchmarks stay out of the programs."""
+    for module, source in SOURCES.items():
+        assert not [name for name in imports_of(source) if name.split(".")[0] in ("", "tests", "benchmarks")], module
+
+
+@pytest.mark.parametrize("begin", NEVER_MINDSPORE + MINDSPORE_LATER)
+def test_mindspore_is_imported_late_or_never(begin):
+    modules = [module for module in SOURCES if module == begin or (begin[-1] == "." and module.startswith(begin))]
+    assert modules
+    for module in modules:
+        imports = reached_imports(module, only_at_once=begin in MINDSPORE_LATER)
+        assert not [name for name in imports if name.split(".")[0] == "mindspore"], module
