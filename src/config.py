@@ -11,6 +11,8 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import yaml
 
+from src.config_values import (LARGEST_SIDE, boolean, choice, factors, integer, loss_scale, multiple_of_32,
+                               name_or_description, number, numbers, optional, size, text, texts)
 from src.data.dataset_description import DatasetDescription, description_of, read_description
 from src.utils.errors import ConfigError
 from src.utils.strict_yaml import read_settings
@@ -22,139 +24,6 @@ AUTO_RESUME = "auto"
 # A CPU computes with the cores that more threads would take; a card's host has about 24 cores for each card.
 _NUM_WORKERS = {"Ascend": 16, "CPU": 2, "GPU": 16}
 _REQUIRED = object()
-# Larger numbers mean nothing here, and end in overflows or in more memory than there is.
-_LARGEST_INTEGER = 2 ** 31 - 1
-_LARGEST_NUMBER = 1e9
-_LARGEST_SIDE = 16384  # pixels
-
-
-# --- one parser per kind of value: takes what YAML or the command line gives, raises ValueError("expected ...") ---
-
-def _text(value):
-    if not isinstance(value, (str, int, float)):
-        raise ValueError("expected text")
-    text = str(value)
-    if "\0" in text or text != text.encode(errors="ignore").decode():  # no path may have these
-        raise ValueError("expected text in UTF-8 without null characters")
-    return text
-
-
-def _boolean(value):
-    known = {"0": False, "1": True, "false": False, "true": True}
-    if str(value).lower() not in known:
-        raise ValueError("expected 0 or 1")
-    return known[str(value).lower()]
-
-
-def _integer(minimum, maximum=_LARGEST_INTEGER):
-    def parse(value):
-        wanted = f"expected an integer >= {minimum}"
-        try:
-            if isinstance(value, (bool, float)) or int(value) < minimum:
-                raise ValueError
-        except (TypeError, ValueError):
-            raise ValueError(wanted) from None
-        if int(value) > maximum:
-            raise ValueError(f"{wanted} and <= {maximum}")
-        return int(value)
-    return parse
-
-
-def _number(minimum, maximum=_LARGEST_NUMBER, above=False):
-    """A float in [minimum, maximum], or in (minimum, maximum] when `above`."""
-    def parse(value):
-        wanted = f"expected a number {'>' if above else '>='} {minimum:g}"
-        wanted += f" and <= {maximum:g}" if maximum != _LARGEST_NUMBER else ""
-        try:
-            number = float("nan" if isinstance(value, bool) else value)
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError(wanted) from None
-        if not minimum <= number <= maximum or (above and number == minimum):
-            too_large = _LARGEST_NUMBER < number < float("inf") and maximum == _LARGEST_NUMBER
-            raise ValueError(f"{wanted} and <= {maximum:g}" if too_large else wanted)
-        return number
-    return parse
-
-
-def _choice(*names):
-    def parse(value):
-        if str(value) not in names:
-            raise ValueError(f"expected one of {', '.join(names)}")
-        return str(value)
-    return parse
-
-
-def _optional(parse_value):
-    def parse(value):
-        return None if value in (None, "", "None", "none") else parse_value(value)
-    return parse
-
-
-def _numbers(count, minimum, maximum=_LARGEST_NUMBER):
-    """A tuple of floats; `count` None for any number of them."""
-    def parse(value):
-        values = value.split(",") if isinstance(value, str) else value
-        try:
-            numbers = tuple(_number(minimum, maximum)(item) for item in values)
-        except (TypeError, ValueError):
-            numbers = ()
-        if (count is not None and len(numbers) != count) or (values and not numbers):
-            raise ValueError(f"expected {'a list of' if count is None else count} numbers >= {minimum:g}")
-        return numbers
-    return parse
-
-
-def _size(value):
-    """Height and width: one number for a square, "H,W", or a list of two."""
-    wanted = "expected one number or H,W, both positive multiples of 32"
-    values = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
-    try:
-        sizes = tuple(_integer(32)(item) for item in values)
-    except ValueError:
-        raise ValueError(wanted) from None
-    if len(sizes) not in (1, 2) or any(size % 32 for size in sizes):
-        raise ValueError(wanted)
-    if max(sizes) > _LARGEST_SIDE:
-        raise ValueError(f"{wanted} up to {_LARGEST_SIDE}")
-    return sizes * 2 if len(sizes) == 1 else sizes
-
-
-def _multiple_of_32(value):
-    try:
-        return _size([value])[0]
-    except ValueError as error:
-        limit = str(error).partition(" up to ")
-        raise ValueError("expected a positive multiple of 32" + "".join(limit[1:])) from None
-
-
-def _factors(value):
-    """Parameter-name prefix -> factor: a YAML mapping, or "prefix=factor,..." on the command line."""
-    wanted = "expected a mapping from parameter-name prefix to factor >= 0, such as aux_heads=10"
-    try:
-        if isinstance(value, str):
-            value = dict(item.split("=") for item in value.split(",") if item)
-        return {str(prefix): _number(0)(factor) for prefix, factor in value.items()}
-    except (AttributeError, ValueError):
-        raise ValueError(wanted) from None
-
-
-def _texts(value):
-    if not isinstance(value, (list, tuple)):
-        raise ValueError("expected a list of texts")
-    return tuple(_text(item) for item in value)
-
-
-def _name_or_description(value):
-    return value if isinstance(value, dict) else _text(value)
-
-
-def _loss_scale(value):
-    if str(value) == "dynamic":
-        return "dynamic"
-    try:
-        return _number(0, above=True)(value)
-    except ValueError:
-        raise ValueError("expected a number > 0 or 'dynamic'") from None
 
 
 def _option(parse: Callable, text: str, default=_REQUIRED, doors=_DATA_DOORS, aliases=()):
@@ -176,152 +45,152 @@ class Config:
     """Everything a door needs to know. Read the field list as the reference of all YAML keys and flags."""
 
     # Network
-    model: str = _option(_text, "network", doors=_NETWORK_DOORS, aliases=("--name",))
-    variant: str = _option(_text, "which published graph of the network", doors=_NETWORK_DOORS)
-    backbone: Optional[str] = _option(_optional(_text), "backbone of the network (empty: its first, or none)",
+    model: str = _option(text, "network", doors=_NETWORK_DOORS, aliases=("--name",))
+    variant: str = _option(text, "which published graph of the network", doors=_NETWORK_DOORS)
+    backbone: Optional[str] = _option(optional(text), "backbone of the network (empty: its first, or none)",
                                       default=None, doors=_NETWORK_DOORS)
-    aux: int = _option(_integer(0), "number of auxiliary heads in training: 0, 1 or 2", doors=_ALL_DOORS)
-    dropout: float = _option(_number(0, 0.99), "dropout probability before the classifiers", doors=_TRAIN)
+    aux: int = _option(integer(0), "number of auxiliary heads in training: 0, 1 or 2", doors=_ALL_DOORS)
+    dropout: float = _option(number(0, 0.99), "dropout probability before the classifiers", doors=_TRAIN)
     bn_momentum: Optional[float] = _option(
-        _optional(_number(0, 0.9999)), "BatchNorm momentum (MindSpore's meaning; empty: the variant's own). Short runs "
+        optional(number(0, 0.9999)), "BatchNorm momentum (MindSpore's meaning; empty: the variant's own). Short runs "
         "need 0.9: the running statistics must settle before an evaluation means something", doors=_TRAIN)
     # Data
-    mean: Tuple[float, ...] = _option(_numbers(3, 0, 1), "RGB mean of the normalisation, picture values in 0..1",
+    mean: Tuple[float, ...] = _option(numbers(3, 0, 1), "RGB mean of the normalisation, picture values in 0..1",
                                       doors=_NETWORK_DOORS)
-    std: Tuple[float, ...] = _option(_numbers(3, 0.001, 1), "RGB standard deviation of the normalisation",
+    std: Tuple[float, ...] = _option(numbers(3, 0.001, 1), "RGB standard deviation of the normalisation",
                                      doors=_NETWORK_DOORS)
-    base_size: int = _option(_integer(32, _LARGEST_SIDE), "short side that scale 1 means, pixels")
-    crop_size: Tuple[int, int] = _option(_size, "training crop, one number or H,W; also of --eval_mode crop")
-    scale_range: Tuple[float, ...] = _option(_numbers(2, 0.01), "random scale, factors of base_size", doors=_TRAIN)
-    max_class_ratio: float = _option(_number(0, 1, above=True), "crop again while one class fills more (1: off)",
+    base_size: int = _option(integer(32, LARGEST_SIDE), "short side that scale 1 means, pixels")
+    crop_size: Tuple[int, int] = _option(size, "training crop, one number or H,W; also of --eval_mode crop")
+    scale_range: Tuple[float, ...] = _option(numbers(2, 0.01), "random scale, factors of base_size", doors=_TRAIN)
+    max_class_ratio: float = _option(number(0, 1, above=True), "crop again while one class fills more (1: off)",
                                      doors=_TRAIN)
-    blur_probability: float = _option(_number(0, 1), "probability of a Gaussian blur", doors=_TRAIN)
-    color_jitter: float = _option(_number(0, 1), "strength of brightness, contrast and saturation jitter (0: off)",
+    blur_probability: float = _option(number(0, 1), "probability of a Gaussian blur", doors=_TRAIN)
+    color_jitter: float = _option(number(0, 1), "strength of brightness, contrast and saturation jitter (0: off)",
                                   doors=_TRAIN)
     # Loss
-    loss: str = _option(_choice("mix", "ohem"), "cross entropy over all pixels (mix) or the hard ones (ohem)",
+    loss: str = _option(choice("mix", "ohem"), "cross entropy over all pixels (mix) or the hard ones (ohem)",
                         doors=_TRAIN)
-    aux_weight: float = _option(_number(0), "weight of each auxiliary loss", doors=_TRAIN)
-    ohem_threshold: float = _option(_number(0, 0.9999, above=True), "pixels below this probability are hard",
+    aux_weight: float = _option(number(0), "weight of each auxiliary loss", doors=_TRAIN)
+    ohem_threshold: float = _option(number(0, 0.9999, above=True), "pixels below this probability are hard",
                                     doors=_TRAIN)
-    ohem_min_kept: float = _option(_number(0, 1, above=True), "share of the valid pixels that OHEM always keeps",
+    ohem_min_kept: float = _option(number(0, 1, above=True), "share of the valid pixels that OHEM always keeps",
                                    doors=_TRAIN)
     class_weights: Tuple[float, ...] = _option(
-        _numbers(None, 0), "factor of each class in the loss, as many as classes (empty: all equal); python3 -m "
+        numbers(None, 0), "factor of each class in the loss, as many as classes (empty: all equal); python3 -m "
         "src.data.check suggests some", default=(), doors=_TRAIN)
     # Optimisation
-    epochs: int = _option(_integer(1), "passes over the training split", doors=_TRAIN)
-    batch_size: int = _option(_integer(1), "pictures per step and process", doors=_TRAIN,
+    epochs: int = _option(integer(1), "passes over the training split", doors=_TRAIN)
+    batch_size: int = _option(integer(1), "pictures per step and process", doors=_TRAIN,
                               aliases=("--train_batch_size",))
-    base_lr: float = _option(_number(0, above=True), "learning rate for base_lr_batch_size pictures a step; the rate "
+    base_lr: float = _option(number(0, above=True), "learning rate for base_lr_batch_size pictures a step; the rate "
                              "used is proportional to the global batch", doors=_TRAIN)
-    base_lr_batch_size: int = _option(_integer(1), "see base_lr", doors=_TRAIN)
-    lr: Optional[float] = _option(_optional(_number(0, above=True)), "learning rate as it is, instead of base_lr",
+    base_lr_batch_size: int = _option(integer(1), "see base_lr", doors=_TRAIN)
+    lr: Optional[float] = _option(optional(number(0, above=True)), "learning rate as it is, instead of base_lr",
                                   default=None, doors=_TRAIN, aliases=("--init_lr",))
-    momentum: float = _option(_number(0, 1), "SGD momentum", doors=_TRAIN)
-    weight_decay: float = _option(_number(0), "L2 weight decay", doors=_TRAIN)
-    decay_bn_bias: bool = _option(_boolean, "weight decay on BatchNorm parameters and biases too", doors=_TRAIN)
-    lr_factors: Dict[str, float] = _option(_factors, "learning-rate factors by parameter-name prefix", doors=_TRAIN)
-    lr_scheduler: str = _option(_choice("poly", "cosine", "step", "constant"), "schedule after the warm-up",
+    momentum: float = _option(number(0, 1), "SGD momentum", doors=_TRAIN)
+    weight_decay: float = _option(number(0), "L2 weight decay", doors=_TRAIN)
+    decay_bn_bias: bool = _option(boolean, "weight decay on BatchNorm parameters and biases too", doors=_TRAIN)
+    lr_factors: Dict[str, float] = _option(factors, "learning-rate factors by parameter-name prefix", doors=_TRAIN)
+    lr_scheduler: str = _option(choice("poly", "cosine", "step", "constant"), "schedule after the warm-up",
                                 doors=_TRAIN)
-    lr_power: float = _option(_number(0, above=True), "exponent of the poly schedule", doors=_TRAIN)
-    lr_end: float = _option(_number(0), "final rate of poly and cosine", doors=_TRAIN)
-    lr_milestones: Tuple[float, ...] = _option(_numbers(None, 0), "epochs at which the step schedule decays",
+    lr_power: float = _option(number(0, above=True), "exponent of the poly schedule", doors=_TRAIN)
+    lr_end: float = _option(number(0), "final rate of poly and cosine", doors=_TRAIN)
+    lr_milestones: Tuple[float, ...] = _option(numbers(None, 0), "epochs at which the step schedule decays",
                                                doors=_TRAIN)
-    lr_gamma: float = _option(_number(0, 1, above=True), "factor of each step decay", doors=_TRAIN)
-    warmup: str = _option(_choice("linear", "exponential"), "how the rate grows in the warm-up", default="linear",
+    lr_gamma: float = _option(number(0, 1, above=True), "factor of each step decay", doors=_TRAIN)
+    warmup: str = _option(choice("linear", "exponential"), "how the rate grows in the warm-up", default="linear",
                           doors=_TRAIN)
-    warmup_epochs: float = _option(_number(0), "epochs of warm-up", doors=_TRAIN)
-    warmup_factor: float = _option(_number(0, 1), "share of the rate at which the warm-up starts", doors=_TRAIN)
-    amp_level: str = _option(_choice("O0", "O1", "O2", "O3"), "mixed precision: O0 is float32", doors=_TRAIN,
+    warmup_epochs: float = _option(number(0), "epochs of warm-up", doors=_TRAIN)
+    warmup_factor: float = _option(number(0, 1), "share of the rate at which the warm-up starts", doors=_TRAIN)
+    amp_level: str = _option(choice("O0", "O1", "O2", "O3"), "mixed precision: O0 is float32", doors=_TRAIN,
                              aliases=("--opt-level",))
-    loss_scale: Any = _option(_loss_scale, "fixed loss scale, or 'dynamic'", doors=_TRAIN, aliases=("--loss-scale",))
+    loss_scale: Any = _option(loss_scale, "fixed loss scale, or 'dynamic'", doors=_TRAIN, aliases=("--loss-scale",))
     # Run
-    dataset: str = _option(_text, "root of the data set; Cityscapes: the folder with leftImg8bit/ and gtFine/",
+    dataset: str = _option(text, "root of the data set; Cityscapes: the folder with leftImg8bit/ and gtFine/",
                            default="", aliases=("--cityscapes_root", "--data_path", "--dataset_path"))
     dataset_config: DatasetDescription = _option(
-        _name_or_description, "what the data set is: a name in configs/datasets/ or a YAML file, explained in "
+        name_or_description, "what the data set is: a name in configs/datasets/ or a YAML file, explained in "
         "src/data/dataset_description.py", default="cityscapes", doors=_NETWORK_DOORS)
-    train_split: str = _option(_choice("train", "trainval", "val"), "split to train on", default="train", doors=_TRAIN)
-    eval_split: str = _option(_choice("val", "train", "trainval", "test"), "split to evaluate", default="val")
-    prepared_cache: str = _option(_text, "cache of the dataset, made by scripts/prepare_cache.sh (empty: read the "
+    train_split: str = _option(choice("train", "trainval", "val"), "split to train on", default="train", doors=_TRAIN)
+    eval_split: str = _option(choice("val", "train", "trainval", "test"), "split to evaluate", default="val")
+    prepared_cache: str = _option(text, "cache of the dataset, made by scripts/prepare_cache.sh (empty: read the "
                               "PNG files)", default="")
-    num_workers: Optional[int] = _option(_optional(_integer(0, 1024)), "threads that load and augment pictures (0: "
+    num_workers: Optional[int] = _option(optional(integer(0, 1024)), "threads that load and augment pictures (0: "
                                          "none beside the main one; default: 2 on CPU, 16 on a card)", default=None,
                                          doors=_DATA_DOORS + _PREDICT)
-    save_every: int = _option(_integer(1), "epochs between checkpoints", default=1, doors=_TRAIN)
-    ckpt_save_max: int = _option(_integer(1), "checkpoints to keep in ckpt_<rank>", default=5, doors=_TRAIN)
-    eval_while_train: bool = _option(_boolean, "evaluate while training and keep best_map.ckpt", default=True,
+    save_every: int = _option(integer(1), "epochs between checkpoints", default=1, doors=_TRAIN)
+    ckpt_save_max: int = _option(integer(1), "checkpoints to keep in ckpt_<rank>", default=5, doors=_TRAIN)
+    eval_while_train: bool = _option(boolean, "evaluate while training and keep best_map.ckpt", default=True,
                                      doors=_TRAIN)
-    eval_steps: int = _option(_integer(1), "epochs between evaluations", default=10, doors=_TRAIN)
-    eval_start_epoch: int = _option(_integer(0), "no evaluation before this epoch", default=0, doors=_TRAIN)
-    eval_batch_size: int = _option(_integer(1), "pictures per evaluation step", default=1,
+    eval_steps: int = _option(integer(1), "epochs between evaluations", default=10, doors=_TRAIN)
+    eval_start_epoch: int = _option(integer(0), "no evaluation before this epoch", default=0, doors=_TRAIN)
+    eval_batch_size: int = _option(integer(1), "pictures per evaluation step", default=1,
                                    aliases=("--valid_batch_size",))
-    eval_mode: str = _option(_choice("full", "crop", "ms_flip"), "full pictures; the model zoo's resized centre crop; "
+    eval_mode: str = _option(choice("full", "crop", "ms_flip"), "full pictures; the model zoo's resized centre crop; "
                              "several scales and flipped", default="full", doors=_EVAL)
-    save_mask: bool = _option(_boolean, "write coloured masks and overlays", default=True, doors=_EVAL)
-    pretrained: str = _option(_text, "checkpoint to start from: a whole network's weights, or a backbone's", default="",
+    save_mask: bool = _option(boolean, "write coloured masks and overlays", default=True, doors=_EVAL)
+    pretrained: str = _option(text, "checkpoint to start from: a whole network's weights, or a backbone's", default="",
                               doors=_TRAIN, aliases=("--load-from", "--finetune-from"))
-    resume_path: str = _option(_text, "folder of the checkpoint (or the file itself); train: auto continues the "
+    resume_path: str = _option(text, "folder of the checkpoint (or the file itself); train: auto continues the "
                                "newest run of a ModelArts job's outer_path, if there is one", default="",
                                aliases=("--resume-from", "--checkpoint_path"))
-    resume_name: str = _option(_text, "file in resume_path (train: last.ckpt, eval: best_map.ckpt)", default="")
-    output_path: str = _option(_text, "where results go; train makes a folder with the time in it", default="output",
+    resume_name: str = _option(text, "file in resume_path (train: last.ckpt, eval: best_map.ckpt)", default="")
+    output_path: str = _option(text, "where results go; train makes a folder with the time in it", default="output",
                               doors=_DATA_DOORS + _PREDICT, aliases=("--work-dir",))
-    log_interval: int = _option(_integer(1), "steps between log lines", default=10, doors=_TRAIN)
-    tensorboard: bool = _option(_boolean, "write an event file for TensorBoard to tensorboard/ in the run's folder",
+    log_interval: int = _option(integer(1), "steps between log lines", default=10, doors=_TRAIN)
+    tensorboard: bool = _option(boolean, "write an event file for TensorBoard to tensorboard/ in the run's folder",
                                 default=False, doors=_TRAIN)
-    max_steps: int = _option(_integer(0), "performance run: so many steps, then images/s (0: off)", default=0,
+    max_steps: int = _option(integer(0), "performance run: so many steps, then images/s (0: off)", default=0,
                              doors=_TRAIN)
-    seed: int = _option(_integer(0), "of weights, order and augmentation", default=1, doors=_TRAIN)
-    diff_seed: bool = _option(_boolean, "the augmentation depends on the rank too (weights, order of the pictures: "
+    seed: int = _option(integer(0), "of weights, order and augmentation", default=1, doors=_TRAIN)
+    diff_seed: bool = _option(boolean, "the augmentation depends on the rank too (weights, order of the pictures: "
                               "never)", default=False, doors=_TRAIN)
-    device_target: str = _option(_choice("Ascend", "CPU", "GPU"), "device", default="CPU", doors=_NETWORK_DOORS)
-    device_id: int = _option(_integer(0), "index of the card; the environment's DEVICE_ID or ASCEND_DEVICE_ID if not "
+    device_target: str = _option(choice("Ascend", "CPU", "GPU"), "device", default="CPU", doors=_NETWORK_DOORS)
+    device_id: int = _option(integer(0), "index of the card; the environment's DEVICE_ID or ASCEND_DEVICE_ID if not "
                              "given", default=0, doors=_NETWORK_DOORS, aliases=("--gpu-id", "--gpu-ids"))
-    is_distributed: bool = _option(_boolean, "one of several processes, started by msrun or with a rank table",
+    is_distributed: bool = _option(boolean, "one of several processes, started by msrun or with a rank table",
                                    default=False)
-    rank: Optional[int] = _option(_optional(_integer(0)), "this process; the launcher knows it, a value given is "
+    rank: Optional[int] = _option(optional(integer(0)), "this process; the launcher knows it, a value given is "
                                   "checked", default=None)
-    group_size: Optional[int] = _option(_optional(_integer(1)), "number of processes; the launcher knows it, a value "
+    group_size: Optional[int] = _option(optional(integer(1)), "number of processes; the launcher knows it, a value "
                                         "given is checked", default=None)
-    is_save_on_master: bool = _option(_boolean, "only rank 0 writes; 0: each rank writes its ckpt_<rank>", default=True,
+    is_save_on_master: bool = _option(boolean, "only rank 0 writes; 0: each rank writes its ckpt_<rank>", default=True,
                                       doors=_TRAIN)
-    use_modelarts: bool = _option(_boolean, "a ModelArts job: what obs:// or s3:// addresses name is copied in, and "
+    use_modelarts: bool = _option(boolean, "a ModelArts job: what obs:// or s3:// addresses name is copied in, and "
                                   "the results are copied to outer_path", default=False, doors=_ALL_DOORS)
-    data_url: str = _option(_text, "given by ModelArts: dataset, if that is empty", default="", doors=_ALL_DOORS)
-    train_url: str = _option(_text, "given by ModelArts: outer_path, if that is empty", default="", doors=_ALL_DOORS)
-    outer_path: str = _option(_text, "where the results of a ModelArts job are kept, obs://, s3:// or a folder",
+    data_url: str = _option(text, "given by ModelArts: dataset, if that is empty", default="", doors=_ALL_DOORS)
+    train_url: str = _option(text, "given by ModelArts: outer_path, if that is empty", default="", doors=_ALL_DOORS)
+    outer_path: str = _option(text, "where the results of a ModelArts job are kept, obs://, s3:// or a folder",
                               default="", doors=_ALL_DOORS)
-    upload_every: int = _option(_integer(1), "epochs between copies of the results to outer_path", default=5,
+    upload_every: int = _option(integer(1), "epochs between copies of the results to outer_path", default=5,
                                 doors=_TRAIN)
-    copy_path: str = _option(_text, "folder for what a ModelArts job copies in (empty: /cache, or the system's folder "
+    copy_path: str = _option(text, "folder for what a ModelArts job copies in (empty: /cache, or the system's folder "
                              "for temporary files)", default="", doors=_ALL_DOORS)
-    copy_timeout: float = _option(_number(0, above=True), "seconds that copying in, or copying the results once, may "
+    copy_timeout: float = _option(number(0, above=True), "seconds that copying in, or copying the results once, may "
                                   "take", default=3600.0, doors=_ALL_DOORS)
     # Prediction
-    inputs: Tuple[str, ...] = _option(_texts, "pictures (PNG, JPEG), videos, folders of them, and quoted patterns such "
+    inputs: Tuple[str, ...] = _option(texts, "pictures (PNG, JPEG), videos, folders of them, and quoted patterns such "
                                       "as 'day1/*.jpg'", default=(), doors=())
-    model_path: str = _option(_text, "exported .onnx or .mindir instead of a checkpoint; its model card beside it says "
+    model_path: str = _option(text, "exported .onnx or .mindir instead of a checkpoint; its model card beside it says "
                               "all about the network", default="", doors=_PREDICT)
-    submit: bool = _option(_boolean, "write label ids as the Cityscapes test server takes them, and nothing else",
+    submit: bool = _option(boolean, "write label ids as the Cityscapes test server takes them, and nothing else",
                            default=False, doors=_PREDICT)
     # Export
-    ckpt_file: str = _option(_text, "checkpoint to export, or to predict with", default="", doors=_EXPORT + _PREDICT,
+    ckpt_file: str = _option(text, "checkpoint to export, or to predict with", default="", doors=_EXPORT + _PREDICT,
                              aliases=("--ckpt-file",))
-    from_mindir: str = _option(_text, "exported .mindir to convert instead, with --file_format ONNX", default="",
+    from_mindir: str = _option(text, "exported .mindir to convert instead, with --file_format ONNX", default="",
                                doors=_EXPORT)
-    file_format: str = _option(_choice("MINDIR", "ONNX", "AIR"), "MINDIR, ONNX, or AIR (on Ascend only)",
+    file_format: str = _option(choice("MINDIR", "ONNX", "AIR"), "MINDIR, ONNX, or AIR (on Ascend only)",
                                default="MINDIR", doors=_EXPORT)
-    file_name: str = _option(_text, "file to write, the suffix follows from the format (default: <model>, or the name "
+    file_name: str = _option(text, "file to write, the suffix follows from the format (default: <model>, or the name "
                              "of the .mindir)", default="", doors=_EXPORT)
-    image_height: int = _option(_multiple_of_32, "input height, pixels", default=1024, doors=_EXPORT)
-    image_width: int = _option(_multiple_of_32, "input width, pixels", default=2048, doors=_EXPORT)
-    export_batch_size: int = _option(_integer(1, 1024), "pictures that go through the exported network together",
+    image_height: int = _option(multiple_of_32, "input height, pixels", default=1024, doors=_EXPORT)
+    image_width: int = _option(multiple_of_32, "input width, pixels", default=2048, doors=_EXPORT)
+    export_batch_size: int = _option(integer(1, 1024), "pictures that go through the exported network together",
                                      default=1, doors=_EXPORT, aliases=("--batch_size",))
-    input_type: str = _option(_choice("float32", "uint8"), "float32: normalised pictures (N, 3, H, W); uint8: pictures "
+    input_type: str = _option(choice("float32", "uint8"), "float32: normalised pictures (N, 3, H, W); uint8: pictures "
                               "as they are (N, H, W, 3), normalised in the graph", default="float32", doors=_EXPORT)
-    output_type: str = _option(_choice("logits", "class_map"), "logits: float32 (N, C, H, W); class_map: train ids, "
+    output_type: str = _option(choice("logits", "class_map"), "logits: float32 (N, C, H, W); class_map: train ids, "
                                "uint8 (N, H, W)", default="logits", doors=_EXPORT)
 
     @property
@@ -369,7 +238,7 @@ def parse_arguments(door: str, description: str, argv: Optional[Sequence[str]] =
         if door in field.metadata["doors"]:
             text = field.metadata["help"] + ("" if field.default in (_REQUIRED, None, "") else f" ({field.default})")
             # Elsewhere many booleans are switches: --diff_seed means --diff_seed 1.
-            switch = {"nargs": "?", "const": "1"} if field.metadata["parse"] is _boolean else {}
+            switch = {"nargs": "?", "const": "1"} if field.metadata["parse"] is boolean else {}
             parser.add_argument(f"--{name}", *field.metadata["aliases"], default=None, metavar="V",
                                 help=text.replace("%", "%%"), **switch)
     if door == "train":

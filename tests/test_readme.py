@@ -19,6 +19,8 @@ BLOCKS = re.findall(r"^```bash\n(.*?)^```$", READMES["README.md"], re.MULTILINE 
 
 RUN_ELSEWHERE = {
     "scripts/run_demo.sh\n": "tests/test_scripts.py",  # in its quick form
+    ".venv/bin/python predict.py /path/to/picture.jpg --model_path demo_output/model.mindir --output_path seen\n":
+        "tests/test_scripts.py",  # with the quick demo's network
     "scripts/run_tests.sh\n": ".ci/run",
     "python3 -m venv .venv\n. .venv/bin/activate\npip install -r requirements.txt -c constraints.txt\n": ".ci/run",
     "pip install -e . -c constraints.txt\n": "tests/test_lint.py",  # which reads its settings; installing is not tested
@@ -66,7 +68,7 @@ TINY_FLAGS = {
 # Named in the text, but made by the programs.
 GENERATED = {"config.yaml", "train.log", "metrics.csv", "curves.png", "best_map.ckpt", "last.ckpt", "ckpt_0/",
              "log.txt", "eval_results.txt", "contact_sheet.png", "class_iou.png", "mask/", "overlay/", "legend.png",
-             "class_map/", "submit/", "tensorboard/",
+             "class_map/", "submit/", "tensorboard/", "seen/overlay/",
              "preprocess.log", "infer.log", "acc.log"}
 # Named in the text as what the reader adds, or as what this version does not have.
 ABSENT = {"src/models/my_net.py", "configs/my_net.yaml"}

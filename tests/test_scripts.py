@@ -7,6 +7,8 @@ import stat
 import sys
 import time
 
+import cv2
+import numpy as np
 import pytest
 from script_helpers import PROJECT, SCRIPTS, TINY_TRAINING, run, skip_unless_installed
 
@@ -43,6 +45,17 @@ def test_demo_ends_with_equal_scores_and_a_picture(quick_demo):
     assert abs(float(through_cpp) - float(evaluated)) <= 0.1
     assert picture == f"Picture to look at (picture, prediction, truth, errors): {output}/eval/contact_sheet.png"
     assert (output / "eval" / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demos_network_predicts_the_readers_picture(quick_demo, tmp_path):
+    _, demo = quick_demo
+    picture = np.random.default_rng(0).integers(0, 256, (150, 100, 3), np.uint8)
+    assert cv2.imwrite(str(tmp_path / "my picture.jpg"), picture)
+    done = run(sys.executable, PROJECT / "predict.py", "my picture.jpg", "--model_path", demo / "model.mindir",
+               "--output_path", "seen", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (overlay,) = (tmp_path / "seen" / "overlay").iterdir()
+    assert cv2.imread(str(overlay)).shape == (150, 100, 3)
 
 
 def test_background_training_and_evaluation(quick_demo, tmp_path):
