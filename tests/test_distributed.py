@@ -16,7 +16,9 @@ import pytest
 from mindspore import communication, nn
 from script_helpers import PROJECT
 
+from src import models
 from src.config import load_config, parse_arguments
+from src.data.loader import BatchLoader
 from src.data.synthetic import generate
 from src.engine import trainer
 from src.engine.checkpoint import Progress, read_checkpoint
@@ -203,6 +205,9 @@ def test_eval_door_shares_the_pictures(elastic, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [
         "program", "eval", str(tmp_path), "--dataset", str(dataset), "--resume_path",
         str(run_folder(elastic[2] / "out")), "--output_path", str(tmp_path / "one")])
+    for table in (models.NETWORKS, models.MODEL_VARIANTS, models.MODEL_BACKBONES):
+        monkeypatch.setitem(table, "tiny", None)  # so that it is gone again after this test
+    monkeypatch.setattr(BatchLoader, "_fill", BatchLoader._fill)
     assert distributed_program.main(None) == 0
     folders = [tmp_path / "one", elastic[2] / "two"]
     alone, shared = [(folder / "eval_results.txt").read_text().splitlines() for folder in folders]

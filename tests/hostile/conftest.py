@@ -1,5 +1,22 @@
-"""Prints how many hostile cases ran."""
+"""Prints how many hostile cases ran, those of pytest-xdist's workers included."""
 from hostile_helpers import CASES, FACTOR
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["hostile_cases"] = dict(CASES)
+
+
+class WorkerCases:
+    """Known to pytest-xdist only, without which nobody calls it."""
+
+    def pytest_testnodedown(self, node):
+        CASES.update(getattr(node, "workeroutput", {}).get("hostile_cases", {}))
+
+
+def pytest_configure(config):
+    if config.pluginmanager.hasplugin("xdist"):
+        config.pluginmanager.register(WorkerCases())
 
 
 def pytest_terminal_summary(terminalreporter):
