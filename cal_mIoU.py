@@ -16,7 +16,7 @@ from src.data.loader import prefetch
 from src.deploy.bin_io import LABEL_SUFFIX, RESULT_SUFFIX, list_files, read_label, read_result
 from src.deploy.model_card import read_card
 from src.metrics.confusion_matrix import ConfusionMatrix
-from src.utils.errors import DataError, run_door
+from src.utils.errors import DataError, report_errors, run_door
 from src.utils.visualize import colorize, save_png
 
 
@@ -52,8 +52,7 @@ def main(argv=None) -> int:
             save_png(Path(options.mask_result_path) / f"{name}_mask.png", colorize(prediction, palette))
     print(matrix.summary(class_names), end="")
     if problems:
-        print(f"error: {len(problems)} files are not in this score:\n  " + "\n  ".join(problems), file=sys.stderr)
-        return DataError.exit_code
+        return report_errors(f"{len(problems)} files are not in this score:", problems)
     return 0
 
 

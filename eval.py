@@ -5,7 +5,7 @@ from pathlib import Path
 from src.config import parse_arguments
 from src.models import check_model
 from src.runtime.modelarts import modelarts_job
-from src.utils.errors import run_door
+from src.utils.errors import report_errors, run_door
 
 
 def main(argv=None) -> int:
@@ -44,10 +44,8 @@ def evaluate(config) -> int:
                                         f"mode {config.eval_mode}"), end="", flush=True)
     group.wait()  # a rank that ends with an error takes the others down
     if evaluation.errors:
-        print(f"error: {len(evaluation.errors)} of {len(dataset)} pictures are not in this score:", file=sys.stderr)
-        for error in evaluation.errors:
-            print(f"  {error}", file=sys.stderr)
-        return 3
+        return report_errors(f"{len(evaluation.errors)} of {len(dataset)} pictures are not in this score:",
+                             evaluation.errors)
     return 0
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from src.config import parse_arguments
 from src.models import check_model
-from src.utils.errors import ConfigError, DataError, run_door
+from src.utils.errors import ConfigError, report_errors, run_door
 
 
 def main(argv=None) -> int:
@@ -40,10 +40,7 @@ def main(argv=None) -> int:
     if files:
         problems += predict(config, files, output)
     if problems:
-        print(f"error: {len(problems)} of the inputs cannot be predicted:", file=sys.stderr)
-        for problem in problems:
-            print(f"  {problem}", file=sys.stderr)
-        return DataError.exit_code
+        return report_errors(f"{len(problems)} of the inputs cannot be predicted:", problems)
     return 0
 
 

@@ -18,7 +18,7 @@ from src.data.segmentation_dataset import SegmentationDataset
 from src.data.transforms import resize_center_crop
 from src.deploy.bin_io import IMAGE_SUFFIX, LABEL_SUFFIX, normalize, write_array
 from src.deploy.model_card import read_card
-from src.utils.errors import ConfigError, DataError, run_door
+from src.utils.errors import ConfigError, DataError, report_errors, run_door
 
 
 class Form(NamedTuple):
@@ -49,10 +49,7 @@ def main(argv=None) -> int:
     print(f"wrote {len(dataset) - len(errors)} pictures as {form.input_type}, {form.size[0]} x {form.size[1]}, to "
           f"{options.out_dir}")
     if errors:
-        print(f"error: {len(errors)} of {len(dataset)} pictures are left out:", file=sys.stderr)
-        for error in errors:
-            print(f"  {error}", file=sys.stderr)
-        return DataError.exit_code
+        return report_errors(f"{len(errors)} of {len(dataset)} pictures are left out:", errors)
     return 0
 
 

@@ -32,6 +32,7 @@ from PIL import Image, ImageFilter, ImageOps
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.interleaved import measure, millisecond_medians, ratio
+from benchmarks.repeated_pictures import Repeated
 from src.data.cache import prepare, with_cache
 from src.data.cityscapes import Cityscapes
 from src.data.distributed_sampler import DistributedSampler
@@ -43,20 +44,6 @@ BASE_SIZE, BATCH_SIZE, PAD_COLOR = 1024, 4, (124, 116, 104)
 # Position i is the train id of label id i - 1.
 TRAIN_IDS = np.array([-1] + [-1 if label.train_id == IGNORE_LABEL else label.train_id for label in LABELS], np.int32)
 LABEL_IDS = np.arange(-1, len(LABELS))
-
-
-class Repeated:
-    """A data set of `count` samples that goes round the pictures of another one."""
-
-    def __init__(self, dataset, count: int):
-        self.dataset = dataset
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def load(self, index: int):
-        return self.dataset.load(index % len(self.dataset))
 
 
 def ours(dataset, crop_size, num_workers: int):

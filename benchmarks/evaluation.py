@@ -13,7 +13,6 @@ network was built.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,24 +23,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
+from benchmarks.repeated_pictures import Repeated  # noqa: E402
+from benchmarks.side_process import peak_memory  # noqa: E402
 from src.config import load_config  # noqa: E402
 from src.data.cache import with_cache  # noqa: E402
 from src.data.cityscapes import Cityscapes  # noqa: E402
 from src.runtime.device import setup_device  # noqa: E402
-
-
-class Repeated:
-    """The first `count` pictures, going round the data set if it has fewer."""
-
-    def __init__(self, dataset, count: int):
-        self.dataset = dataset
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def load(self, index: int):
-        return self.dataset.load(index % len(self.dataset))
 
 
 def measure_parts(arguments) -> dict:
@@ -59,11 +46,11 @@ def measure_parts(arguments) -> dict:
     recipe = load_config(PROJECT / "configs" / "fast_scnn.yaml")
     dataset = Repeated(with_cache(Cityscapes(arguments.dataset, arguments.split), arguments.prepared_cache),
                        arguments.images)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     network = build_model(model, variant).set_train(False)
     evaluator = Evaluator(network, dataset, recipe.mean, recipe.std, num_workers=2)
     evaluator.run()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_memory()
     image, label = dataset.load(0)
     prediction = evaluator.graph(ms.Tensor(image[None])).asnumpy()
     if arguments.card_ms:
@@ -108,7 +95,7 @@ def measure_parts(arguments) -> dict:
             "cores_busy_in_forward": statistics.median(busy[forward][1:]) / statistics.median(seconds["forward"]),
             "whole_to_slowest_part": ratio(seconds["whole"], slowest), "whole_to_bound": ratio(seconds["whole"], bound),
             "whole_to_sum_of_parts": ratio(seconds["whole"], [sum(values) for values in zip(*parts)]),
-            "peak_mb": (peak - before) / 1024}
+            "peak_mb": peak - before}
 
 
 def main() -> None:

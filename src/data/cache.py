@@ -29,7 +29,7 @@ from src.data.loader import prefetch
 from src.data.picture_files import image_size
 from src.data.segmentation_dataset import SCAN_THREADS, SegmentationDataset
 from src.utils.atomic_file import replacing
-from src.utils.errors import ConfigError, DataError, UserError, run_door
+from src.utils.errors import ConfigError, DataError, UserError, report_errors, run_door
 from src.utils.read_file import open_regular_file
 
 FORMAT_VERSION = 1  # raise it whenever the same picture and label files give other bytes
@@ -253,10 +253,7 @@ def main(argv=None) -> int:
     source = SegmentationDataset(options.dataset, options.split, read_description(options.dataset_config))
     errors = prepare(source, options.prepared_cache, options.num_workers)
     if errors:
-        print(f"error: pictures left out: {len(errors)}", file=sys.stderr)
-        for error in errors:
-            print(f"  {error}", file=sys.stderr)
-        return DataError.exit_code
+        return report_errors(f"pictures left out: {len(errors)}", errors)
     print(f"split {options.split} is prepared; train with --prepared_cache={options.prepared_cache}")
     return 0
 

@@ -1,7 +1,7 @@
 """Errors that a user can act on, each with the exit code of its kind, and the one place that exits with that code."""
 import os
 import sys
-from typing import Callable, Optional, Sequence
+from typing import Callable, Iterable, Optional, Sequence
 
 
 class UserError(Exception):
@@ -20,6 +20,15 @@ class DataError(UserError):
     """Missing, unreadable or wrong input data, checkpoints included. Exit code 3."""
 
     exit_code = 3
+
+
+def report_errors(headline: str, errors: Iterable) -> int:
+    """Prints `error: <headline>` and the errors on stderr, a line each, and returns DataError's exit code.
+
+    For a door that has done the good items and now lists the bad ones.
+    """
+    print(f"error: {headline}", *(f"  {error}" for error in errors), sep="\n", file=sys.stderr)
+    return DataError.exit_code
 
 
 def _give_up_output() -> None:
