@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mindspore import nn, ops
 
+from src.models.initialization import initialize
 from src.models.layers import ClassifierHead, ConvBN, adaptive_average_pool, resize_bilinear, resize_nearest
 from src.models.resnet import CHANNELS, ResNet
 
@@ -125,6 +126,7 @@ class BiSeNetV1(nn.Cell):
         self.head = ClassifierHead(4 * width, 4 * width, num_classes, dropout, seed, momentum)
         self.aux_heads = nn.CellList([ClassifierHead(2 * width, width, num_classes, dropout, seed + 1 + i, momentum)
                                       for i in range(aux)])
+        initialize(self, variant)
 
     def construct(self, x):
         context = self.context_path(x)

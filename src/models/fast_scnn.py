@@ -9,6 +9,7 @@ from typing import NamedTuple, Tuple
 from mindspore import nn, ops
 
 from src.losses.bilinear import enlarge
+from src.models.initialization import initialize
 from src.models.layers import (ChannelDropout, ClassifierHead, ConvBN, DepthwiseSeparableConv, PyramidPooling,
                                classifier, resize_bilinear)
 
@@ -155,6 +156,7 @@ class FastSCNN(nn.Cell):
         self.aux_heads = nn.CellList([
             ClassifierHead(_FEATURE_CHANNELS[feature], 32, num_classes, dropout, seed + 1 + i, self.variant.bn_momentum)
             for i, feature in enumerate(self.variant.aux_features[:aux])])
+        initialize(self, variant)
 
     def construct(self, x):
         downsample = self.learning_to_downsample(x)

@@ -10,6 +10,7 @@ from typing import NamedTuple, Tuple
 
 from mindspore import nn, ops
 
+from src.models.initialization import initialize
 from src.models.layers import (ClassifierHead, ConvBN, PyramidPooling, adaptive_average_pool, classifier, halve,
                                resize_bilinear)
 from src.models.resnet import CHANNELS, ResNet
@@ -135,6 +136,7 @@ class ICNet(nn.Cell):
         self.cff_12 = CascadeFeatureFusion(_FUSION_CHANNELS, 64, self.variant, momentum)
         self.head = self._head(num_classes, 0.0, seed, momentum)
         self.aux_heads = nn.CellList([self._head(num_classes, dropout, seed + 1 + i, momentum) for i in range(aux)])
+        initialize(self, variant)
 
     def _head(self, num_classes, dropout, seed, momentum):
         if self.labels_to_logits:

@@ -4,16 +4,14 @@ The reference implementations are PyTorch: BatchNorm eps 1e-5, and their momentu
 """
 import numpy as np
 from mindspore import Parameter, Tensor, dtype, nn, ops
-from mindspore.common.initializer import HeNormal, Normal
 
 BATCH_NORM_EPS = 1e-5
 
 
 def conv2d(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, group=1, has_bias=False):
-    """nn.Conv2d with explicit padding (MindSpore's default is 'same') and Kaiming normal weights (fan out)."""
+    """nn.Conv2d with explicit padding (MindSpore's default is 'same'); src.models.initialization sets its weights."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding, dilation=dilation,
-                     group=group, has_bias=has_bias, weight_init=HeNormal(mode="fan_out", nonlinearity="relu"),
-                     bias_init="zeros")
+                     group=group, has_bias=has_bias)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -175,5 +173,5 @@ class ClassifierHead(nn.Cell):
 
 
 def classifier(in_channels, num_classes, has_bias=True):
-    """1x1 convolution to class logits, weights normal with standard deviation 0.01."""
-    return nn.Conv2d(in_channels, num_classes, 1, has_bias=has_bias, weight_init=Normal(0.01), bias_init="zeros")
+    """1x1 convolution to class logits."""
+    return nn.Conv2d(in_channels, num_classes, 1, has_bias=has_bias)

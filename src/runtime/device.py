@@ -37,7 +37,7 @@ def setup_device(device_target: str, device_id: int = 0, seed: int = 1) -> None:
     Args:
         device_target: one of DEVICE_TARGETS.
         device_id: index of the card; ignored on CPU.
-        seed: for MindSpore's own initialisers; the order of the data does not depend on it.
+        seed: of the weights; the order of the data does not depend on it.
 
     Raises:
         ConfigError: this MindSpore or this machine does not have the device.

@@ -131,7 +131,7 @@ def start(config: Config, seed: int = 1) -> Tuple[Config, Group]:
 
     Args:
         config: rank and group_size are checked if given.
-        seed: for MindSpore's own initialisers; the same on every rank, so that all start with the same weights.
+        seed: of the weights; the same on every rank, so that all start with the same weights.
 
     Returns:
         the configuration with the engine's rank and group size, and the group.
