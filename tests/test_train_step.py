@@ -8,6 +8,8 @@ from src.config import PROJECT, load_config
 from src.engine.optimizer import build_optimizer
 from src.engine.train_step import InputNormalization, TrainStep
 from src.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
+from src.models.layers import Conv2d
+from src.models.mixed_precision import set_amp_level
 
 MEAN, STD = (0.5, 0.25, 0.0), (0.5, 1.0, 0.25)
 
@@ -17,7 +19,7 @@ class OneConvolution(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv2d(3, 2, 1, has_bias=True, weight_init="zeros", bias_init="zeros")
+        self.conv = Conv2d(3, 2, 1, has_bias=True, weight_init="zeros", bias_init="zeros")
 
     def construct(self, x):
         return (self.conv(x),)
@@ -25,9 +27,10 @@ class OneConvolution(nn.Cell):
 
 def make_step(loss_scale=1.0, amp_level="O0", lr=0.5):
     network = OneConvolution().set_train(True)
+    set_amp_level(network, amp_level)
     config = load_config(PROJECT / "configs" / "fast_scnn.yaml", {"momentum": 0, "weight_decay": 0})
     optimizer = build_optimizer(config, network, [lr] * 10)
-    return network, TrainStep(network, MixSoftmaxCrossEntropy(), optimizer, MEAN, STD, amp_level, loss_scale)
+    return network, TrainStep(network, MixSoftmaxCrossEntropy(), optimizer, MEAN, STD, loss_scale)
 
 
 def batch():

@@ -26,7 +26,6 @@ class TrainStep(nn.Cell):
         loss: takes that tuple and labels.
         optimizer: of the network's parameters.
         mean, std: of the normalisation.
-        amp_level: "O0" to "O3".
         loss_scale: number, or "dynamic".
         group_size: number of processes, whose gradients are averaged.
 
@@ -39,10 +38,10 @@ class TrainStep(nn.Cell):
         dynamic scale shrinks.
     """
 
-    def __init__(self, network, loss, optimizer, mean, std, amp_level="O0", loss_scale=1.0, group_size=1):
+    def __init__(self, network, loss, optimizer, mean, std, loss_scale=1.0, group_size=1):
         super().__init__(auto_prefix=False)  # the parameters keep the network's names
         self.normalize = InputNormalization(mean, std)
-        self.network = network if amp_level == "O0" else amp.auto_mixed_precision(network, amp_level)
+        self.network = network
         self.loss = loss
         self.optimizer = optimizer
         if loss_scale == "dynamic":
@@ -94,8 +93,8 @@ class DistributedTrainStep(TrainStep):
             for it before the next step is on its way.
     """
 
-    def __init__(self, network, loss, optimizer, mean, std, amp_level="O0", loss_scale=1.0, group_size=1):
-        super().__init__(network, loss, optimizer, mean, std, amp_level, loss_scale, group_size)
+    def __init__(self, network, loss, optimizer, mean, std, loss_scale=1.0, group_size=1):
+        super().__init__(network, loss, optimizer, mean, std, loss_scale, group_size)
         self.group_size = group_size
         self.all_reduce = ops.AllReduce()
 

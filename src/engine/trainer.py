@@ -25,6 +25,7 @@ from src.engine.train_step import DistributedTrainStep, TrainStep
 from src.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 from src.losses.ohem_cross_entropy import OhemCrossEntropy
 from src.models import build_model
+from src.models.mixed_precision import set_amp_level
 from src.runtime.distributed import Group, batch_norms, synchronise_batch_norm
 from src.utils.atomic_file import write_text
 from src.utils.errors import ConfigError, DataError
@@ -59,10 +60,11 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, group: Gr
     network = build_model(config.model, config.variant, config.dataset_config.num_classes, config.aux, config.dropout,
                           config.bn_momentum, seed=config.seed + group.rank, backbone=config.backbone)
     network.set_train(True)
+    set_amp_level(network, config.amp_level)
     statistics = synchronise_batch_norm(network, group, config.device_target)
     train_step = (TrainStep if group.size == 1 else DistributedTrainStep)(
         network, build_loss(config, network), build_optimizer(config, network, rates), config.mean, config.std,
-        config.amp_level, config.loss_scale, group.size)
+        config.loss_scale, group.size)
     progress, note = _starting_point(config, network, train_step)
     if progress.step > len(loader):
         raise DataError(f"{checkpoint_path(config, LAST_NAME)}: was saved after step {progress.step} of an epoch, but "

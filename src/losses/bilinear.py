@@ -11,13 +11,13 @@ _BLOCK = 32  # enlarged rows that are computed together
 
 
 def enlarge(x, size, align_corners):
-    """Bilinear enlargement of float32 (N, C, h, w) to `size` = (H, W): (N, C, H, W)."""
+    """Bilinear enlargement of float32 or float16 (N, C, h, w) to `size` = (H, W): (N, C, H, W) of the same type."""
     batch, channels, height, width = x.shape
     if (height, width) == size:
         return x
-    rows = ops.matmul(x.reshape(-1, width), _columns(width, size[1], align_corners))
+    rows = ops.matmul(x.reshape(-1, width), _columns(width, size[1], align_corners).astype(x.dtype))
     rows = rows.reshape(batch * channels, height, size[1])
-    blocks = _blocks(height, size[0], align_corners)
+    blocks = _blocks(height, size[0], align_corners).astype(x.dtype)
     windows = ops.gather(rows, _window_rows(height, size[0], align_corners), 1)
     windows = windows.reshape(batch * channels, blocks.shape[0], blocks.shape[2], size[1])
     return ops.matmul(blocks, windows).reshape(batch, channels, *size)

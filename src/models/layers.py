@@ -1,4 +1,4 @@
-"""Building blocks that the networks share. Feature maps are NCHW float32 everywhere.
+"""Building blocks that the networks share. Feature maps are NCHW, float32 unless mixed_precision.py says otherwise.
 
 The reference implementations are PyTorch: BatchNorm eps 1e-5, and their momentum 0.1 is MindSpore's 0.9.
 """
@@ -8,10 +8,32 @@ from mindspore import Parameter, Tensor, dtype, nn, ops
 BATCH_NORM_EPS = 1e-5
 
 
+class Conv2d(nn.Conv2d):
+    """nn.Conv2d that can compute in float16 in training, from float32 weights; see mixed_precision.py.
+
+    Inputs:
+        x: (N, in_channels, H, W), float32 or float16.
+
+    Outputs:
+        float32, or float16 where both `float16_compute` and `float16_output` are set.
+    """
+
+    float16_compute = False
+    float16_output = False
+
+    def construct(self, x):
+        if not (self.training and self.float16_compute):
+            return super().construct(x)
+        x = self.conv2d(x.astype(dtype.float16), self.weight.astype(dtype.float16))
+        if self.has_bias:
+            x = self.bias_add(x, self.bias.astype(dtype.float16))
+        return x if self.float16_output else x.astype(dtype.float32)
+
+
 def conv2d(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, group=1, has_bias=False):
-    """nn.Conv2d with explicit padding (MindSpore's default is 'same'); src.models.initialization sets its weights."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding, dilation=dilation,
-                     group=group, has_bias=has_bias)
+    """Conv2d with explicit padding (MindSpore's default is 'same'); src.models.initialization sets its weights."""
+    return Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding, dilation=dilation,
+                  group=group, has_bias=has_bias)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -20,15 +42,22 @@ class BatchNorm(nn.BatchNorm2d):
     That happens after global pooling with one picture per process. The variance of one value says nothing, PyTorch
     refuses it, and MindSpore's kernel would make the running variance NaN.
 
-    `across_ranks` is set by src.runtime.distributed where the statistics are those of all processes.
+    `across_ranks` is set by src.runtime.distributed where the statistics are those of all processes. The output has the
+    input's type; unless `float16_compute` is set, float16 is normalised in float32.
     """
 
     across_ranks = False
+    float16_compute = False
 
     def construct(self, x):
+        given = x.dtype
+        if not self.float16_compute:
+            x = x.astype(dtype.float32)
         if self.training and not self.across_ranks and x.shape[0] * x.shape[2] * x.shape[3] == 1:
-            return self.bn_infer(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
-        return super().construct(x)
+            x = self.bn_infer(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
+        else:
+            x = super().construct(x)
+        return x.astype(given)
 
 
 class ConvBN(nn.Cell):
@@ -96,7 +125,8 @@ def adaptive_average_pool(x, bins):
     Written as two multiplications by constant matrices: exact at any size, and every export target has them.
     """
     if bins == 1:
-        return x.mean(axis=(2, 3), keep_dims=True)
+        # In float16 the sum of a large feature map would pass 65504.
+        return x.astype(dtype.float32).mean(axis=(2, 3), keep_dims=True).astype(x.dtype)
     rows, columns = _averaging_matrix(x.shape[2], bins), _averaging_matrix(x.shape[3], bins)
     return ops.matmul(ops.matmul(rows.astype(x.dtype), x), columns.astype(x.dtype).T)
 
@@ -173,5 +203,6 @@ class ClassifierHead(nn.Cell):
 
 
 def classifier(in_channels, num_classes, has_bias=True):
-    """1x1 convolution to class logits."""
-    return nn.Conv2d(in_channels, num_classes, 1, has_bias=has_bias)
+    """Conv2d with explicit padding (MindSpore's default is 'same'); src.models.initialization sets its weights."""
+    return Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding, dilation=dilation,
+                  group=group, has_bias=has_bias)
