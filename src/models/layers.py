@@ -203,6 +203,5 @@ class ClassifierHead(nn.Cell):
 
 
 def classifier(in_channels, num_classes, has_bias=True):
-    """Conv2d with explicit padding (MindSpore's default is 'same'); src.models.initialization sets its weights."""
-    return Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding, dilation=dilation,
-                  group=group, has_bias=has_bias)
+    """1x1 convolution to class logits."""
+    return Conv2d(in_channels, num_classes, 1, has_bias=has_bias)
