@@ -1,83 +1,11 @@
-"""Shows what a network sees in pictures and videos of your own.
-
-For pictures it writes to --output_path
-  overlay/<name>_overlay.png      the picture under the colours of its classes
-  mask/<name>_mask.png            the colours alone
-  class_map/<name>_class_map.png  the number of each pixel's class
-for videos overlay/<name>_overlay.mp4, and legend.png says which number and colour is which class.
---submit 1 writes submit/<name>_labelIds.png instead, as the Cityscapes test server takes them.
-
-The network comes from a checkpoint (--ckpt_file with the run's config.yaml as --config) or is an exported one
-(--model_path): .onnx runs in OpenVINO on the CPU and needs no MindSpore, .mindir in MindSpore on --device_target.
-A checkpoint takes pictures as they are; MindSpore compiles the network anew for each size. An exported model has one
-size: other pictures are scaled to it, whatever their shape, and their class maps back (nearest), so results are best
-where the sizes agree.
-
-Pictures that cannot be read are listed, the others are done, and the exit code is 3.
-"""
+"""Segments images and videos: rtseg.cli.predict, from a clone that need not be installed."""
 import sys
-import time
 from pathlib import Path
 
-from src.config import parse_arguments
-from src.models import check_model
-from src.utils.errors import ConfigError, report_errors, run_door
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-
-def main(argv=None) -> int:
-    config = parse_arguments("predict", __doc__, argv)
-    if config.ckpt_file:
-        check_model(config.model, config.variant, config.aux, config.backbone)
-
-    from src.data.input_files import find_inputs, for_submission
-    from src.deploy.prediction import RESULTS
-
-    output = Path(config.output_path)
-    files, problems = find_inputs(config.inputs, [output / name for name in RESULTS])
-    if config.submit:
-        files, wrong_names = for_submission(files, config.dataset_config.image_suffix)
-        problems += wrong_names
-    if files:
-        problems += predict(config, files, output)
-    if problems:
-        return report_errors(f"{len(problems)} of the inputs cannot be predicted:", problems)
-    return 0
-
-
-def predict(config, files, output: Path) -> list:
-    """Predicts the files, says how fast it was, and returns what is wrong with which."""
-    from tqdm import tqdm
-
-    from src.deploy.prediction import predict_files
-    from src.deploy.predictor import build_predictor
-
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output_path {output}: expected a folder that can be written; {error.strerror}") from None
-    predictor = build_predictor(config)
-    if config.submit and predictor.class_names != config.dataset_config.class_names:
-        raise ConfigError("--submit: expected a network for the classes of --dataset_config "
-                          f"'{config.dataset_config.name}', whose label ids are to be written, found one for "
-                          f"{', '.join(predictor.class_names)}")
-    print(predictor.description, flush=True)
-    for file in files:
-        if not config.submit and file.name != file.path.stem:
-            print(f"note: the results of {file.path} are called {file.name}")
-
-    problems, done, start = [], 0, time.perf_counter()
-    has_video = any(file.is_video for file in files)
-    for problem in tqdm(predict_files(config, predictor, files, output), total=None if has_video else len(files),
-                        unit="picture", disable=not sys.stderr.isatty()):
-        if problem is None:
-            done += 1
-        else:
-            problems.append(str(problem))
-    seconds = time.perf_counter() - start
-    print(f"{done} {'pictures and frames' if has_video else 'pictures'} in {seconds:.1f} s"
-          f"{' with compilation' if config.ckpt_file else ''}, {done / seconds:.2f} images/s; results in {output}")
-    return problems
-
+from rtseg.cli.predict import main
+from rtseg.utils.errors import run_command
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -1,4 +1,4 @@
-"""Counting the confusion matrix of one picture with 19 classes: ours, the histogram way, and np.bincount.
+"""Counting the confusion matrix of one image with 19 classes: ours, the histogram way, and np.bincount.
 
     python benchmarks/confusion_matrix.py [--height 1024] [--width 2048] [--rounds 15] [--json]
 
@@ -15,12 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from benchmarks.interleaved import measure, millisecond_medians, ratio
-from src.data.labels import ID_TO_TRAIN_ID, NUM_CLASSES
-from src.data.synthetic_scene import draw_scene
-from src.metrics.confusion_matrix import ConfusionMatrix
+from rtseg.data.labels import ID_TO_TRAIN_ID, NUM_CLASSES
+from rtseg.metrics.confusion_matrix import ConfusionMatrix
+from rtseg.synthetic.scene import draw_scene
 
 
 def make_pair(height: int, width: int):

@@ -20,11 +20,11 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(PROJECT / "src"))
 
 from benchmarks.interleaved import ratio  # noqa: E402
 from benchmarks.side_process import SideProcess, peak_memory, serve  # noqa: E402
-from src.runtime.device import setup_device  # noqa: E402
+from rtseg.runtime.device import setup_device  # noqa: E402
 
 FORMS = (("float32", "logits"), ("uint8", "class_map"))
 
@@ -32,9 +32,9 @@ FORMS = (("float32", "logits"), ("uint8", "class_map"))
 def make_checkpoint(path: Path) -> None:
     """Writes a checkpoint of Fast-SCNN with fresh weights."""
     setup_device("CPU")
-    from src.engine.checkpoint import save_weights
-    from src.models import build_model
-    save_weights(path, build_model("fast_scnn", "mmseg"))
+    from rtseg.models.registry import create_model
+    from rtseg.training.checkpoint import save_weights
+    save_weights(path, create_model("fast_scnn", "mmseg"))
 
 
 def run(*command, **options) -> str:
@@ -114,31 +114,31 @@ def main() -> None:
                 "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
             command = [program, "--model_path", model_path, "--dataset_path", files, "--result_path",
                        folder / f"{output_type}_out", "--time_path", folder / "time"]
-            rates = {"cpp_with_io": [], "openvino_pure": []}
+            lr_per_step = {"cpp_with_io": [], "openvino_pure": []}
             torch = None
             if arguments.torch:
                 torch = SideProcess([sys.executable, *sys.argv, "--side", f"{files}:{input_type}"])
                 torch.run()
-                rates["torch_with_io"] = []
+                lr_per_step["torch_with_io"] = []
             for _ in range(arguments.rounds):
                 report = run(*command)
-                rates["cpp_with_io"].append(float(re.search(r"with file I/O +([\d.]+) images/s", report)[1]))
-                rates["openvino_pure"].append(pure_rate(model, [data] * arguments.images))
+                lr_per_step["cpp_with_io"].append(float(re.search(r"with file I/O +([\d.]+) images/s", report)[1]))
+                lr_per_step["openvino_pure"].append(pure_rate(model, [data] * arguments.images))
                 if torch:
                     start = time.perf_counter()
                     torch.run()
-                    rates["torch_with_io"].append(arguments.images / (time.perf_counter() - start))
+                    lr_per_step["torch_with_io"].append(arguments.images / (time.perf_counter() - start))
             if torch:
                 torch.finish()
-            medians = {name: statistics.median(values) for name, values in rates.items()}
+            medians = {name: statistics.median(values) for name, values in lr_per_step.items()}
             result = {"form": f"{input_type}/{output_type}", "size": [height, width], "openvino": openvino.__version__,
                       "images": arguments.images, "rounds": arguments.rounds, "images_per_second": medians,
-                      "ratio": ratio(rates["cpp_with_io"], rates["openvino_pure"]),
+                      "ratio": ratio(lr_per_step["cpp_with_io"], lr_per_step["openvino_pure"]),
                       "bytes_in": data.nbytes, "bytes_out": (files.parent / f"{output_type}_out" /
                                                              "000_img_0.bin").stat().st_size}
             if torch:
                 result.update(torch=torch.facts["version"],
-                              ratio_to_torch=ratio(rates["cpp_with_io"], rates["torch_with_io"]))
+                              ratio_to_torch=ratio(lr_per_step["cpp_with_io"], lr_per_step["torch_with_io"]))
             print(json.dumps(result) if arguments.json else
                   f"{result['form']:18s} {height}x{width}: C++ with files {medians['cpp_with_io']:.2f} images/s, "
                   f"OpenVINO alone {medians['openvino_pure']:.2f}, ratio {result['ratio']:.2f}; "

@@ -1,4 +1,4 @@
-"""Training samples per second and core: ours from PNG files and from a prepared cache, against two usual ways.
+"""Training samples per second and core: ours from PNG files and from a dataset cache, against two usual ways.
 
     python benchmarks/data_loading.py --dataset DIR [--prepared_cache DIR] [--split train] [--crop_size 768,768]
                                       [--samples 32] [--rounds 5] [--json]
@@ -6,10 +6,10 @@
 All do the same work in one thread: decode, random scale (0.5 to 2 of 1024), flip, crop, blur of every second image,
 batches of 4. None of them normalises: our network does that itself. Counted is processor time, so this is per core.
 Then ours with one and with two worker threads, by the clock. The files are in memory after the first round. Without
---prepared_cache a cache is made for the time of the run (8.4 MB a picture).
+--prepared_cache a cache is made for the time of the run (8.4 MB an image).
 
-  pil       the model zoo's way: PIL decodes and scales the whole picture; np.unique and np.digitize for the labels
-  cv2       OpenCV decodes and scales the whole picture; a look-up table for the labels
+  pil       the model zoo's way: PIL decodes and scales the whole image; np.unique and np.digitize for the labels
+  cv2       OpenCV decodes and scales the whole image; a look-up table for the labels
   inflate   not a peer but the floor of reading PNG: zlib alone, over the same files
 """
 import argparse
@@ -29,16 +29,17 @@ import numpy as np
 import PIL
 from PIL import Image, ImageFilter, ImageOps
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from benchmarks.repeated_images import Repeated
 
 from benchmarks.interleaved import measure, millisecond_medians, ratio
-from benchmarks.repeated_pictures import Repeated
-from src.data.cache import prepare, with_cache
-from src.data.cityscapes import Cityscapes
-from src.data.distributed_sampler import DistributedSampler
-from src.data.labels import IGNORE_LABEL, LABELS
-from src.data.loader import BatchLoader
-from src.data.transforms import TrainTransform
+from rtseg.data.cache import prepare, with_cache
+from rtseg.data.cityscapes import Cityscapes
+from rtseg.data.labels import IGNORE_LABEL, LABELS
+from rtseg.data.loader import BatchLoader
+from rtseg.data.sampler import DistributedSampler
+from rtseg.data.transforms import TrainTransform
 
 BASE_SIZE, BATCH_SIZE, PAD_COLOR = 1024, 4, (124, 116, 104)
 # Position i is the train id of label id i - 1.
@@ -65,7 +66,7 @@ def batches(load, dataset, crop_size):
 
 
 def random_geometry(width: int, height: int, crop_size):
-    """Scaled (width, height), and the corner of the crop in what the picture is padded to."""
+    """Scaled (width, height), and the corner of the crop in what the image is padded to."""
     short = random.randint(BASE_SIZE // 2, BASE_SIZE * 2)
     width, height = round(width * short / height), short
     x, y = (random.randint(0, max(0, side - crop)) for side, crop in zip((width, height), crop_size[::-1]))

@@ -1,4 +1,4 @@
-"""A whole evaluation of pictures at full size against its parts, each of them alone, and its peak memory, on the CPU.
+"""A whole evaluation of images at full size against its parts, each of them alone, and its peak memory, on the CPU.
 
     python benchmarks/evaluation.py --dataset DIR [--prepared_cache DIR] [--split val] [--images 8] [--rounds 5]
                                     [--model fast_scnn/mmseg] [--card_ms 0] [--json]
@@ -20,15 +20,16 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(PROJECT / "src"))
+
+from benchmarks.repeated_images import Repeated  # noqa: E402
 
 from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
-from benchmarks.repeated_pictures import Repeated  # noqa: E402
 from benchmarks.side_process import peak_memory  # noqa: E402
-from src.config import load_config  # noqa: E402
-from src.data.cache import with_cache  # noqa: E402
-from src.data.cityscapes import Cityscapes  # noqa: E402
-from src.runtime.device import setup_device  # noqa: E402
+from rtseg.config.config import load_config  # noqa: E402
+from rtseg.data.cache import with_cache  # noqa: E402
+from rtseg.data.cityscapes import Cityscapes  # noqa: E402
+from rtseg.runtime.device import setup_device  # noqa: E402
 
 
 def measure_parts(arguments) -> dict:
@@ -37,9 +38,9 @@ def measure_parts(arguments) -> dict:
     import mindspore as ms
     import numpy as np
 
-    from src.engine.evaluator import Evaluator
-    from src.metrics.confusion_matrix import ConfusionMatrix
-    from src.models import build_model
+    from rtseg.inference.evaluator import Evaluator
+    from rtseg.metrics.confusion_matrix import ConfusionMatrix
+    from rtseg.models.registry import create_model
 
     cv2.setNumThreads(0)
     model, variant = arguments.model.split("/")
@@ -47,20 +48,20 @@ def measure_parts(arguments) -> dict:
     dataset = Repeated(with_cache(Cityscapes(arguments.dataset, arguments.split), arguments.prepared_cache),
                        arguments.images)
     before = peak_memory()
-    network = build_model(model, variant).set_train(False)
+    network = create_model(model, variant).set_train(False)
     evaluator = Evaluator(network, dataset, recipe.mean, recipe.std, num_workers=2)
     evaluator.run()
     peak = peak_memory()
     image, label = dataset.load(0)
     prediction = evaluator.graph(ms.Tensor(image[None])).asnumpy()
-    if arguments.card_ms:
+    if arguments.metadata_ms:
         result = ms.Tensor(prediction)
 
-        def card(_):
-            time.sleep(arguments.card_ms / 1000)
+        def metadata(_):
+            time.sleep(arguments.metadata_ms / 1000)
             return result
 
-        evaluator.graph = card
+        evaluator.graph = metadata
 
     def repeat(part):
         def run():
@@ -72,7 +73,7 @@ def measure_parts(arguments) -> dict:
         return run
 
     def decode(i):
-        # A cached picture is only mapped by `load`; here it has to be read.
+        # A cached image is only mapped by `load`; here it has to be read.
         np.array(dataset.load(i)[0])
 
     def forward(_):
@@ -89,7 +90,7 @@ def measure_parts(arguments) -> dict:
     slowest = [max(values) for values in zip(*parts)]
     processor = sum(statistics.median(values[1:]) for values in busy.values())
     bound = [max(value, processor / os.cpu_count()) for value in slowest]
-    name = f"a wait of {arguments.card_ms} ms" if arguments.card_ms else arguments.model
+    name = f"a wait of {arguments.metadata_ms} ms" if arguments.metadata_ms else arguments.model
     return {"model": name, "mindspore": ms.__version__, "opencv": cv2.__version__, "cores": os.cpu_count(),
             "size": label.shape, "images": arguments.images, "rounds": arguments.rounds, "ms_per_image": medians,
             "cores_busy_in_forward": statistics.median(busy[forward][1:]) / statistics.median(seconds["forward"]),
@@ -120,9 +121,9 @@ def main() -> None:
         return
     found = json.loads(line)
     print(f"{found['model']}, {found['size'][0]}x{found['size'][1]}, MindSpore {found['mindspore']}, {found['cores']} "
-          f"cores, medians of {found['rounds']} rounds of {found['images']} pictures")
+          f"cores, medians of {found['rounds']} rounds of {found['images']} images")
     for name, value in found["ms_per_image"].items():
-        print(f"  {name:8s} {value:8.1f} ms a picture")
+        print(f"  {name:8s} {value:8.1f} ms an image")
     for name, what in (("slowest_part", "its slowest part"), ("bound", "the bound"), ("sum_of_parts", "the sum")):
         print(f"  the whole : {what:16s} {found[f'whole_to_{name}']:.2f}")
     print(f"  the forward pass keeps {found['cores_busy_in_forward']:.2f} cores busy; peak memory "

@@ -3,7 +3,7 @@
     python benchmarks/forward.py [--models fast_scnn/mmseg,icnet/mmseg] [--image_height 1024] [--image_width 2048]
                                  [--rounds 5] [--torch] [--json]
 
-With --torch, Fast-SCNN runs in PyTorch eager mode in turns with ours, on the same weights and picture, and the outputs
+With --torch, Fast-SCNN runs in PyTorch eager mode in turns with ours, on the same weights and image, and the outputs
 are compared; that needs pip install -r requirements-benchmark.txt. Each network runs in a process of its own; memory is
 the operating system's peak of that process, minus what it had before the network was built.
 """
@@ -16,27 +16,27 @@ from pathlib import Path
 import numpy as np
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(PROJECT / "src"))
 
 from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
 from benchmarks.side_process import SideProcess, peak_memory, serve  # noqa: E402
-from src.models import MODEL_VARIANTS, build_model  # noqa: E402
+from rtseg.models.registry import MODEL_VARIANTS, create_model  # noqa: E402
 
 
-def make_picture(arguments):
-    """A normalised picture of noise, float32 (1, 3, H, W)."""
+def make_image(arguments):
+    """A normalised image of noise, float32 (1, 3, H, W)."""
     shape = (1, 3, arguments.image_height, arguments.image_width)
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
 def mindspore_side(arguments, model, variant) -> None:
-    from src.runtime.device import setup_device
+    from rtseg.runtime.device import setup_device
     setup_device("CPU")
     import mindspore as ms
 
     before = peak_memory()
-    network = build_model(model, variant).set_train(False)
-    x = ms.Tensor(make_picture(arguments))
+    network = create_model(model, variant).set_train(False)
+    x = ms.Tensor(make_image(arguments))
     np.savez(Path(arguments.folder) / "weights.npz",
              **{name: value.asnumpy() for name, value in network.parameters_dict().items()})
     np.save(Path(arguments.folder) / "logits.npy", network(x).asnumpy())
@@ -51,7 +51,7 @@ def torch_side(arguments, variant) -> None:
     before = peak_memory()
     network = FastSCNN(variant=variant, aux=0).eval()
     load_mindspore_weights(network, np.load(Path(arguments.folder) / "weights.npz"))
-    x, ours = torch.from_numpy(make_picture(arguments)), np.load(Path(arguments.folder) / "logits.npy")
+    x, ours = torch.from_numpy(make_image(arguments)), np.load(Path(arguments.folder) / "logits.npy")
     with torch.inference_mode():
         difference = float(np.linalg.norm(network(x).numpy() - ours) / np.linalg.norm(ours))
         serve({"version": torch.__version__, "output_difference": difference}, lambda: network(x) is None, before)
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--image_height", type=int, default=1024)
     parser.add_argument("--image_width", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--torch", action="store_true", help="with PyTorch beside Fast-SCNN")
+    parser.add_argument("--torch", action="store_true", help="with PyTorch next to Fast-SCNN")
     parser.add_argument("--json", action="store_true", help="one JSON object per network")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)

@@ -10,10 +10,10 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from benchmarks.interleaved import measure, millisecond_medians, ratio
-from src.runtime.device import setup_device
+from rtseg.runtime.device import setup_device
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     import numpy as np
     from mindspore import Tensor, nn, ops
 
-    from src.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
+    from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 
     class Ours(nn.Cell):
         def __init__(self):

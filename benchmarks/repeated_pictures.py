@@ -1,8 +1,8 @@
-"""A few pictures that stand for many."""
+"""A few images that stand for many."""
 
 
 class Repeated:
-    """A data set of `count` samples that goes round the pictures of another one."""
+    """A data set of `count` samples that goes round the images of another one."""
 
     def __init__(self, dataset, count: int):
         self.dataset = dataset

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(PROJECT / "src"))
 
 from benchmarks.interleaved import measure, millisecond_medians  # noqa: E402
 
@@ -22,7 +22,7 @@ WRONG = "--no_such_flag"
 
 
 def programs() -> list:
-    """Commands without arguments of all doors, modules that are programs, and scripts."""
+    """Commands without arguments of all commands, modules that are programs, and scripts."""
     doors = [[sys.executable, path.relative_to(PROJECT).as_posix()]
              for path in (*sorted(PROJECT.glob("*.py")), *with_arguments("scripts"))]
     modules = [[sys.executable, "-m", ".".join(path.relative_to(PROJECT).with_suffix("").parts)]

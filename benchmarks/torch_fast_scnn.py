@@ -1,4 +1,4 @@
-"""Fast-SCNN once more, in PyTorch: the benchmarks' peer and a cross-check of what src/models/fast_scnn.py computes.
+"""Fast-SCNN once more, in PyTorch: the benchmarks' peer and a cross-check of what src/rtseg/models/fast_scnn.py computes.
 
 Its modules have the names of ours, so that `load_mindspore_weights` needs no table. PyTorch is a dependency of the
 benchmarks only: pip install -r requirements-benchmark.txt

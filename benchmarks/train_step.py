@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(PROJECT / "src"))
 
 from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
 from benchmarks.side_process import SideProcess, peak_memory, serve  # noqa: E402
@@ -36,17 +36,17 @@ def make_batch(batch_size: int, size: int):
 
 
 def mindspore_side(arguments) -> None:
-    from src.runtime.device import setup_device
+    from rtseg.runtime.device import setup_device
     setup_device("CPU")
     import mindspore as ms
     from mindspore import nn
 
-    from src.engine.train_step import TrainStep
-    from src.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
-    from src.models import build_model
+    from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
+    from rtseg.models.registry import create_model
+    from rtseg.training.train_step import TrainStep
 
     before = peak_memory()
-    network = build_model("fast_scnn", arguments.variant, aux=2, dropout=0.0).set_train(True)
+    network = create_model("fast_scnn", arguments.variant, aux=2, dropout=0.0).set_train(True)
     np.savez(arguments.weights, **{name: value.asnumpy() for name, value in network.parameters_dict().items()})
     optimizer = nn.Momentum(network.trainable_params(), RATE, MOMENTUM, WEIGHT_DECAY)
     step = TrainStep(network, MixSoftmaxCrossEntropy(align_corners=network.align_corners), optimizer, MEAN, STD)

@@ -76,11 +76,11 @@ check_arguments() {
     "$PYTHON" - "$@" <<'END'
 import sys
 
-sys.path[0] = sys.argv[1]
-from src.config import parse_arguments
-from src.models import check_model
-from src.runtime.device import mindspore_version
-from src.utils.errors import run_door
+sys.path[0] = sys.argv[1] + "/src"
+from rtseg.config.config import parse_arguments
+from rtseg.models.registry import check_model
+from rtseg.runtime.device import mindspore_version
+from rtseg.utils.errors import run_door
 
 
 def main(_):

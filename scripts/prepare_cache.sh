@@ -15,6 +15,6 @@ read_arguments 2 "$usage" "$@"
 
 project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 exec "$PYTHON" -c 'import runpy, sys
-sys.path[0] = sys.argv.pop(1)
-runpy.run_module("src.data.cache", run_name="__main__", alter_sys=True)' \
+sys.path[0] = sys.argv.pop(1) + "/src"
+runpy.run_module("rtseg.data.cache", run_name="__main__", alter_sys=True)' \
     "$project" --dataset="$1" --prepared_cache="$2" "${flags[@]}"

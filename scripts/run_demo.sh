@@ -36,7 +36,7 @@ PYTHON=$(cd -- "$venv/bin" && pwd)/python
 export PYTHON
 
 echo "== 2/5 pictures: drawn by a program, neither photographs nor Cityscapes"
-(cd -- "$project" && "$PYTHON" -m src.data.synthetic --output "$data" --train "$train" --val "$val" --test 0 \
+(cd -- "$project" && "$PYTHON" -m rtseg.synthetic.generator --output "$data" --train "$train" --val "$val" --test 0 \
     --height "$height" --width "$width")
 
 echo "== 3/5 training"

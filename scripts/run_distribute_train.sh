@@ -56,7 +56,7 @@ train_flags+=("--device_target=$device_target")
 
 check_folders "$1" "$2" "$6"
 check_arguments "$1" train "${train_flags[@]}" --is_distributed=1
-launch=("$PYTHON" "$(dirname -- "${BASH_SOURCE[0]}")/../src/runtime/launcher.py")
+launch=("$PYTHON" "$(dirname -- "${BASH_SOURCE[0]}")/../src/rtseg/launch/launcher.py")
 arguments=("${script_flags[@]}" "--device_target=$device_target" -- "${train_flags[@]}")
 if [[ $dry_run == 1 ]]; then
     exec "${launch[@]}" --dry_run "${arguments[@]}"

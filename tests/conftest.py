@@ -1,11 +1,13 @@
 """MindSpore reads its environment while it is imported, so this comes before every test module."""
+import os
 import sys
 
 import pytest
-from script_helpers import SCRIPTS, run, skip_unless_installed
+from script_helpers import PROJECT, SCRIPTS, run, skip_unless_installed
 
-from src.runtime.device import setup_device
+from rtseg.runtime.device import setup_device
 
+os.environ["PYTHONPATH"] = str(PROJECT / "src")  # for the processes that tests start
 setup_device("CPU")
 
 

@@ -1,4 +1,4 @@
-"""Writes tiny data sets in the layout of Cityscapes, and knows where real pictures may be."""
+"""Writes tiny data sets in the layout of Cityscapes, and knows where real images may be."""
 from pathlib import Path
 
 import cv2
@@ -8,7 +8,7 @@ import pytest
 REAL_CITYSCAPES = Path(__file__).resolve().parents[2] / "shared" / "data" / "cityscapes_mini"
 
 needs_real_cityscapes = pytest.mark.skipif(not REAL_CITYSCAPES.is_dir(),
-                                           reason=f"real Cityscapes pictures are absent: {REAL_CITYSCAPES}")
+                                           reason=f"real Cityscapes images are absent: {REAL_CITYSCAPES}")
 
 
 def write_png(path: Path, pixels: np.ndarray) -> Path:

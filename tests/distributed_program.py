@@ -1,6 +1,6 @@
-"""What tests/test_distributed.py runs under msrun: the doors on a tiny network, and checks that need several ranks.
+"""What tests/runtime/test_distributed.py runs under msrun: the commands on a tiny network, and checks that need several ranks.
 
-    distributed_program.py train|eval FOLDER FLAG...    the door, with the network below as --model tiny
+    distributed_program.py train|eval FOLDER FLAG...    the command, with the network below as --model tiny
     distributed_program.py both FOLDER FLAG...          train, then eval of its best checkpoint into FOLDER/two
     distributed_program.py checks FOLDER DATASET LOSS...    writes FOLDER/checks_<rank>.json
 
@@ -13,12 +13,14 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from src import models
-from src.config import PROJECT, load_config
-from src.data.loader import BatchLoader
-from src.utils.errors import DataError, UserError, run_door
+from script_helpers import PROJECT
+
+from rtseg.config.config import load_config
+from rtseg.data.loader import BatchLoader
+from rtseg.models import registry as models
+from rtseg.utils.errors import DataError, UserError, run_command
 
 RECIPE = PROJECT / "configs" / "fast_scnn.yaml"
 STEPS = 10
@@ -29,7 +31,7 @@ def tiny_network(num_classes, variant, aux, dropout, bn_momentum, seed):
     """A convolution with BatchNorm and a head, and as many auxiliary heads."""
     from mindspore import nn
 
-    from src.models.layers import ClassifierHead, ConvBN, resize_bilinear
+    from rtseg.models.layers import ClassifierHead, ConvBN, resize_bilinear
 
     class Tiny(nn.Cell):
         align_corners = False
@@ -70,7 +72,7 @@ def note_samples(folder: Path) -> None:
         samples.append(f"{slot.epoch} {slot.index}\n")
         (folder / f"samples_{rank}.txt").write_text("".join(samples))
         if str(slot.index) == os.environ.get("DAMAGED"):
-            raise DataError(f"picture {slot.index} is damaged")
+            raise DataError(f"image {slot.index} is damaged")
         if len(samples) == stop_after:
             os.kill(os.getpid(), signal.SIGTERM)
         return fill(self, slot)
@@ -81,7 +83,7 @@ def note_samples(folder: Path) -> None:
 def batches():
     """Images uint8 (4, S, S, 3) and labels uint8 (4, S, S) of each step, the whole batch of all ranks.
 
-    Each picture has another number of ignored pixels, and in some steps the last one has no other.
+    Each image has another number of ignored pixels, and in some steps the last one has no other.
     """
     import numpy as np
     rng = np.random.default_rng(3)
@@ -98,10 +100,10 @@ def ten_steps(loss_name, rank, group_size):
     import numpy as np
     from mindspore import Tensor, dtype, set_seed
 
-    from src.engine.optimizer import build_optimizer
-    from src.engine.train_step import DistributedTrainStep, TrainStep
-    from src.engine.trainer import build_loss
-    from src.runtime.distributed import batch_norms
+    from rtseg.runtime.distributed import batch_norms
+    from rtseg.training.optimizer import build_optimizer
+    from rtseg.training.train_step import DistributedTrainStep, TrainStep
+    from rtseg.training.trainer import build_loss
 
     set_seed(2)
     # About half of the pixels have a probability below 0.2, which is enough for OHEM to be exact too.
@@ -128,16 +130,16 @@ def ten_steps(loss_name, rank, group_size):
 
 
 def evaluate(group, dataset_path):
-    """The matrix, the number of pictures and the errors of a network with random weights; picture 2 is unreadable."""
+    """The matrix, the number of images and the errors of a network with random weights; image 2 is unreadable."""
     from mindspore import set_seed
 
-    from src.data.segmentation_dataset import SegmentationDataset
-    from src.engine.evaluator import Evaluator
+    from rtseg.data.dataset import SegmentationDataset
+    from rtseg.inference.evaluator import Evaluator
 
     class Damaged(SegmentationDataset):
         def load(self, index):
             if index == 2:
-                raise DataError("picture 2 is damaged")
+                raise DataError("image 2 is damaged")
             return super().load(index)
 
     set_seed(2)
@@ -155,7 +157,7 @@ def evaluate(group, dataset_path):
 def digests_of_network(seed):
     from mindspore import set_seed
 
-    from src.engine.checkpoint import digests
+    from rtseg.training.checkpoint import digests
     set_seed(seed)
     return {f"parameter {name}": digest for name, digest in
             digests(tiny_network(CLASSES, "plain", 0, 0.0, None, 0)).items()}
@@ -170,20 +172,20 @@ def exchanges(group):
     parameters = [Parameter(Tensor(np.full((2, 3), 10.0 ** group.rank, np.float32)), name="a"),
                   Parameter(Tensor(np.array([group.rank], np.float16)), name="b")]
     group.average(parameters)
-    group.check_equal(digests_of_network(seed=2))
+    group.assert_replicas_equal(digests_of_network(seed=2))
     try:
-        group.check_equal(digests_of_network(seed=2 + (group.rank == 1)))
+        group.assert_replicas_equal(digests_of_network(seed=2 + (group.rank == 1)))
         mismatch = ""
     except UserError as error:
         mismatch = str(error)
-    return {"counts": group.sum_counts(counts).tolist(), "scalar": int(group.sum_counts(5)),
+    return {"counts": group.all_reduce_int(counts).tolist(), "scalar": int(group.all_reduce_int(5)),
             "any": [group.any(group.rank == 1), group.any(False)], "gather": group.gather("ü" * group.rank),
             "broadcast": group.broadcast(f"of rank {group.rank}"), "mismatch": mismatch,
             "averages": [parameter.asnumpy().ravel().tolist() for parameter in parameters]}
 
 
 def checks(folder: Path, dataset_path, *losses) -> int:
-    from src.runtime.distributed import start
+    from rtseg.runtime.distributed import start
 
     config, group = start(load_config(RECIPE, {"is_distributed": "1"}))
     found = {"rank": config.rank, "group_size": config.group_size, "exchanges": exchanges(group),
@@ -203,16 +205,16 @@ def main(_) -> int:
     note_samples(folder)
     if "DAMAGED" in os.environ and os.environ["MS_ROLE"] == "MS_SCHED":
         os.environ["MS_NODE_TIMEOUT"] = "5"  # msrun waits for its scheduler, which waits for the process that is gone
-    import eval as eval_door
-    import train as train_door
+    from rtseg.cli import eval as eval_command
+    from rtseg.cli import train as train_command
     common = ["--config", str(RECIPE), "--model", "tiny", "--variant", "plain"]
     if mode != "both":
-        return (train_door if mode == "train" else eval_door).main([*common, *arguments])
-    train_door.main([*common, *arguments])
+        return (train_command if mode == "train" else eval_command).main([*common, *arguments])
+    train_command.main([*common, *arguments])
     run_folder, = (folder / "out").iterdir()
-    return eval_door.main(["--config", str(run_folder / "config.yaml"), "--is_distributed=1", "--resume_path",
+    return eval_command.main(["--config", str(run_folder / "config.yaml"), "--is_distributed=1", "--resume_path",
                            str(run_folder), "--output_path", str(folder / "two")])
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_command(main)

@@ -5,13 +5,13 @@ import sys
 import pytest
 from script_helpers import PROJECT
 
-from src.runtime import object_storage
+from rtseg.launch import object_storage
 
 DOUBLE = PROJECT / "tests" / "moxing_double"
 
 
 def environment(bucket, faults="", **variables):
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(DOUBLE), str(PROJECT))), "MOXING_BUCKETS": str(bucket),
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(DOUBLE), str(PROJECT / "src"))), "MOXING_BUCKETS": str(bucket),
             "MOXING_FAULTS": faults, "MOXING_CALLS": str(bucket.parent / "calls"), **variables}
 
 
@@ -27,7 +27,7 @@ def bucket(tmp_path, monkeypatch):
     for name in ("MOXING_FAULTS", "RANK_ID", "MS_ROLE"):
         monkeypatch.delenv(name, raising=False)
     files = tmp_path / "buckets" / "b" / "data"
-    for name, text in (("leftImg8bit/val/a.png", "picture"), ("gtFine/val/a.png", "label"), ("z.txt", "the last")):
+    for name, text in (("leftImg8bit/val/a.png", "image"), ("gtFine/val/a.png", "label"), ("z.txt", "the last")):
         (files / name).parent.mkdir(parents=True, exist_ok=True)
         (files / name).write_text(text)
     yield tmp_path / "buckets"

@@ -9,7 +9,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = PROJECT / "scripts"
 
-# Settings with which a training on the quick demo's pictures (64x128) takes seconds.
+# Settings with which a training on the quick demo's images (64x128) takes seconds.
 TINY_TRAINING = ("--batch_size=2", "--base_size=64", "--crop_size=64,128", "--num_workers=0", "--lr=0.01", "--aux=1")
 
 

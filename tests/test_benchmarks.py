@@ -12,7 +12,7 @@ from tests.data_helpers import write_sample
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Four pictures to train on and one to evaluate on, 64 x 128."""
+    """Four images to train on and one to evaluate on, 64 x 128."""
     folder = tmp_path_factory.mktemp("data") / "city scapes"
     ids = np.random.default_rng(0).choice([0, 7, 8, 26], (64, 128))
     for split, name in (*(("train", f"a_{i}_0") for i in range(4)), ("val", "b_0_0")):
@@ -51,12 +51,12 @@ def test_evaluation(root):
     assert found["whole_to_slowest_part"] > 0 and found["peak_mb"] > 0
 
 
-def test_startup_and_what_the_doors_answer():
+def test_startup_and_what_the_commands_answer():
     found = result("startup", "--rounds=1")
     codes = found["exit_codes"]
     assert set(found["median_ms"]) == set(codes)
-    for door in ("python train.py", "python -m src.data.synthetic", "bash scripts/run_train.sh"):
-        assert codes[f"{door} --help"] == 0
+    for command in ("python train.py", "python -m rtseg.synthetic.generator", "bash scripts/run_train.sh"):
+        assert codes[f"{command} --help"] == 0
     assert {code for name, code in codes.items() if name.endswith("--no_such_flag")} == {2}
 
 

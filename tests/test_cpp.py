@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-
-from src.config import PROJECT
+from script_helpers import PROJECT
 
 pytestmark = pytest.mark.skipif(not (shutil.which("cmake") and shutil.which(os.environ.get("CXX", "c++"))),
                                 reason="building the C++ program needs CMake and a C++17 compiler")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from script_helpers import PROJECT, run, skip_unless_installed
 
-import src
+import rtseg
 
 PYTHON = [*sorted(PROJECT.glob("*.py")), "ascend310_infer", "benchmarks", "scripts", "src", "tests"]
 SHELL = [*sorted(PROJECT.glob("scripts/*.sh")), PROJECT / "ascend310_infer" / "build.sh", PROJECT / ".ci" / "run"]
@@ -40,4 +40,4 @@ def test_pages_name_what_exists(page):
 
 def test_newest_entry_of_the_changelog_is_this_version():
     newest = re.search(r"^## \[?(\d[^\] ]*)", (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
-    assert newest == src.__version__
+    assert newest == rtseg.__version__

@@ -4,7 +4,7 @@ A ```bash block is run as it stands, in front, except that
 - python3 is this interpreter, and /path/to/... are folders of the quick demo (cityscapes, run) or places in the
   test's own folder;
 - commands that train, draw, export or measure get the flags of TINY_FLAGS on top, so that they take seconds.
-The blocks in RUN_ELSEWHERE are run by what stands beside them.
+The blocks in RUN_ELSEWHERE are run by what stands next to them.
 """
 import re
 import shlex
@@ -18,52 +18,52 @@ READMES = {name: (PROJECT / name).read_text(encoding="utf-8") for name in ("READ
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", READMES["README.md"], re.MULTILINE | re.DOTALL)
 
 RUN_ELSEWHERE = {
-    "scripts/run_demo.sh\n": "tests/test_scripts.py",  # in its quick form
-    ".venv/bin/python predict.py /path/to/picture.jpg --model_path demo_output/model.mindir --output_path seen\n":
-        "tests/test_scripts.py",  # with the quick demo's network
+    "scripts/run_demo.sh\n": "tests/cli/test_scripts.py",  # in its quick form
+    ".venv/bin/python predict.py /path/to/image.jpg --model_path demo_output/model.mindir --output_path seen\n":
+        "tests/cli/test_scripts.py",  # with the quick demo's network
     "scripts/run_tests.sh\n": ".ci/run",
     "python3 -m venv .venv\n. .venv/bin/activate\npip install -r requirements.txt -c constraints.txt\n": ".ci/run",
     "pip install -e . -c constraints.txt\n": "tests/test_lint.py",  # which reads its settings; installing is not tested
     # its comparison takes minutes on a CPU
-    "python3 -m src.models.align --golden tests/goldens/fast_scnn_mmseg.npz\n": "tests/test_align.py",
+    "python3 -m rtseg.tools.parity --golden tests/goldens/fast_scnn_mmseg.npz\n": "tests/tools/test_parity.py",
     # with files that the test makes: published weights are not ours to bring
-    "python3 -m src.models.torch_weights --model bisenetv1 --input /path/to/published.pth "
-    "--output /path/to/bisenetv1.ckpt\n": "tests/test_torch_weights.py",
-    "python3 -m src.models.torch_weights --model bisenetv1 --backbone_only --input /path/to/resnet18.pth \\\n"
+    "python3 -m rtseg.tools.convert_torch_weights --model bisenetv1 --input /path/to/published.pth "
+    "--output /path/to/bisenetv1.ckpt\n": "tests/tools/test_convert_torch_weights.py",
+    "python3 -m rtseg.tools.convert_torch_weights --model bisenetv1 --backbone_only --input /path/to/resnet18.pth \\\n"
     "    --output /path/to/resnet18.ckpt\n"
     "python3 train.py --model bisenetv1 --dataset /path/to/cityscapes --output_path /path/to/output "
-    "--pretrained /path/to/resnet18.ckpt\n": "tests/test_torch_weights.py",
-    # with a stand-in for atc
-    "scripts/convert_om.sh /path/to/model.onnx Ascend310P3\n": "tests/test_export.py",
+    "--pretrained /path/to/resnet18.ckpt\n": "tests/tools/test_convert_torch_weights.py",
+    # with a fake for atc
+    "scripts/convert_om.sh /path/to/model.onnx Ascend310P3\n": "tests/export/test_export.py",
     # writes to the working folder, which is the project here
     "scripts/run_infer_310.sh /path/to/model.mindir /path/to/cityscapes /path/to/masks 1024 2048\n":
         "tests/test_run_infer_310.py",
     # two-class data that the test draws
-    "python3 -m src.data.check --dataset /path/to/balls --dataset_config /path/to/balls.yaml\n"
+    "python3 -m rtseg.tools.check_dataset --dataset /path/to/balls --dataset_config /path/to/balls.yaml\n"
     "python3 train.py --dataset /path/to/balls --dataset_config /path/to/balls.yaml --output_path /path/to/output\n":
-        "tests/test_own_data.py",
+        "tests/cli/test_own_data.py",
     # the demo's data set has no test split
     "python3 predict.py /path/to/cityscapes/leftImg8bit/test --config /path/to/run/config.yaml --ckpt_file "
-    "/path/to/run/best_map.ckpt --submit 1 --output_path /path/to/test\n": "tests/test_predict.py",
+    "/path/to/run/best_map.ckpt --submit 1 --output_path /path/to/test\n": "tests/cli/test_predict.py",
     # processes start and end as users start them
     "scripts/run_distribute_train.sh . /path/to/cityscapes 1000 12 0.045 /path/to/output - --dry_run\n"
     "DEVICE_TARGET=CPU RANK_SIZE=2 scripts/run_distribute_train.sh . /path/to/cityscapes 10 2 0.01 /path/to/output -\n":
-        "tests/test_run_distribute_train.py",
+        "tests/launch/test_run_distribute_train.py",
     "scripts/run_distribute_train.sh . /path/to/cityscapes 1000 12 0.045 /path/to/output - --node_num=4 --node_rank=0 "
-    "--master_addr=10.0.0.1\n": "tests/test_run_distribute_train.py",
-    # with stand-ins for hccn.conf and other servers' tables
+    "--master_addr=10.0.0.1\n": "tests/launch/test_run_distribute_train.py",
+    # with fakes for hccn.conf and other servers' tables
     "python3 scripts/make_rank_table.py --output rank_table_8.json\n"
     "python3 scripts/make_rank_table.py --merge server_0.json server_1.json --output rank_table_16.json\n":
-        "tests/test_rank_table.py",
+        "tests/runtime/test_rank_table.py",
 }
 TINY_FLAGS = {
     "train.py": (*TINY_TRAINING, "--epochs=3", "--output_path={output}/train"),
     "run_train.sh": (*TINY_TRAINING, "--epochs=3"),
     "export.py --config": ("--image_height=64", "--image_width=128"),
-    "src.models.complexity": ("--model=fast_scnn", "--image_height=64", "--image_width=128"),
+    "rtseg.tools.complexity": ("--model=fast_scnn", "--image_height=64", "--image_width=128"),
     "benchmarks/cpp_inference.py": ("--image_height=64", "--image_width=128", "--images=2", "--rounds=1"),
     "benchmarks/forward.py": ("--models=fast_scnn/tramac", "--image_height=64", "--image_width=128", "--rounds=1"),
-    "src.data.synthetic": ("--train=2", "--val=1", "--test=0", "--height=64", "--width=128"),
+    "rtseg.synthetic.generator": ("--train=2", "--val=1", "--test=0", "--height=64", "--width=128"),
 }
 # Named in the text, but made by the programs.
 GENERATED = {"config.yaml", "train.log", "metrics.csv", "curves.png", "best_map.ckpt", "last.ckpt", "ckpt_0/",
@@ -101,8 +101,8 @@ def test_files_it_names_exist(readme):
 def test_flags_it_names_exist(readme):
     known = {"--foreground", "--flag", "--dry_run", "--node_num", "--node_rank", "--master_addr",  # of the scripts
              "--output", "--merge", "--dataset_config"}
-    for command in (["train.py"], ["eval.py"], ["export.py"], ["predict.py"], ["-m", "src.data.synthetic"],
-                    ["-m", "src.models.align"], ["-m", "src.models.torch_weights"]):
+    for command in (["train.py"], ["eval.py"], ["export.py"], ["predict.py"], ["-m", "rtseg.synthetic.generator"],
+                    ["-m", "rtseg.tools.parity"], ["-m", "rtseg.tools.convert_torch_weights"]):
         known.update(re.findall(r"--\w+", run(sys.executable, *command, "--help").stdout))
     assert set(re.findall(r"(?<![\w-])--[a-z]\w*", READMES[readme])) <= known
 

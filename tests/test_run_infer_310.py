@@ -1,4 +1,4 @@
-"""run_infer_310.sh: its stages and flags with stand-ins for the programs, and the whole of it with the real ones."""
+"""run_infer_310.sh: its stages and flags with fakes for the programs, and the whole of it with the real ones."""
 import importlib.util
 import os
 import shutil
@@ -26,7 +26,7 @@ if os.environ.get("FAIL") == name:
 
 @pytest.fixture
 def project(tmp_path):
-    """A project of stand-ins around the real script, in a path with a space; the working folder is beside it."""
+    """A project of fakes around the real script, in a path with a space; the working folder is next to it."""
     project = tmp_path / "the project"
     (project / "scripts").mkdir(parents=True)
     shutil.copy(SCRIPTS / "run_infer_310.sh", project / "scripts")
@@ -112,10 +112,10 @@ def test_whole_way_agrees_with_eval(tmp_path):
     import numpy as np
     from data_helpers import write_sample
 
-    from src.engine.checkpoint import save_weights
-    from src.models import build_model
+    from rtseg.models.registry import create_model
+    from rtseg.training.checkpoint import save_weights
 
-    network = build_model("fast_scnn", "mmseg")
+    network = create_model("fast_scnn", "mmseg")
     save_weights(tmp_path / "best_map.ckpt", network)
     labels = np.random.default_rng(0).integers(0, 34, (64, 96), dtype=np.uint8)
     for name in ("bonn_000000_000000", "bonn_000001_000000"):

@@ -1,4 +1,4 @@
-"""Runs doors with hostile input in this process, and watches what they do: exit code, traceback, time, memory, writes.
+"""Runs commands with hostile input in this process, and watches what they do: exit code, traceback, time, memory, writes.
 
 HOSTILE_CASES multiplies the number of cases of every test that draws them (default 1, as in continuous integration).
 """
@@ -14,23 +14,23 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
-from src.utils.errors import run_door
+from rtseg.utils.errors import run_command
 
 FACTOR = float(os.environ.get("HOSTILE_CASES", "1"))
 SEED = 20240607
 HANG_SECONDS = 60
-# A door may take this much memory more than it had; what the bombs below claim is far beyond.
+# A command may take this much memory more than it had; what the bombs below claim is far beyond.
 MOST_MEMORY_GROWTH = 1 << 30
 
 CASES = Counter()        # kind of case -> how many ran; tests/hostile/conftest.py prints it
-_WRITES = []             # paths that were written while a door was watched
+_WRITES = []             # paths that were written while a command was watched
 _WATCHED = [False]
 _FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _RUNS_CODE = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn", "webbrowser.open")
 
 
 class Hang(BaseException):
-    """A door took longer than HANG_SECONDS."""
+    """A command took longer than HANG_SECONDS."""
 
 
 def cases(number: int) -> int:
@@ -58,7 +58,7 @@ def _audit(event, arguments):
     if not _WATCHED[0]:
         return
     if event in _RUNS_CODE:
-        raise AssertionError(f"a door started a program: {event} {arguments}")
+        raise AssertionError(f"a command started a program: {event} {arguments}")
     if event == "open" and isinstance(arguments[0], (str, bytes)) and (arguments[2] or 0) & _FLAGS:
         _WRITES.append(os.fsdecode(arguments[0]))
     elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.symlink", "os.link"):
@@ -72,7 +72,7 @@ sys.addaudithook(_audit)
 
 @contextlib.contextmanager
 def unwatched():
-    """For what a test itself writes while a door runs."""
+    """For what a test itself writes while a command runs."""
     watched, _WATCHED[0] = _WATCHED[0], False
     try:
         yield
@@ -81,7 +81,7 @@ def unwatched():
 
 
 class Outcome:
-    """What a door answered: exit code, what it printed, and the paths that it wrote, made or removed."""
+    """What a command answered: exit code, what it printed, and the paths that it wrote, made or removed."""
 
     def __init__(self, code, stdout, stderr, writes):
         self.code = code
@@ -111,11 +111,11 @@ def limits(seconds: int = HANG_SECONDS):
     assert grown < MOST_MEMORY_GROWTH, f"took {grown / 1e9:.1f} GB"
 
 
-def door(main, *arguments, kind: str, codes=(0, 1, 2, 3)) -> Outcome:
-    """Runs `main` as `run_door` does, and checks what holds for every door and every input.
+def command(main, *arguments, kind: str, codes=(0, 1, 2, 3)) -> Outcome:
+    """Runs `main` as `run_command` does, and checks what holds for every command and every input.
 
     Args:
-        main: of the door.
+        main: of the command.
         arguments: its command line.
         kind: of case, for the summary.
         codes: the exit codes that may be.
@@ -127,7 +127,7 @@ def door(main, *arguments, kind: str, codes=(0, 1, 2, 3)) -> Outcome:
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), limits():
         _WATCHED[0] = True
         try:
-            run_door(lambda _: main([str(argument) for argument in arguments]))
+            run_command(lambda _: main([str(argument) for argument in arguments]))
         except SystemExit as end:
             code = end.code
         finally:
@@ -141,7 +141,7 @@ def door(main, *arguments, kind: str, codes=(0, 1, 2, 3)) -> Outcome:
 
 
 def written_outside(outcome: Outcome, *folders: Path):
-    """The paths that the door wrote outside of `folders`; matplotlib's own folders for its fonts are left out."""
+    """The paths that the command wrote outside of `folders`; matplotlib's own folders for its fonts are left out."""
     own = [Path.home() / ".cache" / "matplotlib", Path.home() / ".config" / "matplotlib", os.devnull]
     roots = [os.path.realpath(folder) for folder in (*folders, *own)]
     found = []

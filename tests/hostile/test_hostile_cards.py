@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_helpers import write_sample
-from hostile_helpers import cases, count, damaged, door, examples, limits, random_of, tree, written_outside
+from hostile_helpers import cases, command, count, damaged, examples, limits, random_of, tree, written_outside
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cal_mIoU
-import preprocess
-from src.deploy import om_card
-from src.deploy.model_card import ModelCard, read_card, write_card
-from src.engine.callbacks import METRICS_COLUMNS, earlier_rows
-from src.runtime.rank_table import read_rank_table
-from src.utils.errors import ConfigError, DataError
+from rtseg.cli import preprocess
+from rtseg.cli import score as cal_mIoU
+from rtseg.export import atc as om_metadata
+from rtseg.inference.metadata import ModelMetadata, read_metadata, write_metadata
+from rtseg.runtime.rank_table import read_rank_table
+from rtseg.training.callbacks import METRICS_COLUMNS, load_previous_metrics
+from rtseg.utils.errors import ConfigError, DataError
 
-CARD = ModelCard("fast_scnn", "mmseg", "uint8", "class_map", (1, 32, 64),
+CARD = ModelMetadata("fast_scnn", "mmseg", "uint8", "class_map", (1, 32, 64),
                  (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "00", "w.ckpt")
 TABLE = {"version": "1.0", "server_count": "1", "status": "completed", "server_list": [{"server_id": "10.0.0.1",
                                                                                         "device": [
@@ -59,7 +59,7 @@ HOSTILE_JSON = ["", "null", "[" * 100_000, '{"a":' * 100_000, "9" * 5000, '{"for
     '{"status": "completed", "group_list": [[]]}', '{"status": {}, "group_list": 1}', "{" + " " * (2 << 20) + "}"]
 
 
-# --- model cards ---
+# --- metadata files ---
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -68,18 +68,18 @@ def data(tmp_path_factory):
     return root
 
 
-def check_card(path, text):
+def check_metadata(path, text):
     """A card is refused, or describes a model that there can be."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with limits():
         try:
-            card = read_card(path)
+            card = read_metadata(path)
         except DataError as error:
             assert str(path) in str(error) and len(str(error)) < 3000
             return
     assert len(card.mean) == len(card.std) == 3 and min(card.std) > 0 and all(0 <= mean <= 1 for mean in card.mean)
     assert all(1 <= length <= 16384 for length in card.size) and np.isfinite(card.std).all()
-    om_card.aipp_config(card) if card.input_type == "float32" else None
+    om_metadata.aipp_config(card) if card.input_type == "float32" else None
 
 
 CONTENT = json.loads(CARD.to_json())
@@ -87,19 +87,19 @@ CONTENT = json.loads(CARD.to_json())
 
 @examples(400)
 @given(path=st.sampled_from(list(places(CONTENT))), value=JSON)
-def test_any_value_in_a_card(data, path, value):
-    count("model card with another value")
-    check_card(data / "net.json", json.dumps(replaced(CONTENT, path, value)))
+def test_any_value_in_a_metadata(data, path, value):
+    count("metadata with another value")
+    check_metadata(data / "net.json", json.dumps(replaced(CONTENT, path, value)))
 
 
 def test_damaged_cards(data):
     rng = random_of("card")
     for _ in range(cases(300)):
-        count("damaged model card")
-        check_card(data / "net.json", damaged(CARD.to_json().encode(), rng, b"PK\x03\x04"))
+        count("damaged metadata")
+        check_metadata(data / "net.json", damaged(CARD.to_json().encode(), rng, b"PK\x03\x04"))
     for text in HOSTILE_JSON:
-        count("damaged model card")
-        check_card(data / "net.json", text)
+        count("damaged metadata")
+        check_metadata(data / "net.json", text)
 
 
 @pytest.mark.parametrize("path, value", [
@@ -107,20 +107,20 @@ def test_damaged_cards(data):
     (("normalization", "std"), [float("nan")] * 3), (("input", "shape"), [1, 10 ** 9, 10 ** 9, 3]),
     (("input", "shape"), [1, 0, 64, 3]), (("input", "shape"), [True, 32, 64, 3]), (("input", "name"), "../../x"),
     (("source",), "/etc/passwd"), (("classes",), []), (("classes",), ["x"] * 1000), (("format_version",), 2)])
-def test_cards_at_a_door(data, tmp_path, path, value):
+def test_cards_at_a_command(data, tmp_path, path, value):
     card = replaced(CONTENT, path, value)
     if path == ("input", "shape"):
         card = replaced(card, ("output", "shape"), value[:3])
     (tmp_path / "net.json").write_text(json.dumps(card))
-    outcome = door(preprocess.main, f"--image_path={data}", f"--out_dir={tmp_path / 'out'}",
-                   f"--model_card={tmp_path / 'net.json'}", kind="model card at a door")
+    outcome = command(preprocess.main, f"--image_path={data}", f"--out_dir={tmp_path / 'out'}",
+                   f"--model_card={tmp_path / 'net.json'}", kind="metadata at a command")
     assert not written_outside(outcome, tmp_path / "out"), outcome.writes
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/outside", "a b;touch executed",
                          "x\n--framework=9", "$(touch executed)"])
-def test_names_in_a_card_are_only_names(tmp_path, monkeypatch, name):
+def test_names_in_a_metadata_are_only_names(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     card = dataclasses.replace(
     CARD,
@@ -129,8 +129,8 @@ def test_names_in_a_card_are_only_names(tmp_path, monkeypatch, name):
     input_name=name,
     source=name,
      model=name)
-    write_card(tmp_path / "net.onnx", card)
-    outcome = door(om_card.main, "net.onnx", "out.om", "1", kind="model card at a door", codes=(0,))
+    write_metadata(tmp_path / "net.onnx", card)
+    outcome = command(om_metadata.main, "net.onnx", "out.om", "1", kind="metadata at a command", codes=(0,))
     assert sorted(tree(tmp_path)) == ["net.json", "out.aipp.cfg", "out.json"]
     assert not written_outside(outcome, tmp_path)
 
@@ -138,7 +138,7 @@ def test_names_in_a_card_are_only_names(tmp_path, monkeypatch, name):
 # --- .bin files ---
 
 def bins(folder: Path):
-    """Labels and results of three pictures of 8 x 16: (folder of labels, folder of results)."""
+    """Labels and results of three images of 8 x 16: (folder of labels, folder of results)."""
     labels, results = folder / "label", folder / "result"
     for path in (labels, results):
         path.mkdir(parents=True)
@@ -149,7 +149,7 @@ def bins(folder: Path):
 
 
 def score(folder, labels, results, kind, codes=(0, 3), *more):
-    outcome = door(cal_mIoU.main, f"--label_path={labels}", f"--output_path={results}", "--image_height=8",
+    outcome = command(cal_mIoU.main, f"--label_path={labels}", f"--output_path={results}", "--image_height=8",
                    "--image_width=16", "--save_mask=1", f"--mask_result_path={folder / 'masks'}", *more, kind=kind,
                    codes=codes)
     assert not written_outside(outcome, folder / "masks"), outcome.writes
@@ -248,13 +248,13 @@ def test_damaged_metrics(tmp_path):
         f"{epoch},{epoch * 7},1.5,0.01,12.3,0.5,0.25\n" for epoch in range(1, 9))).encode()
     rng = random_of("metrics")
     (tmp_path / "metrics.csv").write_bytes(content)
-    assert len(earlier_rows(tmp_path, 5)) == 5
+    assert len(load_previous_metrics(tmp_path, 5)) == 5
     for _ in range(cases(400)):
         count("damaged metrics.csv")
         (tmp_path / "metrics.csv").write_bytes(damaged(content, rng, b"\x89PNG\r\n\0"))
         with limits():
             try:
-                for row in earlier_rows(tmp_path, 5):
+                for row in load_previous_metrics(tmp_path, 5):
                     assert len(row) == len(METRICS_COLUMNS) and [float(value or 0) for value in row]
             except DataError as error:
                 assert "metrics.csv" in str(error)

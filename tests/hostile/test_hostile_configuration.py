@@ -5,23 +5,21 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hostile_helpers import cases, count, damaged, door, examples, limits, random_of
+from hostile_helpers import cases, command, count, damaged, examples, limits, random_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cal_mIoU
-import eval as eval_door
-import export
-import preprocess
-import train
-from src.config import Config, load_config, parse_arguments
-from src.utils.errors import ConfigError
+from rtseg.cli import eval as eval_command
+from rtseg.cli import export, preprocess, train
+from rtseg.cli import score as cal_mIoU
+from rtseg.config.config import Config, load_config, parse_arguments
+from rtseg.utils.errors import ConfigError
 
 RECIPE = Path(__file__).resolve().parents[2] / "configs" / "fast_scnn.yaml"
 CONTENT = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
 KEYS = [field.name for field in dataclasses.fields(Config)]
-FLAGS = {door: [f"--{field.name}" for field in dataclasses.fields(Config) if door in field.metadata["doors"]]
-         for door in ("train", "eval", "export")}
+FLAGS = {command: [f"--{field.name}" for field in dataclasses.fields(Config) if command in field.metadata["commands"]]
+         for command in ("train", "eval", "export")}
 
 TEXTS = st.one_of(
     st.text(max_size=12), st.text("0123456789.,-+e=x ", max_size=9),
@@ -56,7 +54,7 @@ def check_sane(config):
 def test_any_value_of_any_key(key, value):
     count("configuration: value of a key")
     with limits(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("src.config.read_settings", lambda *_: dict(CONTENT))  # reading it takes most of the time
+        patch.setattr("rtseg.config.config.load_yaml", lambda *_: dict(CONTENT))  # reading it takes most of the time
         try:
             check_sane(load_config(RECIPE, {key: value}))
         except ConfigError as error:
@@ -83,7 +81,7 @@ def test_any_recipe_that_can_be_written(recipe, changes):
 
 @pytest.mark.parametrize("name", ["train", "eval", "export"])
 def test_any_command_line(name):
-    main = {"train": train, "eval": eval_door, "export": export}[name].main
+    main = {"train": train, "eval": eval_command, "export": export}[name].main
     rng = random_of("command line", name)
     words = FLAGS[name] + ["--config", "--help", "--bogus", "-", "--", "stray"]
     values = ["", "0", "1", "-1", "1.5", "nan", "1e999", "9" * 30, "x", "a b", "../x", "ü", "none", "64,64", "'", "\n"]
@@ -93,11 +91,11 @@ def test_any_command_line(name):
     for _ in range(cases(60)):
         arguments = [rng.choice([f"{word}={value}", word, value]) if rng.random() < 0.3 else f"{word}={value}"
                      for word, value in ((rng.choice(words), rng.choice(values)) for _ in range(1 + rng.randrange(3)))]
-        door(main, *(always + arguments), kind=f"command line of {name}.py")
+        command(main, *(always + arguments), kind=f"command line of {name}.py")
 
 
 @pytest.mark.parametrize("name", ["preprocess", "cal_mIoU"])
-def test_any_command_line_of_the_doors_without_mindspore(name, tmp_path):
+def test_any_command_line_of_the_commands_without_mindspore(name, tmp_path):
     main, words = {"preprocess": (preprocess.main, ["--split", "--out_dir", "--model_card", "--image_height",
                                                     "--image_width", "--input_type", "--config", "--num_workers"]),
                    "cal_mIoU": (cal_mIoU.main, ["--label_path", "--output_path", "--image_width", "--image_height",
@@ -107,7 +105,7 @@ def test_any_command_line_of_the_doors_without_mindspore(name, tmp_path):
     always = ["--image_path", str(tmp_path / "nowhere")] if name == "preprocess" else ["--label_path", str(tmp_path)]
     for _ in range(cases(60)):
         arguments = [f"{rng.choice(words)}={rng.choice(values)}" for _ in range(1 + rng.randrange(3))]
-        door(main, *(always + arguments), kind=f"command line of {name}.py", codes=(1, 2, 3))
+        command(main, *(always + arguments), kind=f"command line of {name}.py", codes=(1, 2, 3))
 
 
 def test_damaged_recipes(recipe):
@@ -161,7 +159,7 @@ def test_hostile_yaml(recipe, name, monkeypatch):
     monkeypatch.chdir(recipe.parent)
     content = HOSTILE_YAML[name]
     recipe.write_bytes(content if isinstance(content, bytes) else content.encode())
-    outcome = door(train.main, "--dataset", "d", "--config", recipe, kind="hostile YAML", codes=(2,))
+    outcome = command(train.main, "--dataset", "d", "--config", recipe, kind="hostile YAML", codes=(2,))
     assert "recipe.yaml" in outcome.stderr and len(outcome.stderr) < 3000
     assert not (recipe.parent / "executed").exists()
 
@@ -169,12 +167,12 @@ def test_hostile_yaml(recipe, name, monkeypatch):
 @pytest.mark.parametrize("flag", ["--model", "--dataset_config"])
 @pytest.mark.parametrize("name", ["x" * 300, "9" * 4000, "../x", "\n", "ü", "\udcff"])
 def test_names_of_recipes_and_descriptions(flag, name):
-    door(train.main, "--dataset", "d", f"{flag}={name}", kind="hostile YAML", codes=(2,))
+    command(train.main, "--dataset", "d", f"{flag}={name}", kind="hostile YAML", codes=(2,))
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/", ".", "a\nb", "x" * 300, "x/" * 3000])
 def test_recipes_that_are_no_file(path):
-    door(train.main, "--dataset", "d", f"--config={path}", kind="hostile YAML", codes=(2,))
+    command(train.main, "--dataset", "d", f"--config={path}", kind="hostile YAML", codes=(2,))
 
 
 PLAIN = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=15)

@@ -1,4 +1,4 @@
-"""Descriptions of data sets, list files, labels in other forms, and the prepared cache, damaged or made to do harm."""
+"""Descriptions of data sets, list files, labels in other forms, and the dataset cache, damaged or made to do harm."""
 import io
 import json
 
@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 import yaml
 from data_helpers import write_png, write_sample
-from hostile_helpers import cases, count, damaged, door, examples, limits, random_of, tree, written_outside
+from hostile_helpers import cases, command, count, damaged, examples, limits, random_of, tree, written_outside
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from test_hostile_cards import places, replaced
 from test_hostile_configuration import VALUES
 
-import preprocess
-from src.data import check
-from src.data.cache import CachedDataset, prepare
-from src.data.cityscapes import Cityscapes
-from src.data.dataset_description import DESCRIPTIONS, MAX_CLASSES, read_description
-from src.data.picture_files import read_image, read_label
-from src.utils.errors import ConfigError, DataError
+from rtseg.cli import preprocess
+from rtseg.data.cache import CachedDataset, prepare
+from rtseg.data.cityscapes import Cityscapes
+from rtseg.data.dataset_spec import MAX_CLASSES, load_dataset_spec
+from rtseg.data.image_io import read_image, read_label
+from rtseg.tools import check_dataset as check
+from rtseg.utils.errors import ConfigError, DataError
+from rtseg.utils.files import configs_folder
 
 IDS = {"name": "two", "classes": [{"name": "a", "color": [1, 2, 3], "id": [0, 4]}, {"name": "b", "color": [4, 5, 6],
                                                                                     "id": 1}],
@@ -35,7 +36,7 @@ LISTED = {**IDS, "splits": {"val": {"list": "val.txt"}}}
 def check_description(path):
     with limits():
         try:
-            description = read_description(path)
+            description = load_dataset_spec(path)
         except ConfigError as error:
             assert str(path) in str(error) and len(str(error)) < 3000
             return
@@ -60,7 +61,7 @@ def test_any_value_in_a_description(tmp_path_factory, which, data):
 
 def test_damaged_descriptions(tmp_path):
     path, rng = tmp_path / "description.yaml", random_of("description")
-    contents = [(DESCRIPTIONS / "camvid.yaml").read_bytes()[-700:],
+    contents = [((configs_folder() / "datasets") / "camvid.yaml").read_bytes()[-700:],
                  yaml.safe_dump(IDS).encode(), yaml.safe_dump(COLORS).encode()]
     for i in range(cases(90)):
         count("damaged description")
@@ -85,7 +86,7 @@ def test_list_files(tmp_path, line):
             (check.main, (f"--dataset={root}", "--split=val", *flags)),
             (preprocess.main, (f"--image_path={root}", f"--out_dir={out}", "--image_height=32", "--image_width=64",
                                *flags))):
-        outcome = door(main, *arguments, kind="hostile list file", codes=(0, 2, 3))
+        outcome = command(main, *arguments, kind="hostile list file", codes=(0, 2, 3))
         assert not written_outside(outcome, out), outcome.writes
     assert {name: content for name, content in tree(tmp_path).items() if not name.startswith("out")} == before
 
@@ -109,7 +110,7 @@ def test_damaged_files_of_other_forms(tmp_path, kind):
     path, rng = tmp_path / name, random_of(kind)
     described = tmp_path / "description.yaml"
     described.write_text(yaml.safe_dump(COLORS if kind == "colours" else IDS))
-    description = read_description("cityscapes" if kind == "train ids" else described)
+    description = load_dataset_spec("cityscapes" if kind == "train ids" else described)
     read = read_image if kind == "jpeg" else lambda file: read_label(file, description)
     path.write_bytes(content)
     whole = read(path)

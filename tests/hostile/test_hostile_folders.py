@@ -9,17 +9,15 @@ import cv2
 import mindspore as ms
 import pytest
 from data_helpers import write_sample
-from hostile_helpers import count, door, limits, tree, written_outside
+from hostile_helpers import command, count, limits, tree, written_outside
 
-import cal_mIoU
-import eval as eval_door
-import export
-import preprocess
-import train
-from src.data import synthetic
-from src.engine.checkpoint import read_checkpoint, save_weights
-from src.models import build_model
-from src.utils.logger import setup_logger
+from rtseg.cli import eval as eval_command
+from rtseg.cli import export, preprocess, train
+from rtseg.cli import score as cal_mIoU
+from rtseg.models.registry import create_model
+from rtseg.synthetic import generator as synthetic
+from rtseg.training.checkpoint import read_checkpoint, save_weights
+from rtseg.utils.logging import setup_logger
 
 TINY = ("--batch_size=2", "--base_size=32", "--crop_size=32,64", "--num_workers=0", "--aux=0", "--variant=tramac",
         "--epochs=1", "--warmup_epochs=0", "--no-validate")
@@ -28,12 +26,12 @@ HOSTILE_NAME = "-a ü \n$(touch executed);'\"*%s{0}.."
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data set with two pictures in train and val, bins of it, a checkpoint, and weights in PyTorch's form."""
+    """A data set with two images in train and val, bins of it, a checkpoint, and weights in PyTorch's form."""
     root = tmp_path_factory.mktemp("folders")
     for split in ("train", "val"):
         for name in ("bonn_0", "bonn_1"):
             write_sample(root / "data", split, name, 7, (32, 64))
-    network = build_model("fast_scnn", "tramac")
+    network = create_model("fast_scnn", "tramac")
     save_weights(root / "w.ckpt", network)
     assert preprocess.main([f"--image_path={root / 'data'}", f"--out_dir={root / 'bins'}", "--image_height=32",
                             "--image_width=64"]) == 0
@@ -43,11 +41,11 @@ def data(tmp_path_factory):
     return root
 
 
-def doors(data, out):
-    """{name: (main, arguments)} of every door that writes, with everything going below `out`."""
+def commands(data, out):
+    """{name: (main, arguments)} of every command that writes, with everything going below `out`."""
     return {
         "train": (train.main, [f"--dataset={data / 'data'}", f"--output_path={out}", *TINY]),
-        "eval": (eval_door.main, [f"--dataset={data / 'data'}", f"--resume_path={data / 'w.ckpt'}", "--variant=tramac",
+        "eval": (eval_command.main, [f"--dataset={data / 'data'}", f"--resume_path={data / 'w.ckpt'}", "--variant=tramac",
                                   f"--output_path={out}", "--num_workers=0"]),
         "export": (export.main, [f"--ckpt_file={data / 'w.ckpt'}", "--variant=tramac", f"--file_name={out}/net",
                                  "--image_height=32", "--image_width=64"]),
@@ -61,7 +59,7 @@ def doors(data, out):
     }
 
 
-DOORS = sorted(doors(Path(), Path()))
+DOORS = sorted(commands(Path(), Path()))
 
 
 @pytest.mark.parametrize("name", DOORS)
@@ -74,8 +72,8 @@ def test_folders_that_cannot_be_written(data, tmp_path, name, place):
     (tmp_path / "file").touch()
     out = {"below a file": tmp_path / "file" / "x", "in /proc": Path("/proc/nothing/x"),
            "in a folder without permission": tmp_path / "closed" / "x"}[place]
-    main, arguments = doors(data, out)[name]
-    outcome = door(main, *arguments, kind="folder that cannot be written", codes=(1, 2))
+    main, arguments = commands(data, out)[name]
+    outcome = command(main, *arguments, kind="folder that cannot be written", codes=(1, 2))
     assert "error" in outcome.stderr and sorted(tree(tmp_path)) in (["file"], ["closed", "file"])
 
 
@@ -112,9 +110,9 @@ def check_whole(path: Path):
 def test_full_disks(data, tmp_path, name, rooms):
     for room in rooms:
         out = tmp_path / f"out {room}"
-        main, arguments = doors(data, out)[name]
+        main, arguments = commands(data, out)[name]
         with full_disk(room):
-            outcome = door(main, *arguments, kind="full disk", codes=(1, 2))
+            outcome = command(main, *arguments, kind="full disk", codes=(1, 2))
         assert "File too large" in outcome.stderr, outcome
         assert name == "export" or str(out) in outcome.stderr, outcome  # MindSpore writes to another folder first
         for path in out.rglob("*"):
@@ -142,8 +140,8 @@ def test_names_that_mean_something_elsewhere(data, tmp_path, monkeypatch, name):
     """Spaces, line breaks, quotes, wild cards, leading dashes and dots are letters like others."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
-    main, arguments = doors(data, Path("a") / ".." / HOSTILE_NAME)[name]
-    outcome = door(main, *arguments, kind="names that mean something elsewhere", codes=(0,))
+    main, arguments = commands(data, Path("a") / ".." / HOSTILE_NAME)[name]
+    outcome = command(main, *arguments, kind="names that mean something elsewhere", codes=(0,))
     assert sorted(path.name for path in tmp_path.iterdir() if path.name not in ("rank_0", "kernel_meta")) == [
         HOSTILE_NAME, "a"]
     assert not written_outside(outcome, tmp_path / HOSTILE_NAME, os.environ.get("TMPDIR", "/tmp")), outcome.writes
@@ -152,15 +150,15 @@ def test_names_that_mean_something_elsewhere(data, tmp_path, monkeypatch, name):
 @pytest.mark.parametrize("name", ["preprocess", "cal_mIoU"])
 def test_links_in_the_output_folder(data, tmp_path, name):
     """A link under the name of a result is replaced, what it pointed to is untouched."""
-    main, arguments = doors(data, tmp_path / "out")[name]
-    assert door(main, *arguments, kind="link in the output folder").code == 0
+    main, arguments = commands(data, tmp_path / "out")[name]
+    assert command(main, *arguments, kind="link in the output folder").code == 0
     outside = tmp_path / "precious"
     outside.write_text("precious")
     results = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     for path in results:
         path.unlink()
         path.symlink_to(outside)
-    assert door(main, *arguments, kind="link in the output folder").code == 0
+    assert command(main, *arguments, kind="link in the output folder").code == 0
     assert outside.read_text() == "precious" and results and not any(path.is_symlink() for path in results)
 
 
@@ -168,5 +166,5 @@ def test_checkpoints_on_a_full_disk(tmp_path):
     """MindSpore's own temporary file goes too."""
     count("full disk")
     with full_disk(100_000), limits(), pytest.raises(OSError, match="File too large"):
-        save_weights(tmp_path / "out.ckpt", build_model("fast_scnn", "tramac"))
+        save_weights(tmp_path / "out.ckpt", create_model("fast_scnn", "tramac"))
     assert not list(tmp_path.iterdir())

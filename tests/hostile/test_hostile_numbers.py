@@ -1,4 +1,4 @@
-"""Properties that hold for all values: label tables, learning rates, samplers, augmentation, the confusion matrix."""
+"""Properties that hold for all values: label tables, learning lr_per_step, samplers, augmentation, the confusion matrix."""
 import math
 from types import SimpleNamespace
 
@@ -8,13 +8,13 @@ from hostile_helpers import count, examples
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from src.data.distributed_sampler import DistributedSampler
-from src.data.labels import ID_TO_TRAIN_ID, IGNORE_LABEL, NUM_CLASSES, TRAIN_ID_TO_ID, UNKNOWN_ID
-from src.data.transforms import TrainTransform, resize_center_crop
-from src.engine.lr_scheduler import learning_rates
-from src.metrics.confusion_matrix import ConfusionMatrix, iou_per_class, mean_iou, pixel_accuracy
-from src.utils.errors import ConfigError, DataError
-from src.utils.visualize import colorize
+from rtseg.data.labels import ID_TO_TRAIN_ID, IGNORE_LABEL, NUM_CLASSES, TRAIN_ID_TO_ID, UNKNOWN_ID
+from rtseg.data.sampler import DistributedSampler
+from rtseg.data.transforms import TrainTransform, resize_center_crop
+from rtseg.metrics.confusion_matrix import ConfusionMatrix, iou_per_class, mean_iou, pixel_accuracy
+from rtseg.training.lr_schedules import learning_rates
+from rtseg.utils.errors import ConfigError, DataError
+from rtseg.visualization.masks import colorize
 
 
 @examples(100)
@@ -40,15 +40,15 @@ def test_learning_rates(scheduler, epochs, steps, lr, end, power, gamma, milesto
     config = SimpleNamespace(learning_rate=lr, epochs=epochs, lr_scheduler=scheduler, lr_power=power, lr_end=end * lr,
                              lr_milestones=milestones, lr_gamma=gamma, warmup_epochs=warmup * epochs,
                              warmup_factor=factor, warmup=shape)
-    rates = learning_rates(config, steps)
+    lr_per_step = learning_rates(config, steps)
     warm = round(warmup * epochs * steps)
-    assert len(rates) == epochs * steps
-    assert all(math.isfinite(rate) and 0 <= rate <= lr * (1 + 1e-9) for rate in rates)
+    assert len(lr_per_step) == epochs * steps
+    assert all(math.isfinite(rate) and 0 <= rate <= lr * (1 + 1e-9) for rate in lr_per_step)
     if warm == 0 and scheduler in ("poly", "cosine", "constant"):
-        assert rates[0] == pytest.approx(lr)
+        assert lr_per_step[0] == pytest.approx(lr)
     if warm and scheduler != "step":
-        assert rates[0] == pytest.approx(factor * lr)
-    falling = rates[warm:]
+        assert lr_per_step[0] == pytest.approx(factor * lr)
+    falling = lr_per_step[warm:]
     assert all(later <= earlier * (1 + 1e-9) for earlier, later in zip(falling, falling[1:]))
     if scheduler in ("poly", "cosine"):
         assert min(falling, default=lr) >= end * lr * (1 - 1e-9)

@@ -1,4 +1,4 @@
-"""Pictures and labels that are damaged, lie about their size, are no pictures, or change while they are read."""
+"""Images and labels that are damaged, lie about their size, are no images, or change while they are read."""
 import os
 import shutil
 import struct
@@ -9,15 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from data_helpers import write_png, write_sample
-from hostile_helpers import cases, damaged, door, random_of, tree, unwatched, written_outside
+from hostile_helpers import cases, command, damaged, random_of, tree, unwatched, written_outside
 
-import eval as eval_door
-import predict
-import preprocess
-import train
-from src.data import picture_files
-from src.engine.checkpoint import save_weights
-from src.models import build_model
+from rtseg.cli import eval as eval_command
+from rtseg.cli import predict, preprocess, train
+from rtseg.data import image_io
+from rtseg.models.registry import create_model
+from rtseg.training.checkpoint import save_weights
 
 SIZE = (32, 64)
 TINY = ("--batch_size=2", "--base_size=32", "--crop_size=32,64", "--num_workers=0", "--aux=0", "--variant=tramac",
@@ -45,12 +43,12 @@ def label_path(root, name, split="val"):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "w.ckpt"
-    save_weights(path, build_model("fast_scnn", "tramac"))
+    save_weights(path, create_model("fast_scnn", "tramac"))
     return path
 
 
 def run_preprocess(root, out, kind, codes=(0, 3)):
-    outcome = door(preprocess.main, f"--image_path={root}", f"--out_dir={out}", "--image_height=32", "--image_width=64",
+    outcome = command(preprocess.main, f"--image_path={root}", f"--out_dir={out}", "--image_height=32", "--image_width=64",
                    "--input_type=uint8", "--num_workers=1", kind=kind, codes=codes)
     assert not written_outside(outcome, out), outcome.writes
     assert not list(out.rglob(".tmp-*"))
@@ -100,10 +98,10 @@ LIES = {
 
 @pytest.mark.parametrize("name", LIES)
 def test_headers_that_lie(tmp_path, name):
-    """Neither much memory nor much time, and the other picture is done."""
+    """Neither much memory nor much time, and the other image is done."""
     root, out = tmp_path / "data", tmp_path / "out"
-    for picture in ("bonn_0", "bonn_1"):
-        write_sample(root, "val", picture, 7, SIZE)
+    for image in ("bonn_0", "bonn_1"):
+        write_sample(root, "val", image, 7, SIZE)
     for path in (image_path(root, "bonn_0"), label_path(root, "bonn_0")):
         content = path.read_bytes()
         path.write_bytes(LIES[name])
@@ -113,13 +111,13 @@ def test_headers_that_lie(tmp_path, name):
 
 
 def spoil(root: Path):
-    """Turns a data set of good pictures into one with each kind of bad one; returns the good ones' names."""
+    """Turns a data set of good images into one with each kind of bad one; returns the good ones' names."""
     good = ["bonn_good", "bonn_ü ñ 中 '\"$(touch executed)`;&", "bonn_-rf --bogus", "bonn_a\nb", "bonn_..",
             "bonn_%s{0}",
             "bonn_" + "x" * 200]
     bad = ["fifo", "loop", "dangling", "empty", "text", "huge", "device", "label-fifo", "label-gone",
            "label-colour", "label-ids", "label-size", "label-jpeg", "outside"]
-    for name in good + [f"bonn_{kind}" for kind in ["folder"] + bad]:  # a folder is no picture, whatever its name
+    for name in good + [f"bonn_{kind}" for kind in ["folder"] + bad]:  # a folder is no image, whatever its name
         write_sample(root, "val", name, 7, SIZE)
 
     def replace(kind, make, path=image_path):
@@ -134,7 +132,7 @@ def spoil(root: Path):
     replace("device", lambda file: file.symlink_to("/dev/zero"))
     replace("outside", lambda file: file.symlink_to("/etc/passwd"))
     replace("empty", Path.touch)
-    replace("text", lambda file: file.write_text("a picture\n"))
+    replace("text", lambda file: file.write_text("an image\n"))
     replace("huge", lambda file: file.write_bytes(png(100000, 100000)))
     replace("label-fifo", os.mkfifo, label_path)
     replace("label-gone", lambda file: None, label_path)
@@ -146,30 +144,30 @@ def spoil(root: Path):
     return good, bad
 
 
-def test_a_data_set_of_bad_pictures(tmp_path, checkpoint, monkeypatch):
-    """Through the doors: the good ones are done, the bad ones are named, nothing else is written."""
+def test_a_data_set_of_bad_images(tmp_path, checkpoint, monkeypatch):
+    """Through the commands: the good ones are done, the bad ones are named, nothing else is written."""
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "my däta"
     good, bad = spoil(root)
     before = tree(root / "gtFine").keys()
-    outcome = run_preprocess(root, tmp_path / "out", "data set of bad pictures", codes=(3,))
+    outcome = run_preprocess(root, tmp_path / "out", "data set of bad images", codes=(3,))
     assert sorted(path.name for path in (tmp_path / "out" / "img_data").iterdir()) == sorted(
         f"{name}_img.bin" for name in good)
     assert [kind for kind in bad if f"bonn_{kind}" not in outcome.stderr] == []
 
-    outcome = door(eval_door.main, f"--dataset={root}", f"--resume_path={checkpoint}", "--output_path=eval",
+    outcome = command(eval_command.main, f"--dataset={root}", f"--resume_path={checkpoint}", "--output_path=eval",
                    "--variant=tramac",
-                   "--num_workers=1", kind="data set of bad pictures", codes=(3,))
+                   "--num_workers=1", kind="data set of bad images", codes=(3,))
     assert not written_outside(outcome, tmp_path / "eval"), outcome.writes
     assert {path.name for path in (tmp_path / "eval" / "mask").iterdir()} == {f"{name}_mask.png" for name in good}
-    assert f"{len(bad)} of {len(good) + len(bad)} pictures are not in this score" in outcome.stderr
+    assert f"{len(bad)} of {len(good) + len(bad)} images are not in this score" in outcome.stderr
 
-    outcome = door(train.main, f"--dataset={root}", "--train_split=val", "--output_path=train", *TINY,
-                   kind="data set of bad pictures", codes=(3,))
+    outcome = command(train.main, f"--dataset={root}", "--train_split=val", "--output_path=train", *TINY,
+                   kind="data set of bad images", codes=(3,))
     assert "problem(s)" in outcome.stderr and not (tmp_path / "train").exists()
     (root / "leftImg8bit" / "val" / "junk.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(500))
-    outcome = door(predict.main, f"{root}/leftImg8bit", f"--ckpt_file={checkpoint}", "--output_path=predict",
-                   "--variant=tramac", "--num_workers=1", kind="data set of bad pictures", codes=(3,))
+    outcome = command(predict.main, f"{root}/leftImg8bit", f"--ckpt_file={checkpoint}", "--output_path=predict",
+                   "--variant=tramac", "--num_workers=1", kind="data set of bad images", codes=(3,))
     assert not written_outside(outcome, tmp_path / "predict"), outcome.writes
     assert len(list((tmp_path / "predict" / "mask").iterdir())) == len(good) + \
                sum(kind.startswith("label") for kind in bad)
@@ -207,7 +205,7 @@ def test_files_that_change_while_they_are_read(tmp_path, monkeypatch, change, wh
     for name in ("bonn_0", "bonn_1", "bonn_2"):
         write_sample(root, "val", name, 7, SIZE)
     victim = (image_path if which == "image" else label_path)(root, "bonn_1")
-    look = picture_files._read_header
+    look = image_io._read_header
 
     def look_then_change(path):
         header = look(path)
@@ -216,7 +214,7 @@ def test_files_that_change_while_they_are_read(tmp_path, monkeypatch, change, wh
                 change(victim)
         return header
 
-    monkeypatch.setattr(picture_files, "_read_header", look_then_change)
+    monkeypatch.setattr(image_io, "_read_header", look_then_change)
     outcome = run_preprocess(root, out, "file that changes while it is read", codes=(3,))
     assert "bonn_1" in outcome.stderr
     assert sorted(path.name for path in (out / "img_data").iterdir()) == ["bonn_0_img.bin", "bonn_2_img.bin"]
@@ -227,7 +225,7 @@ def test_a_data_set_that_goes_away_while_training(tmp_path, monkeypatch):
     root = tmp_path / "data"
     for name in ("bonn_0", "bonn_1", "bonn_2", "bonn_3"):
         write_sample(root, "train", name, 7, SIZE)
-    decode, calls = picture_files._decode, []
+    decode, calls = image_io._decode, []
 
     def decode_while_files_go(path, flags):
         calls.append(path)
@@ -236,8 +234,8 @@ def test_a_data_set_that_goes_away_while_training(tmp_path, monkeypatch):
                 shutil.rmtree(root)
         return decode(path, flags)
 
-    monkeypatch.setattr(picture_files, "_decode", decode_while_files_go)
-    outcome = door(train.main, f"--dataset={root}", "--no-validate", f"--output_path={tmp_path / 'out'}", *TINY,
+    monkeypatch.setattr(image_io, "_decode", decode_while_files_go)
+    outcome = command(train.main, f"--dataset={root}", "--no-validate", f"--output_path={tmp_path / 'out'}", *TINY,
                    kind="data set that goes away", codes=(3,))
     assert str(root) in outcome.stderr and not written_outside(outcome, tmp_path / "out"), outcome.writes
     (run,) = (tmp_path / "out").iterdir()

@@ -1,4 +1,4 @@
-"""Real processes with hostile input: the shell scripts, the doors' output, and the C++ inference program."""
+"""Real processes with hostile input: the shell scripts, the commands' output, and the C++ inference program."""
 import os
 import shutil
 import subprocess
@@ -48,11 +48,11 @@ def test_scripts_take_any_name(tmp_path):
     assert not list(tmp_path.rglob("executed")) and [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
-def test_names_in_a_card_are_no_options_of_atc(tmp_path):
-    from src.deploy.model_card import ModelCard, write_card
+def test_names_in_a_metadata_are_no_options_of_atc(tmp_path):
+    from rtseg.inference.metadata import ModelMetadata, write_metadata
     name = "x;touch executed\n--framework=9 $(touch executed)"
     (tmp_path / "net.onnx").write_bytes(b"")
-    write_card(tmp_path / "net.onnx", ModelCard("m", "v", "float32", "logits", (1, 32, 64), (0.5,) * 3, (0.2,) * 3,
+    write_metadata(tmp_path / "net.onnx", ModelMetadata("m", "v", "float32", "logits", (1, 32, 64), (0.5,) * 3, (0.2,) * 3,
                                                 "00",
                                                 "/etc/passwd", input_name=name))
     atc = tmp_path / "bin" / "atc"

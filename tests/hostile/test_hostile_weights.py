@@ -13,14 +13,14 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from hostile_helpers import cases, count, damaged, door, limits, random_of, tree, written_outside
+from hostile_helpers import cases, command, count, damaged, limits, random_of, tree, written_outside
 
-import eval as eval_door
-import export
-from src.engine.checkpoint import load_pretrained, load_state, load_weights, read_checkpoint
-from src.models import torch_weights
-from src.models.torch_file import read_state_dict
-from src.utils.errors import DataError, UserError
+from rtseg.cli import eval as eval_command
+from rtseg.cli import export
+from rtseg.tools import convert_torch_weights as torch_weights
+from rtseg.tools.torch_file import read_state_dict
+from rtseg.training.checkpoint import load_pretrained, load_state, load_weights, read_checkpoint
+from rtseg.utils.errors import DataError, UserError
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 OTHER_KINDS = [b"", b"\x89PNG\r\n\x1a\n", b"{}", b"PK\x05\x06" + bytes(18), b"\x80\x02}."]
@@ -180,8 +180,8 @@ def test_pickles_that_would_run_code(tmp_path, form):
         path.write_bytes({"zip": zipped(code), "legacy": legacy(code), "bare": code, "legacy, first": code + legacy(),
                           "zip in a dictionary": zipped(b"\x80\x04}\x8c\x01x" + code[:-1] + b"s.")}[form])
         before = tree(tmp_path)
-        outcome = door(torch_weights.main, "--model=fast_scnn", f"--input={path}", "--output=out.ckpt",
-                       kind="pickle that would run code, at the door", codes=(3,))
+        outcome = command(torch_weights.main, "--model=fast_scnn", f"--input={path}", "--output=out.ckpt",
+                       kind="pickle that would run code, at the command", codes=(3,))
         assert tree(tmp_path) == before and not outcome.writes
     assert read_state_dict(DATA / "torch_zip.pth")  # what a pickle did to a function does not last
 
@@ -223,7 +223,7 @@ def test_pickle_bombs(tmp_path, name):
     path = tmp_path / "w.pth"
     for content in (zipped(BOMBS[name], **{"0": bytes(8)}), legacy(BOMBS[name])):
         path.write_bytes(content)
-        door(torch_weights.main, "--model=fast_scnn", "--variant=tramac", f"--input={path}", "--output=out.ckpt",
+        command(torch_weights.main, "--model=fast_scnn", "--variant=tramac", f"--input={path}", "--output=out.ckpt",
              kind="pickle bomb", codes=(3,))
         assert not (tmp_path / "out.ckpt").exists()
 
@@ -231,7 +231,7 @@ def test_pickle_bombs(tmp_path, name):
 def test_compressed_bomb(tmp_path):
     path = tmp_path / "w.pth"
     path.write_bytes(zipped(tensor_pickle(count_=int4(1 << 28)), zipfile.ZIP_DEFLATED, **{"0": bytes(1 << 26)}))
-    outcome = door(torch_weights.main, "--model=fast_scnn", f"--input={path}", "--output=out.ckpt", kind="pickle bomb",
+    outcome = command(torch_weights.main, "--model=fast_scnn", f"--input={path}", "--output=out.ckpt", kind="pickle bomb",
                    codes=(3,))
     assert "which PyTorch never does" in outcome.stderr
 
@@ -271,7 +271,7 @@ def test_made_up_safetensors(tmp_path, header):
     pytest.importorskip("safetensors")
     path = tmp_path / "w.safetensors"
     path.write_bytes(header + bytes(4))
-    door(torch_weights.main, "--model=fast_scnn", f"--input={path}", "--output=out.ckpt", kind="made-up safetensors",
+    command(torch_weights.main, "--model=fast_scnn", f"--input={path}", "--output=out.ckpt", kind="made-up safetensors",
          codes=(3,))
 
 
@@ -306,7 +306,7 @@ def test_damaged_mindir(tmp_path, mindir):
         path.write_bytes(damaged(content, rng, rng.choice(OTHER_KINDS)))
         onnx_path = tmp_path / "net.onnx"
         onnx_path.unlink(missing_ok=True)
-        outcome = door(export.main, f"--from_mindir={path}", "--file_format=ONNX", kind="damaged MINDIR", codes=(0, 3))
+        outcome = command(export.main, f"--from_mindir={path}", "--file_format=ONNX", kind="damaged MINDIR", codes=(0, 3))
         assert onnx_path.exists() == (outcome.code == 0)
         assert not written_outside(outcome, tmp_path)
     assert {file.name for file in tmp_path.iterdir()} <= {"net.mindir", "net.onnx"}
@@ -317,9 +317,9 @@ def test_weights_that_are_no_file(tmp_path, path):
     kind = "weights that are no file"
     for main, arguments in (
             (export.main, (f"--from_mindir={path}", "--file_format=ONNX")), (export.main, (f"--ckpt_file={path}",)),
-            (eval_door.main, ("--dataset=.", f"--resume_path={path}")),
+            (eval_command.main, ("--dataset=.", f"--resume_path={path}")),
             (torch_weights.main, ("--model=fast_scnn", f"--input={path}", "--output=out.ckpt"))):
-        outcome = door(main, *arguments, kind=kind, codes=(1, 2, 3) if len(path) > 255 else (2, 3))
+        outcome = command(main, *arguments, kind=kind, codes=(1, 2, 3) if len(path) > 255 else (2, 3))
         assert not outcome.writes
 
 
@@ -330,4 +330,4 @@ def test_pipes_do_not_block(tmp_path):
             (export.main, ("--ckpt_file=pipe.mindir",)),
             (export.main, ("--config=pipe.mindir", "--ckpt_file=x")),
             (torch_weights.main, ("--model=fast_scnn", "--input=pipe.mindir", "--output=out.ckpt"))):
-        door(main, *arguments, kind="weights that are no file", codes=(2, 3))
+        command(main, *arguments, kind="weights that are no file", codes=(2, 3))

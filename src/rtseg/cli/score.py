@@ -1,0 +1,83 @@
+"""Scores the inference program's result files: the IoU of each class, mIoU and pixel accuracy. Needs no MindSpore.
+
+Every label needs its result and every result its label; what is missing, extra or damaged is listed, and the exit code
+is 3, but the others are scored.
+"""
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rtseg.config.config import Config
+from rtseg.data.dataset_spec import load_dataset_spec
+from rtseg.data.loader import prefetch
+from rtseg.inference.bin_files import LABEL_SUFFIX, RESULT_SUFFIX, list_files, read_label, read_result
+from rtseg.inference.metadata import read_metadata
+from rtseg.metrics.confusion_matrix import ConfusionMatrix
+from rtseg.utils.errors import DataError, report_errors
+from rtseg.visualization.masks import colorize, save_png
+
+
+def main(argv=None) -> int:
+    options = parse_arguments(argv)
+    labels = list_files(Path(options.label_path), LABEL_SUFFIX)
+    results = list_files(Path(options.output_path), RESULT_SUFFIX)
+    if not labels:
+        raise DataError(f"expected *{LABEL_SUFFIX} files in {options.label_path}, found none; run preprocess.py first")
+    problems = [f"{labels[name]}: has no result {name}{RESULT_SUFFIX}" for name in labels if name not in results]
+    problems += [f"{results[name]}: has no label {name}{LABEL_SUFFIX}" for name in results if name not in labels]
+
+    if options.model_metadata is None:
+        description = load_dataset_spec(options.dataset_config)
+        class_names, palette = description.class_names, description.palette
+    else:
+        card = read_metadata(options.model_metadata)
+        class_names, palette = card.classes, card.palette
+    matrix = ConfusionMatrix(len(class_names))
+    read = partial(read_pair, labels, results, options.image_height, options.image_width, len(class_names))
+    names = [name for name in labels if name in results]
+    for name, pair in zip(names, tqdm(prefetch(read, names, 2), total=len(names), unit="image",
+                                      disable=not sys.stderr.isatty())):
+        try:
+            if isinstance(pair, DataError):
+                raise pair
+            prediction, label = pair
+            matrix.update(prediction, label)
+        except DataError as error:
+            problems.append(str(error) if isinstance(pair, DataError) else f"{labels[name]}: {error}")
+            continue
+        if options.save_mask:
+            save_png(Path(options.mask_result_path) / f"{name}_mask.png", colorize(prediction, palette))
+    print(matrix.summary(class_names), end="")
+    if problems:
+        return report_errors(f"{len(problems)} files are not in this score:", problems)
+    return 0
+
+
+def parse_arguments(argv) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="cal_mIoU.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--label_path", default="preprocess_Result/label", help="folder of labels (%(default)s)")
+    parser.add_argument("--output_path", default="result_Files", help="folder of results (%(default)s)")
+    parser.add_argument("--image_height", type=int, default=Config.image_height, help="(%(default)s)")
+    parser.add_argument("--image_width", type=int, default=Config.image_width, help="(%(default)s)")
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument("--dataset_config", default=Config.dataset_config, help="what the data set is: a name in "
+                         "configs/datasets/ or a YAML file (%(default)s)")
+    classes.add_argument("--model_card", help="the exported model's .json, which has the classes too")
+    parser.add_argument("--save_mask", type=int, choices=(0, 1), default=0, help="write coloured masks (%(default)s)")
+    parser.add_argument("--mask_result_path", default="mask_Result", help="folder for the masks (%(default)s)")
+    options = parser.parse_args(argv)
+    for name in ("image_height", "image_width"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name}: expected an integer >= 1, found {getattr(options, name)}")
+    return options
+
+
+def read_pair(labels, results, height: int, width: int, num_classes: int, name: str):
+    """Prediction and label, both uint8 (H, W) train ids, or the DataError that says what is wrong with the files."""
+    try:
+        return read_result(results[name], height, width, num_classes), read_label(labels[name], height, width)
+    except DataError as error:
+        return error

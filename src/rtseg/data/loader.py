@@ -1,0 +1,119 @@
+"""Batches for training, decoded and augmented ahead of the consumer in threads.
+
+Threads and not processes: OpenCV, NumPy's large loops and MindSpore's graph run all release the interpreter lock, and
+threads write into the batch without a copy between processes.
+"""
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Tuple
+
+import cv2
+import numpy as np
+
+from rtseg.data.sampler import DistributedSampler
+from rtseg.utils.errors import ConfigError
+
+
+def prefetch(function: Callable[[Any], Any], items: Iterable, num_workers: int,
+             look_ahead: Optional[int] = None) -> Iterator:
+    """Yields `function(item)` for each item, in order, computed by `num_workers` threads (0: by the calling thread).
+
+    At most `look_ahead` results (default: two for each worker) are under way or waiting, and `items` is drawn from no
+    faster. An error of `function` is raised unchanged in its item's place. Closing the generator early drops what has
+    not started, and returns when no thread is left.
+    """
+    if num_workers == 0:
+        yield from map(function, items)
+        return
+    # OpenCV would start a thread per core inside every call, and those fight with our workers for the same cores.
+    # The setting is global to the process; this is the only place that sets it.
+    cv2.setNumThreads(0)
+    look_ahead = 2 * num_workers if look_ahead is None else look_ahead
+    pending = deque()
+    executor = ThreadPoolExecutor(num_workers, thread_name_prefix="prefetch")
+    try:
+        for item in items:
+            pending.append(executor.submit(function, item))
+            if len(pending) > look_ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _Slot(NamedTuple):
+    """Where in a batch the dataset's sample `index` of `epoch` goes."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    position: int
+    index: int
+    epoch: int
+
+
+class BatchLoader:
+    """Training batches of one rank; an incomplete last batch is dropped.
+
+    A sample's augmentation depends on (seed, epoch, dataset index) alone, hence neither on the number of workers nor on
+    the number of ranks.
+
+    Args:
+        dataset: `load(index)` gives an image, uint8 (H, W, 3), and a label, uint8 (H, W).
+        transform: `transform(image, label, rng)` gives both at `transform.crop_size`, (height, width).
+        sampler: which samples this rank takes in an epoch.
+        batch_size: samples in a batch of this rank.
+        num_workers: threads; 0 loads in the calling thread.
+        seed: not negative.
+
+    Raises:
+        ConfigError: not a single batch in an epoch, or a number that cannot be.
+    """
+
+    def __init__(self, dataset, transform, sampler: DistributedSampler, batch_size: int, num_workers: int, seed: int):
+        if batch_size < 1 or num_workers < 0:
+            raise ConfigError(f"batch_size {batch_size}, num_workers {num_workers}: expected at least 1 and at least 0")
+        if len(sampler) < batch_size:
+            raise ConfigError(f"an epoch has no complete batch: {sampler.num_samples} samples shared by "
+                              f"{sampler.group_size} rank(s) give {len(sampler)} each, batch_size is {batch_size}; "
+                              f"use a batch_size of at most {len(sampler)}, fewer ranks or more samples")
+        self.dataset = dataset
+        self.transform = transform
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        return len(self.sampler) // self.batch_size
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Yields images, uint8 (N, H, W, 3) RGB, and labels, uint8 (N, H, W), both new arrays for each batch.
+
+        `start_step` leaves out that many batches; the others are the same as in the whole epoch. Two batches are
+        prepared ahead. Whatever `dataset.load` or `transform` raises is raised here.
+        """
+        look_ahead = 2 * max(self.batch_size, self.num_workers)
+        slots = self._slots(epoch, start_step)
+        with closing(prefetch(self._fill, slots, self.num_workers, look_ahead)) as filled:
+            for slot in filled:
+                if slot.position == self.batch_size - 1:
+                    yield slot.images, slot.labels
+
+    def _slots(self, epoch: int, start_step: int) -> Iterator[_Slot]:
+        indices = self.sampler.indices(epoch).tolist()
+        height, width = self.transform.crop_size
+        for step in range(start_step, len(self)):
+            images = np.empty((self.batch_size, height, width, 3), np.uint8)
+            labels = np.empty((self.batch_size, height, width), np.uint8)
+            for position in range(self.batch_size):
+                yield _Slot(images, labels, position, indices[step * self.batch_size + position], epoch)
+
+    def _fill(self, slot: _Slot) -> _Slot:
+        image, label = self.dataset.load(slot.index)
+        # NumPy gives (seed, epoch) and (seed, epoch, 0) the same stream; + 1 keeps clear of the sampler's.
+        rng = np.random.default_rng((self.seed, slot.epoch, slot.index + 1))
+        slot.images[slot.position], slot.labels[slot.position] = self.transform(image, label, rng)
+        return slot

@@ -1,0 +1,238 @@
+"""What becomes of each MINDIR operator in ONNX: the table CONVERTERS, and one function per kind of operator.
+
+A converter takes the builder (see rtseg.export.onnx_converter) and the node, and adds ONNX nodes of which the last one has
+the name `builder.name(node.output)`. What it cannot convert raises ValueError, and unexpected attributes may raise
+whatever they raise: the caller makes a DataError of it that names the node.
+"""
+from typing import Any, Dict, NamedTuple
+
+import numpy as np
+
+# Larger than any length: an end that means "up to the end".
+_LAST = np.iinfo(np.int64).max
+# Pad modes of AvgPool, which names them by number.
+_AVERAGE_POOL_PADDING = {1: "SAME_UPPER", 2: "VALID"}
+
+
+class Convolution(NamedTuple):
+    """A convolution that is not written yet, because what follows may still be folded into it."""
+
+    input: str               # ONNX name
+    weight: np.ndarray       # float64 (out channels, in channels / group, kernel height, kernel width)
+    bias: np.ndarray         # float64 (out channels,)
+    attributes: Dict[str, Any]
+
+    def scaled(self, scale: np.ndarray, shift: np.ndarray) -> "Convolution":
+        """The same, with output channel c multiplied by scale[c], then shift[c] added."""
+        return self._replace(weight=self.weight * scale.reshape(-1, 1, 1, 1), bias=self.bias * scale + shift)
+
+
+def _elementwise(onnx_op):
+    def convert(builder, node):
+        dtype = builder.graph.tensors[node.output].dtype
+        builder.emit(onnx_op, [builder.tensor(name, dtype) for name in node.inputs], builder.name(node.output))
+    return convert
+
+
+def _conv2d(builder, node):
+    x, weight = node.inputs
+    weight, attributes = builder.constant(weight), node.attributes
+    if attributes["format"] != "NCHW" or weight.ndim != 4:
+        raise ValueError("expected a 2-D convolution in NCHW")
+    onnx = {"kernel_shape": weight.shape[2:], "strides": attributes["stride"][-2:],
+            "dilations": attributes["dilation"][-2:], "group": attributes["group"]}
+    if attributes["pad_mode"].lower() == "same":
+        onnx["auto_pad"] = "SAME_UPPER"
+    elif attributes["pad_mode"].lower() == "pad":
+        top, bottom, left, right = attributes["pad"]
+        onnx["pads"] = [top, left, bottom, right]
+    builder.convolutions[node.output] = Convolution(builder.tensor(x), weight.astype(np.float64),
+                                                    np.zeros(len(weight)), onnx)
+
+
+def _bias_add(builder, node):
+    x, bias = node.inputs[0], builder.constant(node.inputs[1]).astype(np.float64)
+    if not builder.folds(x):
+        raise ValueError("expected a bias right after its convolution")
+    builder.convolutions[node.output] = builder.convolutions.pop(x).scaled(np.ones_like(bias), bias)
+
+
+def _batch_norm(builder, node):
+    x, *parameters = node.inputs[:5]
+    is_training, epsilon = (builder.constant(name) for name in node.inputs[5:7])
+    if is_training:
+        raise ValueError("is in training mode; call network.set_train(False) before the export")
+    if builder.folds(x):
+        gamma, beta, mean, variance = (builder.constant(name).astype(np.float64) for name in parameters)
+        scale = gamma / np.sqrt(variance + epsilon)
+        builder.convolutions[node.output] = builder.convolutions.pop(x).scaled(scale, beta - mean * scale)
+        return
+    builder.emit("BatchNormalization", [builder.tensor(name) for name in (x, *parameters)], builder.name(node.output),
+                 epsilon=epsilon)
+
+
+def _resize(mode):
+    def convert(builder, node):
+        x, size, align_corners, half_pixel = node.inputs
+        output = builder.name(node.output)
+        sizes = builder.integers(f"{output}/sizes", (*builder.graph.tensors[x].shape[:2], *builder.constant(size)))
+        coordinates = ("align_corners" if builder.constant(align_corners)
+                       else "half_pixel" if builder.constant(half_pixel) else "asymmetric")
+        if mode == "nearest" and coordinates != "asymmetric":
+            raise ValueError("expected nearest resizing without align_corners and half_pixel_centers")
+        rounding = {"nearest_mode": "floor"} if mode == "nearest" else {}
+        builder.emit("Resize", [builder.tensor(x), "", "", sizes], output, mode=mode,
+                     coordinate_transformation_mode=coordinates, **rounding)
+    return convert
+
+
+def _reduce_mean(builder, node):
+    x, axes, keep_dims = node.inputs
+    builder.emit("ReduceMean", [builder.tensor(x)], builder.name(node.output),
+                 axes=np.atleast_1d(builder.constant(axes)).tolist(), keepdims=int(builder.constant(keep_dims)))
+
+
+def _argmax(builder, node):
+    x, axis = node.inputs[:2]
+    output = builder.name(node.output)
+    builder.emit("ArgMax", [builder.tensor(x)], f"{output}/int64", axis=builder.constant(axis), keepdims=0)
+    builder.emit("Cast", [f"{output}/int64"], output, to=builder.onnx_type(node.output))
+
+
+def _cast(builder, node):
+    builder.emit("Cast", [builder.tensor(node.inputs[0])], builder.name(node.output), to=builder.onnx_type(node.output))
+
+
+def _concat(builder, node):
+    names, axis = node.inputs
+    builder.emit("Concat", [builder.tensor(name) for name in names], builder.name(node.output),
+                 axis=builder.constant(axis))
+
+
+def _transpose(builder, node):
+    x, order = node.inputs
+    builder.emit("Transpose", [builder.tensor(x)], builder.name(node.output), perm=builder.constant(order))
+
+
+def _reshape(builder, node):
+    x, shape = node.inputs
+    output = builder.name(node.output)
+    builder.emit("Reshape", [builder.tensor(x), builder.integers(f"{output}/shape", builder.constant(shape))], output)
+
+
+def _softmax(builder, node):
+    x, axis = node.inputs
+    axis, = np.atleast_1d(builder.constant(axis)).tolist()
+    builder.emit("Softmax", [builder.tensor(x)], builder.name(node.output), axis=axis)
+
+
+def _matmul(builder, node):
+    a, b, *transposed = node.inputs
+    if any(builder.constant(flag) for flag in transposed):
+        raise ValueError("expected transpose_a and transpose_b to be False")
+    builder.emit("MatMul", [builder.tensor(a), builder.tensor(b)], builder.name(node.output))
+
+
+def _strided_slice(builder, node):
+    x, *parameters = node.inputs
+    starts, ends, steps, start_mask, end_mask, *other_masks = (builder.constant(name) for name in parameters)
+    if any(other_masks) or min(steps) < 1:
+        raise ValueError("expected only begin and end masks, and steps above 0")
+    axes = range(len(steps))
+    values = {"starts": [0 if start_mask >> axis & 1 else starts[axis] for axis in axes],
+              "ends": [_LAST if end_mask >> axis & 1 else ends[axis] for axis in axes], "axes": axes, "steps": steps}
+    output = builder.name(node.output)
+    vectors = [builder.integers(f"{output}/{name}", vector) for name, vector in values.items()]
+    builder.emit("Slice", [builder.tensor(x), *vectors], output)
+
+
+def _max_pool(builder, node):
+    attributes = node.attributes
+    builder.emit("MaxPool", [builder.tensor(node.inputs[0])], builder.name(node.output),
+                 kernel_shape=attributes["kernel_size"][-2:], strides=attributes["strides"][-2:],
+                 auto_pad={"SAME": "SAME_UPPER", "VALID": "VALID"}[attributes["pad_mode"].upper()])
+
+
+def _padded_max_pool(builder, x, output, attributes, kernel_size):
+    pads = attributes["pads"][-2:]
+    builder.emit("MaxPool", [x], output, kernel_shape=kernel_size[-2:], strides=attributes["strides"][-2:],
+                 pads=[*pads, *pads], dilations=attributes["dilation"][-2:], ceil_mode=int(attributes["ceil_mode"]))
+
+
+def _max_pool_with_argmax(builder, node):
+    _padded_max_pool(builder, builder.tensor(node.inputs[0]), builder.name(node.output), node.attributes,
+                     node.attributes["kernel_size"])
+
+
+# MindSpore pads a MaxPool by way of five dimensions: ExpandDims, MaxPool3DWithArgmax, Squeeze. Four do.
+
+def _expand_dims(builder, node):
+    x, axis = node.inputs
+    if len(builder.graph.tensors[x].shape) != 4 or builder.constant(axis) != 2:
+        raise ValueError("expected the axis 2 of a 4-D tensor")
+    builder.without_depth[node.output] = builder.tensor(x)
+
+
+def _max_pool_3d_with_argmax(builder, node):
+    output = f"{builder.name(node.output)}/4d"
+    _padded_max_pool(builder, builder.without_depth[node.inputs[0]], output, node.attributes, node.attributes["ksize"])
+    builder.without_depth[node.output] = output
+
+
+def _squeeze(builder, node):
+    x, axis = node.inputs
+    if np.atleast_1d(builder.constant(axis)).tolist() != [2]:
+        raise ValueError("expected axis 2")
+    builder.emit("Identity", [builder.without_depth[x]], builder.name(node.output))
+
+
+def _average_pool(builder, node):
+    x, *parameters = node.inputs
+    kernel_size, strides, pad_mode = (builder.constant(name) for name in parameters[:3])
+    builder.emit("AveragePool", [builder.tensor(x)], builder.name(node.output), kernel_shape=kernel_size,
+                 strides=strides, auto_pad=_AVERAGE_POOL_PADDING[pad_mode])
+
+
+def _adaptive_average_pool(builder, node):
+    if node.attributes["output_size"] != (1, 1):
+        raise ValueError("expected output size 1 x 1")
+    builder.emit("GlobalAveragePool", [builder.tensor(node.inputs[0])], builder.name(node.output))
+
+
+CONVERTERS = {
+    "AdaptiveAvgPool2D": _adaptive_average_pool,
+    "Add": _elementwise("Add"),
+    "Adds": _elementwise("Add"),
+    "Argmax": _argmax,
+    "AvgPool": _average_pool,
+    "BatchMatMul": _matmul,
+    "BatchNorm": _batch_norm,
+    "BiasAdd": _bias_add,
+    "Cast": _cast,
+    "Concat": _concat,
+    "Conv2D": _conv2d,
+    "Div": _elementwise("Div"),
+    "Divs": _elementwise("Div"),
+    "ExpandDims": _expand_dims,
+    "MatMul": _matmul,
+    "MatMulExt": _matmul,
+    "Maximum": _elementwise("Max"),
+    "MaxPool": _max_pool,
+    "MaxPool3DWithArgmax": _max_pool_3d_with_argmax,
+    "MaxPoolWithArgmaxV2": _max_pool_with_argmax,
+    "Mul": _elementwise("Mul"),
+    "Muls": _elementwise("Mul"),
+    "ReduceMean": _reduce_mean,
+    "ReLU": _elementwise("Relu"),
+    "Reshape": _reshape,
+    "ResizeBilinearV2": _resize("linear"),
+    "ResizeNearestNeighbor": _resize("nearest"),
+    "ResizeNearestNeighborV2": _resize("nearest"),
+    "Sigmoid": _elementwise("Sigmoid"),
+    "Softmax": _softmax,
+    "Squeeze": _squeeze,
+    "StridedSlice": _strided_slice,
+    "Sub": _elementwise("Sub"),
+    "Subs": _elementwise("Sub"),
+    "Transpose": _transpose,
+}

@@ -1,0 +1,114 @@
+"""Softmax cross entropy over the main output and the auxiliary ones."""
+import numpy as np
+from mindspore import Tensor, dtype, nn, ops
+
+from rtseg.models.interpolation import upsample_bilinear, upsample_bilinear_transposed
+
+
+@ops.constexpr
+def _source_lines(length, reduced_length):
+    """The lines that a nearest reduction takes, int32 (reduced_length,): floor(i * length / reduced_length)."""
+    return Tensor(np.arange(reduced_length) * length // reduced_length, dtype.int32)
+
+
+def downsample_labels(labels, size):
+    """Nearest reduction of int32 labels (N, H, W) to `size` = (height, width): bilinear would invent classes."""
+    if labels.shape[1:] == size:
+        return labels
+    labels = ops.gather(labels, _source_lines(labels.shape[1], size[0]), 1)
+    return ops.gather(labels, _source_lines(labels.shape[2], size[1]), 2)
+
+
+class MixSoftmaxCrossEntropy(nn.Cell):
+    """CE(main) + aux_weight * sum of CE(auxiliary), each the mean over the valid pixels of the batch of all ranks.
+
+    A batch without a valid pixel gives 0, and ignored pixels have neither loss nor gradient. Outputs and labels may
+    differ in size: logits are enlarged to the labels' size, or the labels reduced to the logits'.
+    Source: the loss of SegmenTron and of the MindSpore model zoo; enlarging inside the loss as mmsegmentation does.
+
+    Args:
+        aux_weight: factor of every auxiliary output.
+        ignore_label: label of the pixels to leave out.
+        align_corners: of the bilinear enlargement of the logits.
+        labels_to_logits: True reduces the labels (nearest) to each output's size, and enlarges nothing.
+        class_weights: factor of each class's pixels in the mean, as many as there are classes; empty: all equal.
+        group_size: number of processes that share the batch. The mean of their losses, and of the gradients, is then
+            that of one process with the whole batch, however the ignored pixels are spread.
+
+    Inputs:
+        outputs: tuple of logits (N, C, h, w), float32 or float16, main first; sizes may differ.
+        labels: (N, H, W) integer train ids.
+
+    Outputs:
+        scalar float32.
+    """
+
+    def __init__(self, aux_weight=0.4, ignore_label=255, align_corners=False, labels_to_logits=False,
+                 class_weights=(), group_size=1):
+        super().__init__()
+        self.aux_weight = aux_weight
+        self.ignore_label = ignore_label
+        self.align_corners = align_corners
+        self.labels_to_logits = labels_to_logits
+        self.class_weights = Tensor(class_weights, dtype.float32) if class_weights else None
+        self.group_size = group_size
+        self.all_reduce = ops.AllReduce() if group_size > 1 else None
+
+    def construct(self, outputs, labels):
+        labels = labels.astype(dtype.int32)
+        loss = self.output_loss(outputs[0], labels)
+        for aux in outputs[1:]:
+            loss = loss + self.aux_weight * self.output_loss(aux, labels)
+        return loss
+
+    def output_loss(self, logits, labels):
+        """Loss of one output: logits (N, C, h, w), labels int32 (N, H, W) -> scalar float32.
+
+        The mean of log(sum(exp(logits))) - logit of the true class. Enlarging is linear, so the true classes' logits
+        are added up at the logits' own size, with weights that depend on the labels alone: whatever runs over all
+        pixels and classes costs most of a step on a CPU, and this leaves one product, `exp` and a sum of it.
+        """
+        if self.labels_to_logits:
+            labels = downsample_labels(labels, logits.shape[2:])
+        logits = logits.astype(dtype.float32)
+        # Softmax does not mind a shift per pixel. This one, enlarged, is at least every enlarged logit: no overflow.
+        logits = logits - ops.stop_gradient(logits.max(axis=1, keepdims=True))
+        weights = self.pixel_weights(labels).reshape(-1)
+        total = (self.log_sum_exp(logits, labels.shape[1:]) * weights).sum()
+        true_logits = (logits * self.label_weights(labels, logits.shape)).sum()
+        return self.mean(total - true_logits, self.over_ranks(weights.sum()))
+
+    def pixel_weights(self, labels):
+        """How much each pixel counts, 0 where it is ignored: int32 labels -> float32 of the same shape."""
+        valid = (labels != self.ignore_label).astype(dtype.float32)
+        if self.class_weights is None:
+            return valid
+        return valid * ops.gather(self.class_weights, labels * (labels != self.ignore_label).astype(dtype.int32), 0)
+
+    def mean(self, total, count):
+        """`total` of this rank by `count` of all ranks, times the number of ranks: the mean of this over the ranks is
+        the mean over all their pixels. 0 where the count is 0."""
+        # A sum of class weights may be far below 1.
+        return total * self.group_size / ops.maximum(count.astype(dtype.float32), 1e-6)
+
+    def over_ranks(self, count):
+        """A scalar added up over all ranks: float32, or with one rank the count as it is."""
+        if self.all_reduce is None:
+            return count
+        return self.all_reduce(ops.stop_gradient(count).astype(dtype.float32).reshape(1)).reshape(())
+
+    def log_sum_exp(self, logits, size):
+        """Over the classes of each pixel: shifted logits (N, C, h, w), enlarged to `size` -> float32 (N*H*W,)."""
+        batch, classes = logits.shape[:2]
+        exponentials = ops.exp(upsample_bilinear(logits, size, self.align_corners)).reshape(batch, classes, -1)
+        # A product with ones: on CPU the fastest sum over classes.
+        sums = ops.matmul(ops.ones((1, classes), dtype.float32), exponentials).reshape(-1)
+        # 0 only between source pixels of different classes whose logits lie more than 87 apart.
+        return ops.log(ops.maximum(sums, 1e-37))
+
+    def label_weights(self, labels, shape):
+        """float32 (N, C, h, w) = `shape`: how much each logit counts towards the true classes' enlarged logits."""
+        # An ignored label is outside the classes, so its row is all zeros.
+        true_classes = ops.one_hot(labels, shape[1], 1.0, 0.0)
+        counts = upsample_bilinear_transposed(true_classes, shape[2:], self.align_corners)
+        return counts if self.class_weights is None else counts * self.class_weights.reshape(1, -1, 1, 1)

@@ -1,0 +1,139 @@
+"""BiSeNetV1: Bilateral Segmentation Network (Yu et al., arXiv 1808.00897).
+
+Two published graphs, which differ in one activation and in dropout:
+- "coincheung": github.com/CoinCheung/BiSeNet;
+- "mmseg": mmsegmentation.
+
+Both differ from the paper: the attention of the feature fusion is one 1x1 convolution with BatchNorm, not two without,
+and the global context is added to the attended 1/32 features before they are enlarged.
+"""
+from typing import NamedTuple
+
+from mindspore import nn, ops
+
+from rtseg.models.initialization import initialize
+from rtseg.models.layers import ClassifierHead, ConvBN, adaptive_average_pool, resize_bilinear, resize_nearest
+from rtseg.models.resnet import CHANNELS, ResNet
+
+
+class Variant(NamedTuple):
+    """What distinguishes the published graphs."""
+
+    fusion_relu: bool  # ReLU before the sigmoid of the feature fusion
+    dropout: bool      # before the classifiers
+
+
+VARIANTS = {
+    "coincheung": Variant(fusion_relu=False, dropout=False),
+    "mmseg": Variant(fusion_relu=True, dropout=True),
+}
+
+
+class SpatialPath(nn.Cell):
+    """(N, 3, H, W) -> (N, 2 * channels, H/8, W/8). Paper section 3.1."""
+
+    def __init__(self, channels, bn_momentum):
+        super().__init__()
+        self.conv1 = ConvBN(3, channels, 7, 2, 3, bn_momentum=bn_momentum)
+        self.conv2 = ConvBN(channels, channels, 3, 2, 1, bn_momentum=bn_momentum)
+        self.conv3 = ConvBN(channels, channels, 3, 2, 1, bn_momentum=bn_momentum)
+        self.out = ConvBN(channels, 2 * channels, 1, bn_momentum=bn_momentum)
+
+    def construct(self, x):
+        return self.out(self.conv3(self.conv2(self.conv1(x))))
+
+
+class AttentionRefinementModule(nn.Cell):
+    """(N, C, H, W) -> (N, out_channels, H, W), each channel weighted by what its mean says. Section 3.2."""
+
+    def __init__(self, in_channels, out_channels, bn_momentum):
+        super().__init__()
+        self.conv = ConvBN(in_channels, out_channels, 3, padding=1, bn_momentum=bn_momentum)
+        self.attention = ConvBN(out_channels, out_channels, 1, relu=False, bn_momentum=bn_momentum)
+
+    def construct(self, x):
+        x = self.conv(x)
+        return x * ops.sigmoid(self.attention(adaptive_average_pool(x, 1)))
+
+
+class ContextPath(nn.Cell):
+    """(N, 3, H, W) -> (N, channels, H/8, W/8), (N, channels, H/16, W/16). Section 3.2."""
+
+    def __init__(self, backbone, channels, bn_momentum):
+        super().__init__()
+        _, _, channels16, channels32 = CHANNELS[backbone]
+        self.backbone = ResNet(backbone, bn_momentum=bn_momentum)
+        self.arm16 = AttentionRefinementModule(channels16, channels, bn_momentum)
+        self.arm32 = AttentionRefinementModule(channels32, channels, bn_momentum)
+        self.conv_head16 = ConvBN(channels, channels, 3, padding=1, bn_momentum=bn_momentum)
+        self.conv_head32 = ConvBN(channels, channels, 3, padding=1, bn_momentum=bn_momentum)
+        self.conv_avg = ConvBN(channels32, channels, 1, bn_momentum=bn_momentum)
+
+    def construct(self, x):
+        feature8, feature16, feature32 = self.backbone(x)
+        context = self.conv_avg(adaptive_average_pool(feature32, 1))
+        context16 = resize_nearest(self.arm32(feature32) + context, feature16.shape[2:])
+        context16 = self.conv_head32(context16)
+        context8 = resize_nearest(self.arm16(feature16) + context16, feature8.shape[2:])
+        return self.conv_head16(context8), context16
+
+
+class FeatureFusionModule(nn.Cell):
+    """spatial and context (N, C/2, H, W) each -> (N, C, H, W). Section 3.3."""
+
+    def __init__(self, channels, relu, bn_momentum):
+        super().__init__()
+        self.conv = ConvBN(channels, channels, 1, bn_momentum=bn_momentum)
+        self.attention = ConvBN(channels, channels, 1, relu=relu, bn_momentum=bn_momentum)
+
+    def construct(self, spatial, context):
+        x = self.conv(ops.concat((spatial, context), axis=1))
+        return x + x * ops.sigmoid(self.attention(adaptive_average_pool(x, 1)))
+
+
+class BiSeNetV1(nn.Cell):
+    """BiSeNetV1.
+
+    Args:
+        num_classes: number of classes.
+        variant: "coincheung" or "mmseg".
+        aux: number of auxiliary heads, 0, 1 (on the 1/8 context) or 2 (on the 1/16 context too).
+        dropout: probability before each classifier, "mmseg" only.
+        bn_momentum: of all BatchNorms in MindSpore's meaning; None for 0.9.
+        seed: of the dropout masks; one per rank.
+        backbone: "resnet18" or "resnet50", which makes every part four times as wide.
+
+    Inputs:
+        x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.
+
+    Outputs:
+        logits, float32: in inference (N, num_classes, H, W); in training a tuple (main, aux...) before the enlargement,
+        which the loss does: at H/8 and, the second auxiliary, H/16.
+    """
+
+    align_corners = False
+    labels_to_logits = False
+
+    def __init__(self, num_classes=19, variant="coincheung", aux=2, dropout=0.1, bn_momentum=None, seed=0,
+                 backbone="resnet18"):
+        super().__init__()
+        momentum = 0.9 if bn_momentum is None else bn_momentum
+        dropout = dropout if VARIANTS[variant].dropout else 0.0
+        width = CHANNELS[backbone][0]  # 64 with ResNet18
+        self.spatial_path = SpatialPath(width, momentum)
+        self.context_path = ContextPath(backbone, 2 * width, momentum)
+        self.ffm = FeatureFusionModule(4 * width, VARIANTS[variant].fusion_relu, momentum)
+        self.head = ClassifierHead(4 * width, 4 * width, num_classes, dropout, seed, momentum)
+        self.aux_heads = nn.CellList([ClassifierHead(2 * width, width, num_classes, dropout, seed + 1 + i, momentum)
+                                      for i in range(aux)])
+        initialize(self, variant)
+
+    def construct(self, x):
+        context = self.context_path(x)
+        logits = self.head(self.ffm(self.spatial_path(x), context[0]))
+        if not self.training:
+            return resize_bilinear(logits, x.shape[2:], self.align_corners)
+        outputs = (logits,)
+        for feature, head in zip(context, self.aux_heads):
+            outputs += (head(feature),)
+        return outputs

@@ -1,0 +1,177 @@
+"""Fast-SCNN: Fast Semantic Segmentation Network (Poudel et al., arXiv 1902.04502).
+
+Two published graphs differ in details that their weights depend on:
+- "tramac": github.com/Tramac/Fast-SCNN-pytorch, the graph of the paper and of the MindSpore model zoo.
+- "mmseg": mmsegmentation, whose weights have the best published score.
+"""
+from typing import NamedTuple, Tuple
+
+from mindspore import nn, ops
+
+from rtseg.models.initialization import initialize
+from rtseg.models.interpolation import upsample_bilinear
+from rtseg.models.layers import (
+    ChannelDropout,
+    ClassifierHead,
+    ConvBN,
+    DepthwiseSeparableConv,
+    PyramidPooling,
+    classifier,
+    resize_bilinear,
+)
+
+
+class Variant(NamedTuple):
+    """What distinguishes the published graphs."""
+
+    stem_padding: int            # of the very first convolution
+    depthwise_relu: bool         # ReLU after the depthwise half of a depthwise-separable block
+    extractor_out_kernel: int    # of the convolution after pyramid pooling
+    fusion_bias: bool            # biases before the BatchNorms of the feature fusion
+    align_corners: bool          # of every resize
+    bn_momentum: float           # MindSpore's meaning: 1 - PyTorch's
+    aux_features: Tuple[str, str]  # the features that the first and the second auxiliary head read
+
+
+VARIANTS = {
+    "tramac": Variant(0, True, 1, True, True, 0.9, ("downsample", "extractor")),
+    "mmseg": Variant(1, False, 3, False, False, 0.99, ("extractor", "downsample")),
+}
+_FEATURE_CHANNELS = {"downsample": 64, "extractor": 128}
+
+
+class LearningToDownsample(nn.Cell):
+    """(N, 3, H, W) -> (N, 64, H/8, W/8). Paper section 3.2.1."""
+
+    def __init__(self, variant):
+        super().__init__()
+        momentum = variant.bn_momentum
+        self.conv = ConvBN(3, 32, 3, 2, variant.stem_padding, bn_momentum=momentum)
+        self.dsconv1 = DepthwiseSeparableConv(32, 48, 2, variant.depthwise_relu, momentum)
+        self.dsconv2 = DepthwiseSeparableConv(48, 64, 2, variant.depthwise_relu, momentum)
+
+    def construct(self, x):
+        return self.dsconv2(self.dsconv1(self.conv(x)))
+
+
+class InvertedResidual(nn.Cell):
+    """MobileNetV2's bottleneck with linear projection: (N, C, H, W) -> (N, C', H/stride, W/stride)."""
+
+    def __init__(self, in_channels, out_channels, stride, bn_momentum, expansion=6):
+        super().__init__()
+        hidden = in_channels * expansion
+        self.expand = ConvBN(in_channels, hidden, 1, bn_momentum=bn_momentum)
+        self.depthwise = ConvBN(hidden, hidden, 3, stride, 1, group=hidden, bn_momentum=bn_momentum)
+        self.project = ConvBN(hidden, out_channels, 1, relu=False, bn_momentum=bn_momentum)
+        self.has_shortcut = stride == 1 and in_channels == out_channels
+
+    def construct(self, x):
+        out = self.project(self.depthwise(self.expand(x)))
+        return x + out if self.has_shortcut else out
+
+
+class GlobalFeatureExtractor(nn.Cell):
+    """(N, 64, H, W) -> (N, 128, H/4, W/4): three groups of inverted residuals and pyramid pooling. Section 3.2.2."""
+
+    def __init__(self, variant):
+        super().__init__()
+        momentum = variant.bn_momentum
+        self.bottleneck1 = self._group(64, 64, 2, momentum)
+        self.bottleneck2 = self._group(64, 96, 2, momentum)
+        self.bottleneck3 = self._group(96, 128, 1, momentum)
+        self.ppm = PyramidPooling(128, 32, align_corners=variant.align_corners, bn_momentum=momentum)
+        kernel = variant.extractor_out_kernel
+        self.out = ConvBN(256, 128, kernel, padding=kernel // 2, bn_momentum=momentum)
+
+    @staticmethod
+    def _group(in_channels, out_channels, stride, momentum, blocks=3):
+        first = InvertedResidual(in_channels, out_channels, stride, momentum)
+        rest = [InvertedResidual(out_channels, out_channels, 1, momentum) for _ in range(blocks - 1)]
+        return nn.SequentialCell(first, *rest)
+
+    def construct(self, x):
+        x = self.bottleneck3(self.bottleneck2(self.bottleneck1(x)))
+        return self.out(self.ppm(x))
+
+
+class FeatureFusionModule(nn.Cell):
+    """high (N, 64, H, W), low (N, 128, H/4, W/4) -> (N, 128, H, W). Section 3.2.3."""
+
+    def __init__(self, variant):
+        super().__init__()
+        momentum, bias = variant.bn_momentum, variant.fusion_bias
+        self.align_corners = variant.align_corners
+        self.dwconv = ConvBN(128, 128, 3, padding=1, group=128, bn_momentum=momentum)
+        self.conv_lower_res = ConvBN(128, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
+        self.conv_higher_res = ConvBN(64, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
+
+    def construct(self, high, low):
+        # The same numbers; the one has the faster gradient, the other is one operator for the runtimes of exports.
+        low = (upsample_bilinear if self.training else resize_bilinear)(low, high.shape[2:], self.align_corners)
+        low = self.conv_lower_res(self.dwconv(low))
+        return ops.relu(low + self.conv_higher_res(high))
+
+
+class Classifier(nn.Cell):
+    """(N, 128, H, W) -> (N, num_classes, H, W) logits. Section 3.2.4.
+
+    Differs from tramac: dropout takes whole channels (as mmsegmentation does), see ChannelDropout.
+    """
+
+    def __init__(self, num_classes, variant, dropout, seed):
+        super().__init__()
+        self.dsconv1 = DepthwiseSeparableConv(128, 128, 1, variant.depthwise_relu, variant.bn_momentum)
+        self.dsconv2 = DepthwiseSeparableConv(128, 128, 1, variant.depthwise_relu, variant.bn_momentum)
+        self.dropout = ChannelDropout(dropout, seed)
+        self.classifier = classifier(128, num_classes)
+
+    def construct(self, x):
+        return self.classifier(self.dropout(self.dsconv2(self.dsconv1(x))))
+
+
+class FastSCNN(nn.Cell):
+    """Fast-SCNN.
+
+    Args:
+        num_classes: number of classes.
+        variant: "mmseg" or "tramac".
+        aux: number of auxiliary heads, 0, 1 or 2.
+        dropout: probability before each classifier.
+        bn_momentum: of all BatchNorms in MindSpore's meaning; None for the variant's own.
+        seed: of the dropout masks; one per rank.
+
+    Inputs:
+        x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.
+
+    Outputs:
+        logits, float32: in inference (N, num_classes, H, W); in training a tuple (main, aux...) before the enlargement,
+        which the loss does: at H/8 or, on the extractor's features, H/32.
+    """
+
+    labels_to_logits = False
+
+    def __init__(self, num_classes=19, variant="mmseg", aux=2, dropout=0.1, bn_momentum=None, seed=0):
+        super().__init__()
+        self.variant = VARIANTS[variant]
+        if bn_momentum is not None:
+            self.variant = self.variant._replace(bn_momentum=bn_momentum)
+        self.align_corners = self.variant.align_corners
+        self.learning_to_downsample = LearningToDownsample(self.variant)
+        self.global_feature_extractor = GlobalFeatureExtractor(self.variant)
+        self.feature_fusion = FeatureFusionModule(self.variant)
+        self.classifier = Classifier(num_classes, self.variant, dropout, seed)
+        self.aux_heads = nn.CellList([
+            ClassifierHead(_FEATURE_CHANNELS[feature], 32, num_classes, dropout, seed + 1 + i, self.variant.bn_momentum)
+            for i, feature in enumerate(self.variant.aux_features[:aux])])
+        initialize(self, variant)
+
+    def construct(self, x):
+        downsample = self.learning_to_downsample(x)
+        extractor = self.global_feature_extractor(downsample)
+        logits = self.classifier(self.feature_fusion(downsample, extractor))
+        if not self.training:
+            return resize_bilinear(logits, x.shape[2:], self.align_corners)
+        outputs = (logits,)
+        for feature, head in zip(self.variant.aux_features, self.aux_heads):
+            outputs += (head(downsample if feature == "downsample" else extractor),)
+        return outputs

@@ -1,0 +1,207 @@
+"""Building blocks that the networks share. Feature maps are NCHW, float32 unless mixed_precision.py says otherwise.
+
+The reference implementations are PyTorch: BatchNorm eps 1e-5, and their momentum 0.1 is MindSpore's 0.9.
+"""
+import numpy as np
+from mindspore import Parameter, Tensor, dtype, nn, ops
+
+BATCH_NORM_EPS = 1e-5
+
+
+class Conv2d(nn.Conv2d):
+    """nn.Conv2d that can compute in float16 in training, from float32 weights; see mixed_precision.py.
+
+    Inputs:
+        x: (N, in_channels, H, W), float32 or float16.
+
+    Outputs:
+        float32, or float16 where both `float16_compute` and `float16_output` are set.
+    """
+
+    float16_compute = False
+    float16_output = False
+
+    def construct(self, x):
+        if not (self.training and self.float16_compute):
+            return super().construct(x)
+        x = self.conv2d(x.astype(dtype.float16), self.weight.astype(dtype.float16))
+        if self.has_bias:
+            x = self.bias_add(x, self.bias.astype(dtype.float16))
+        return x if self.float16_output else x.astype(dtype.float32)
+
+
+def conv2d(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, group=1, has_bias=False):
+    """Conv2d with explicit padding (MindSpore's default is 'same'); rtseg.models.initialization sets its weights."""
+    return Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding, dilation=dilation,
+                  group=group, has_bias=has_bias)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """nn.BatchNorm2d that, in training, normalises with the running statistics where a channel has a single value.
+
+    That happens after global pooling with one image per process. The variance of one value says nothing, PyTorch
+    refuses it, and MindSpore's kernel would make the running variance NaN.
+
+    `across_ranks` is set by rtseg.runtime.distributed where the statistics are those of all processes. The output has the
+    input's type; unless `float16_compute` is set, float16 is normalised in float32.
+    """
+
+    across_ranks = False
+    float16_compute = False
+
+    def construct(self, x):
+        given = x.dtype
+        if not self.float16_compute:
+            x = x.astype(dtype.float32)
+        if self.training and not self.across_ranks and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            x = self.bn_infer(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
+        else:
+            x = super().construct(x)
+        return x.astype(given)
+
+
+class ConvBN(nn.Cell):
+    """Convolution and BatchNorm, then ReLU when `relu`. Input (N, in_channels, H, W)."""
+
+    def __init__(self, in_channels, out_channels, kernel_size=3, stride=1, padding=0, dilation=1, group=1,
+                 has_bias=False, relu=True, bn_momentum=0.9):
+        super().__init__()
+        self.conv = conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, group, has_bias)
+        self.bn = BatchNorm(out_channels, eps=BATCH_NORM_EPS, momentum=bn_momentum)
+        self.relu = relu
+
+    def construct(self, x):
+        x = self.bn(self.conv(x))
+        return ops.relu(x) if self.relu else x
+
+
+class DepthwiseSeparableConv(nn.Cell):
+    """3x3 depthwise and 1x1 pointwise convolution, each with BatchNorm; (N, C, H, W) -> (N, C', ceil(H/s), ceil(W/s)).
+
+    Args:
+        depthwise_relu: whether a ReLU follows the depthwise half too (the pointwise half always has one).
+    """
+
+    def __init__(self, in_channels, out_channels, stride=1, depthwise_relu=True, bn_momentum=0.9):
+        super().__init__()
+        self.depthwise = ConvBN(in_channels, in_channels, 3, stride, 1, group=in_channels, relu=depthwise_relu,
+                                bn_momentum=bn_momentum)
+        self.pointwise = ConvBN(in_channels, out_channels, 1, bn_momentum=bn_momentum)
+
+    def construct(self, x):
+        return self.pointwise(self.depthwise(x))
+
+
+def resize_bilinear(x, size, align_corners):
+    """Bilinear resize of (N, C, H, W) to `size` = (height, width); nothing to do when it has that size already."""
+    if x.shape[2:] == size:
+        return x
+    return ops.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def resize_nearest(x, size):
+    """Nearest resize of (N, C, H, W) to `size` = (height, width): source row floor(i * H / height)."""
+    return ops.interpolate(x, size=size, mode="nearest")
+
+
+def avg_pool_2x2(x):
+    """(N, C, H, W) -> (N, C, H // 2, W // 2), bilinear with factor 0.5: half-way between four pixels is their mean."""
+    return ops.AvgPool(kernel_size=2, strides=2, pad_mode="valid")(x)
+
+
+@ops.constexpr
+def _averaging_matrix(length, bins):
+    """(bins, length) float32: row i averages the i-th adaptive window, floor(i*L/b) up to ceil((i+1)*L/b)."""
+    matrix = np.zeros((bins, length), np.float32)
+    for i in range(bins):
+        start, stop = i * length // bins, -(-(i + 1) * length // bins)
+        matrix[i, start:stop] = 1.0 / (stop - start)
+    return Tensor(matrix)
+
+
+def adaptive_average_pool(x, bins):
+    """(N, C, H, W) -> (N, C, bins, bins), windows as PyTorch's AdaptiveAvgPool2d: they overlap where bins don't divide.
+
+    Written as two multiplications by constant matrices: exact at any size, and every export target has them.
+    """
+    if bins == 1:
+        # In float16 the sum of a large feature map would pass 65504.
+        return x.astype(dtype.float32).mean(axis=(2, 3), keep_dims=True).astype(x.dtype)
+    rows, columns = _averaging_matrix(x.shape[2], bins), _averaging_matrix(x.shape[3], bins)
+    return ops.matmul(ops.matmul(rows.astype(x.dtype), x), columns.astype(x.dtype).T)
+
+
+class PyramidPooling(nn.Cell):
+    """Pyramid pooling: (N, C, H, W) -> (N, C + len(bins) * branch_channels, H, W).
+
+    The input and, for each grid of bins, its averages through a 1x1 convolution, enlarged to the input's size.
+    Source: PSPNet, arXiv 1612.01105, section 3.2.
+
+    Args:
+        input_first: whether the input's channels come before those of the branches, or after.
+    """
+
+    def __init__(self, in_channels, branch_channels, bins=(1, 2, 3, 6), align_corners=True, bn_momentum=0.9,
+                 input_first=True):
+        super().__init__()
+        self.bins = bins
+        self.align_corners = align_corners
+        self.input_first = input_first
+        self.branches = nn.CellList([ConvBN(in_channels, branch_channels, 1, bn_momentum=bn_momentum) for _ in bins])
+
+    def construct(self, x):
+        features = ()
+        for bins, branch in zip(self.bins, self.branches):
+            pooled = branch(adaptive_average_pool(x, bins))
+            features += (resize_bilinear(pooled, x.shape[2:], self.align_corners),)
+        return ops.concat((x,) + features if self.input_first else features + (x,), axis=1)
+
+
+class ChannelDropout(nn.Cell):
+    """Zeroes whole channels of (N, C, H, W) with probability `p` in training and scales the others by 1 / (1 - p).
+
+    Why not nn.Dropout: its random state lives inside a kernel and cannot be saved, so a resumed run would differ. Here
+    the masks are read from a fixed random table at a place that follows from `dropout_step`, a parameter that advances
+    by one per training step and is saved with the checkpoint.
+
+    Args:
+        p: probability in [0, 1).
+        seed: different seeds (one per rank) give different masks.
+    """
+
+    _TABLE_SIZE = 65521
+    _STRIDE = 4099  # per step, so that neighbouring steps read different parts of the table
+
+    def __init__(self, p, seed=0):
+        super().__init__()
+        self.p = p
+        self.dropout_step = Parameter(Tensor(0, dtype.int32), name="dropout_step", requires_grad=False)
+        self.table = Tensor(np.random.default_rng(seed).random(self._TABLE_SIZE, dtype=np.float32))
+
+    def construct(self, x):
+        if not self.training or self.p == 0:
+            return x
+        # The modulus keeps the products inside int32; the masks repeat after 65521 steps.
+        step = ops.assign_add(self.dropout_step, Tensor(1, dtype.int32)) % self._TABLE_SIZE
+        count = x.shape[0] * x.shape[1]
+        places = (ops.arange(count).astype(dtype.int32) + step * self._STRIDE) % self._TABLE_SIZE
+        keep = (ops.gather(self.table, places, 0) >= self.p).astype(x.dtype) / (1 - self.p)
+        return x * keep.reshape(x.shape[0], x.shape[1], 1, 1)
+
+
+class ClassifierHead(nn.Cell):
+    """3x3 ConvBN, dropout, 1x1 classifier with bias: (N, in_channels, H, W) -> (N, num_classes, H, W) logits."""
+
+    def __init__(self, in_channels, hidden_channels, num_classes, dropout=0.1, seed=0, bn_momentum=0.9):
+        super().__init__()
+        self.conv = ConvBN(in_channels, hidden_channels, 3, padding=1, bn_momentum=bn_momentum)
+        self.dropout = ChannelDropout(dropout, seed)
+        self.classifier = classifier(hidden_channels, num_classes)
+
+    def construct(self, x):
+        return self.classifier(self.dropout(self.conv(x)))
+
+
+def classifier(in_channels, num_classes, has_bias=True):
+    """1x1 convolution to class logits."""
+    return Conv2d(in_channels, num_classes, 1, has_bias=has_bias)

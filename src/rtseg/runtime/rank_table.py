@@ -1,0 +1,296 @@
+"""Rank tables: which card of which server has which rank. Reads, checks, converts and writes them; no MindSpore.
+
+Two forms are read. v1.0 is what MindSpore wants:
+
+    {"version": "1.0", "server_count": "1", "server_list": [{"server_id": "10.0.0.1", "device": [
+        {"device_id": "0", "device_ip": "192.168.100.101", "rank_id": "0"}]}], "status": "completed"}
+
+ModelArts may give its "template 2" instead, in which ranks follow from the order of the instances:
+
+    {"status": "completed", "group_count": "1", "group_list": [{"device_count": "1", "instance_count": "1",
+        "instance_list": [{"pod_name": "job-0", "server_id": "10.0.0.1", "devices": [
+            {"device_id": "0", "device_ip": "192.168.100.101"}]}]}]}
+"""
+import dataclasses
+import ipaddress
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+from rtseg.utils.atomic import write_text
+from rtseg.utils.errors import ConfigError
+from rtseg.utils.files import read_regular_file
+
+TABLE_NAME = "jobstart_hccl.json"  # in a folder that ModelArts names instead of a file
+_COMPLETED = "completed"
+_POLL_SECONDS = 0.5
+_MOST_BYTES = 1 << 24
+_MOST_DIGITS = 9
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """One card: its rank in the whole job, its number on its server, and the address of its network port."""
+
+    rank_id: int
+    device_id: int
+    device_ip: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """One machine and its cards in the order of their ranks."""
+
+    server_id: str
+    devices: Tuple[Device, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class RankTable:
+    """A complete and consistent table: the ranks are 0 to group_size - 1.
+
+    Args:
+        servers: in the order of the file; the position is the node rank.
+        source: where it was read.
+        converted: whether that file has a form that MindSpore does not read, so that `write` has to make one.
+    """
+
+    servers: Tuple[Server, ...]
+    source: Optional[Path] = None
+    converted: bool = False
+
+    @property
+    def devices(self) -> Tuple[Device, ...]:
+        """All cards in the order of their ranks."""
+        return tuple(sorted((device for server in self.servers for device in server.devices),
+                            key=lambda device: device.rank_id))
+
+    @property
+    def group_size(self) -> int:
+        """Number of ranks on all servers."""
+        return len(self.devices)
+
+    def device_of(self, rank: int) -> int:
+        """Number of the card on its server that has `rank` (0 <= rank < group_size).
+
+        It is the number that the table gives. A container that sees only some cards of its server may number them anew.
+        """
+        return self.devices[rank].device_id
+
+    def dump(self) -> str:
+        """The table as JSON in the form v1.0."""
+        servers = [{"server_id": server.server_id,
+                    "device": [{"device_id": str(device.device_id), "device_ip": device.device_ip,
+                                "rank_id": str(device.rank_id)} for device in server.devices],
+                    "host_nic_ip": "reserve"} for server in self.servers]
+        table = {"version": "1.0", "server_count": str(len(servers)), "server_list": servers, "status": _COMPLETED}
+        return json.dumps(table, indent=2) + "\n"
+
+    def write(self, path: Union[str, Path]) -> None:
+        """Writes the form v1.0 to `path`, atomically."""
+        write_text(path, self.dump())
+
+
+def read_rank_table(path: Union[str, Path], group_size: Optional[int] = None, timeout: float = 0) -> RankTable:
+    """Reads and checks a rank table in either form.
+
+    Args:
+        path: the file, or the folder with `jobstart_hccl.json` that ModelArts gives.
+        group_size: number of ranks that the job was started with (RANK_SIZE); None: not checked.
+        timeout: seconds to wait until the table's status is "completed"; in a folder also until the file is there and
+            whole, because the platform writes it while the job starts.
+
+    Raises:
+        ConfigError: no such file, no JSON, not completed in time, or a wrong table; one message lists everything that
+            is wrong with it.
+    """
+    file, content = _read_completed(Path(path), timeout)
+    return parse_rank_table(content, file, group_size)
+
+
+def parse_rank_table(content: Dict[str, Any], source: Union[str, Path], group_size: Optional[int] = None) -> RankTable:
+    """The table in the JSON object `content`, which came from `source`; checks as `read_rank_table` does.
+
+    Raises:
+        ConfigError: a wrong table; one message lists everything that is wrong with it.
+    """
+    problems: List[str] = []
+    converted = "group_list" in content
+    servers = (_servers_of_template_2 if converted else _servers_of_v1)(content, problems)
+    _check_table(servers, group_size, problems)
+    if problems:
+        raise _wrong_table(source, problems)
+    return RankTable(tuple(Server(server_id, tuple(sorted(devices, key=lambda device: device.rank_id)))
+                           for server_id, devices in servers), Path(source), converted)
+
+
+def merge_rank_tables(tables) -> RankTable:
+    """One table of the servers of several tables, ranks counted anew in the order given.
+
+    Raises:
+        ConfigError: a server or the address of a card comes twice.
+    """
+    servers, rank = [], 0
+    for server in (server for table in tables for server in table.servers):
+        servers.append(dataclasses.replace(server, devices=tuple(
+            dataclasses.replace(device, rank_id=rank + i) for i, device in enumerate(server.devices))))
+        rank += len(server.devices)
+    return parse_rank_table(json.loads(RankTable(tuple(servers)).dump()), "the merged table")
+
+
+class _NotReady(Exception):
+    """The table is not usable yet, but may become so."""
+
+
+def _read_completed(path: Path, timeout: float) -> Tuple[Path, Dict[str, Any]]:
+    deadline, announced = time.monotonic() + timeout, False
+    while True:
+        try:
+            return _read_json(path)
+        except _NotReady as reason:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                waited = f" after waiting {timeout:g} s" if timeout > 0 else ""
+                raise ConfigError(f"{reason}{waited}") from None
+            if not announced:
+                print(f"waiting up to {timeout:g} s: {reason}", file=sys.stderr, flush=True)
+                announced = True
+            time.sleep(min(_POLL_SECONDS, left))
+
+
+def _read_json(path: Path) -> Tuple[Path, Dict[str, Any]]:
+    in_folder = path.is_dir()
+    file = path / TABLE_NAME if in_folder else path
+    try:
+        content = json.loads(read_regular_file(file, _MOST_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        found = error.strerror if isinstance(error, OSError) else f"not JSON, or cut off: {error}"
+        kind = _NotReady if in_folder else ConfigError
+        raise kind(f"{file}: expected a rank table in JSON; {found}") from None
+    if not isinstance(content, dict) or not {"server_list", "group_list", "status"} & set(content):
+        raise _wrong_table(file, ['expected an object with "status" and "server_list" (v1.0) or "group_list" '
+                                  "(ModelArts)"])
+    status = content.get("status", _COMPLETED)  # a missing one is reported with everything else
+    if status != _COMPLETED:
+        raise _NotReady(f'{file}: expected a rank table with "status": "{_COMPLETED}", found {json.dumps(status)}')
+    return file, content
+
+
+def _wrong_table(file, problems: List[str]) -> ConfigError:
+    return ConfigError(f"{file}: not a usable rank table:\n" + "".join(f"  - {problem}\n" for problem in problems)
+                       + "Correct it, or make a new one with scripts/make_rank_table.py")
+
+
+# --- both forms become [(server id, [Device, ...]), ...]; what is wrong is added to `problems` ---
+
+def _servers_of_v1(content, problems):
+    _expect(content, "status", "", problems)
+    version = _expect(content, "version", "", problems)
+    if version not in (None, "1.0"):
+        problems.append(f'"version": expected "1.0", found "{version}"')
+    servers = []
+    items = _items(content, "server_list", "", problems)
+    _check_count(content, "server_count", items, "server_list", "", problems)
+    for where, item in items:
+        server_id = _expect(item, "server_id", where, problems)
+        devices = [_device(device, place, _expect_number(device, "rank_id", place, problems), problems)
+                   for place, device in _items(item, "device", where, problems)]
+        servers.append((server_id, devices))
+    return servers
+
+
+def _servers_of_template_2(content, problems):
+    _expect(content, "status", "", problems)
+    groups = _items(content, "group_list", "", problems)
+    _check_count(content, "group_count", groups, "group_list", "", problems)
+    servers: Dict[Optional[str], List[Device]] = {}  # two instances can share a server
+    rank = 0
+    for where, group in groups:
+        if group.get("device_count") == "0":
+            continue  # helpers of the platform without cards
+        instances = _items(group, "instance_list", where, problems)
+        _check_count(group, "instance_count", instances, "instance_list", where, problems)
+        first_rank = rank
+        for place, instance in sorted(instances, key=lambda item: _instance_number(item[1])):
+            server_id = _expect(instance, "server_id", place, problems)
+            for device_place, device in _items(instance, "devices", place, problems):
+                servers.setdefault(server_id, []).append(_device(device, device_place, rank, problems))
+                rank += 1
+        _check_count(group, "device_count", range(first_rank, rank), "devices", where, problems)
+    return list(servers.items())
+
+
+def _instance_number(instance) -> int:
+    """ModelArts lists instances in any order; the number at the end of the pod's name is that of the node."""
+    number = str(instance.get("pod_name", "")).rpartition("-")[2]
+    return int(number) if number.isdecimal() and len(number) <= _MOST_DIGITS else 0
+
+
+def _device(item, where: str, rank: Optional[int], problems) -> Device:
+    device_id = _expect_number(item, "device_id", where, problems)
+    device_ip = _expect(item, "device_ip", where, problems)
+    try:
+        if device_ip is not None:
+            ipaddress.ip_address(device_ip)
+    except ValueError:
+        problems.append(f'{where}: expected an IP address as "device_ip", found "{device_ip}"')
+        device_ip = None
+    return Device(rank, device_id, device_ip)
+
+
+def _items(parent, key: str, where: str, problems) -> List[Tuple[str, dict]]:
+    """The objects in the list parent[key], each with where it stands."""
+    values = parent.get(key)
+    if not isinstance(values, list) or not values or not all(isinstance(value, dict) for value in values):
+        found = "nothing" if key not in parent else json.dumps(values)[:60]
+        problems.append(f'{where + ": " if where else ""}expected a list of objects "{key}", found {found}')
+        return []
+    return [(f"{where}{'.' if where else ''}{key}[{i}]", value) for i, value in enumerate(values)]
+
+
+def _expect(item, key: str, where: str, problems) -> Optional[str]:
+    value = item.get(key)
+    if isinstance(value, str) and value:
+        return value
+    found = "nothing" if key not in item else json.dumps(value)[:60]
+    problems.append(f'{where + ": " if where else ""}expected text in quotes as "{key}", found {found}')
+    return None
+
+
+def _expect_number(item, key: str, where: str, problems) -> Optional[int]:
+    text = _expect(item, key, where, problems)
+    if text is None or text.isdecimal() and len(text) <= _MOST_DIGITS:
+        return None if text is None else int(text)
+    problems.append(f'{where}: expected a number in quotes as "{key}", found "{text}"')
+    return None
+
+
+def _check_count(parent, key: str, items, list_name: str, where: str, problems) -> None:
+    text = _expect(parent, key, where, problems)
+    if items and text is not None and text != str(len(items)):
+        problems.append(f'{where + ": " if where else ""}"{key}" is "{text}", but there are {len(items)} in '
+                        f'"{list_name}"')
+
+
+def _check_table(servers, group_size: Optional[int], problems) -> None:
+    """What can only be seen over all servers; values that were missing (None) have been reported already."""
+    devices = [(server_id, device) for server_id, listed in servers for device in listed]
+    _check_unique("server", [server_id for server_id, _ in servers], problems)
+    _check_unique("rank", [device.rank_id for _, device in devices], problems)
+    _check_unique("device_ip", [device.device_ip for _, device in devices], problems)
+    for server_id, listed in servers:
+        _check_unique(f"server {server_id}: device", [device.device_id for device in listed], problems)
+    ranks = {device.rank_id for _, device in devices}
+    if None not in ranks:
+        problems.extend(f"rank {rank} is missing" for rank in sorted(set(range(len(devices))) - ranks))
+        problems.extend(f"rank {rank}: expected less than the number of cards, {len(devices)}"
+                        for rank in sorted(ranks) if rank >= len(devices))
+    if group_size is not None and len(devices) != group_size:
+        problems.append(f"expected {group_size} cards (RANK_SIZE), found {len(devices)}")
+
+
+def _check_unique(name: str, values, problems) -> None:
+    twice = sorted({value for value in values if value is not None and values.count(value) > 1})
+    problems.extend(f"{name} {value} comes {values.count(value)} times" for value in twice)

@@ -1,0 +1,163 @@
+"""Writes a synthetic street-scene data set in the Cityscapes folder layout, so that everything runs without a download.
+
+    python -m rtseg.synthetic.generator --output DIR [--train 24] [--val 6] [--test 2] [--height 256] [--width 512] [--seed 1]
+
+The images are drawn by `synthetic_scene` from a seed. They are not photographs and contain nothing of Cityscapes: a
+score on them says that the software works, and nothing about real streets. The output says so too, in README.txt, in
+the city names and in every PNG file.
+"""
+import argparse
+import inspect
+import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Dict, NamedTuple, Union
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from rtseg.data.cityscapes import IMAGE_FOLDER, IMAGE_SUFFIX, LABEL_FOLDER, LABEL_ID_SUFFIX
+from rtseg.synthetic.scene import draw_scene
+from rtseg.utils.atomic import atomic_write, write_text
+from rtseg.utils.errors import ConfigError, UserError, run_command
+
+GENERATOR_VERSION = 1  # raise it whenever the same parameters give other files
+CITIES = {"train": ("synthetica", "syntheticburg"), "val": ("syntheticford",), "test": ("syntheticton",)}
+SMALLEST, LARGEST = (64, 128), (8192, 16384)  # height, width
+
+README = """Synthetic street scenes, not Cityscapes and not photographs
+
+Every image and label map in this folder was drawn by a program (python -m rtseg.synthetic.generator) from a seed. The folder
+layout, the file names and the label ids are those of Cityscapes, so that Cityscapes software can read it; the cities do
+not exist. Use it to try and test software. Scores on it say nothing about real streets: do not report them as
+Cityscapes results. As in Cityscapes, the test split has no public labels.
+
+Parameters:
+"""
+
+
+class Recipe(NamedTuple):
+    """All that the files depend on; counts are images per split, sizes are pixels."""
+
+    train: int
+    val: int
+    test: int
+    height: int
+    width: int
+    seed: int
+
+    def record(self) -> dict:
+        return {"synthetic": True, "generator_version": GENERATOR_VERSION, **self._asdict()}
+
+
+def generate(output: Union[str, Path], train: int = 24, val: int = 6, test: int = 2, height: int = 256,
+             width: int = 512, seed: int = 1, num_workers: int = 2) -> Dict[str, int]:
+    """Makes the data set under `output` and returns the number of images per split.
+
+    Images are uint8 RGB, labels uint8 label ids (not train ids), both (height, width) PNG. A split of 4 or more images
+    holds all 19 classes. The same arguments give the same pixels whatever `num_workers` is (0: draw in this thread),
+    as long as the versions of NumPy and OpenCV stay the same. A folder that is complete is left alone, one that was
+    interrupted is completed.
+
+    Raises:
+        ConfigError: an argument is out of range, or `output` holds something else.
+        UserError: the files cannot be written.
+    """
+    recipe, output = Recipe(train, val, test, height, width, seed), Path(output)
+    _check_arguments(recipe, num_workers)
+    counts = {"train": train, "val": val, "test": test}
+    if _is_complete(output, recipe):
+        return counts
+    scenes = [(split, number) for split, count in counts.items() for number in range(count)]
+    try:
+        write_text(output / "README.txt", README + _as_text(recipe))
+        for leftover in output.rglob(".tmp-*"):
+            leftover.unlink()
+        write = partial(_write_scene, output, recipe)
+        if num_workers:
+            with ThreadPoolExecutor(num_workers) as pool:
+                list(pool.map(write, scenes))
+        else:
+            for scene in scenes:
+                write(scene)
+        write_text(output / "dataset.json", _as_text(recipe))
+    except OSError as error:
+        raise UserError(f"cannot write the synthetic data set to {output}: {error}. Choose a folder on a disk that can "
+                        "be written and has space left; the same command completes what is there.") from error
+    return counts
+
+
+def _check_arguments(recipe: Recipe, num_workers: int) -> None:
+    for name, value in (*recipe._asdict().items(), ("num_workers", num_workers)):
+        if not isinstance(value, int) or value < 0:
+            raise ConfigError(f"{name} must be an integer of 0 or more, found {value!r}.")
+    if recipe.train + recipe.val + recipe.test == 0:
+        raise ConfigError("train, val and test are all 0, so there is nothing to make. Ask for at least one image.")
+    for name, value, least, most in zip(("height", "width"), (recipe.height, recipe.width), SMALLEST, LARGEST):
+        if not least <= value <= most:
+            raise ConfigError(f"{name} must be {least} to {most} pixels, found {value}.")
+
+
+def _as_text(recipe: Recipe) -> str:
+    return json.dumps(recipe.record(), indent=2) + "\n"
+
+
+def _is_complete(output: Path, recipe: Recipe) -> bool:
+    """Whether the data set is there already; False means that it may be written or completed."""
+    if not output.exists():
+        return False
+    readme, finished = output / "README.txt", output / "dataset.json"
+    try:
+        if finished.is_file() and json.loads(finished.read_text(encoding="utf-8")) == recipe.record():
+            return True
+        if not finished.exists():
+            # The README is written first: it tells an interrupted run of this recipe from a stranger's folder.
+            if readme.is_file() and readme.read_text(encoding="utf-8") == README + _as_text(recipe):
+                return False
+            if all(entry.name.startswith(".tmp-") for entry in output.iterdir()):
+                return False
+    except (OSError, ValueError):
+        pass  # what cannot be read is not ours
+    raise ConfigError(f"{output} must be new, empty or hold the same synthetic data set, but it holds something else, "
+                      "maybe one made with other parameters. Nothing was changed. Choose another output folder, or "
+                      "remove this one if you do not need it.")
+
+
+def _write_scene(output: Path, recipe: Recipe, scene) -> None:
+    """Writes image and label of one (split, number), unless they are there."""
+    split, number = scene
+    city = CITIES[split][number % len(CITIES[split])]
+    stem = f"{city}_000000_{number:06d}"
+    image_path = output / IMAGE_FOLDER / split / city / (stem + IMAGE_SUFFIX)
+    label_path = output / LABEL_FOLDER / split / city / (stem + LABEL_ID_SUFFIX)
+    paths = (image_path,) if split == "test" else (image_path, label_path)
+    if all(path.exists() for path in paths):
+        return
+    rng = np.random.default_rng((recipe.seed, list(CITIES).index(split), number))
+    for path, pixels in zip(paths, draw_scene(recipe.height, recipe.width, number, rng)):
+        mark = PngInfo()
+        mark.add_text("Description", "Synthetic street scene drawn by a program; not a photograph, not Cityscapes")
+        with atomic_write(path) as temporary:
+            Image.fromarray(pixels).save(temporary, "PNG", compress_level=1, pnginfo=mark)
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m rtseg.synthetic.generator", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--output", required=True, help="folder to write; new, empty, or an earlier run's")
+    meanings = {"train": "images to train on", "val": "images to evaluate on", "test": "images without labels",
+                "height": "pixels", "width": "pixels", "seed": "another seed gives other scenes",
+                "num_workers": "threads; the result does not depend on it"}
+    for name, meaning in meanings.items():
+        default = inspect.signature(generate).parameters[name].default
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default {default})")
+    arguments = parser.parse_args(argv)
+    counts = generate(**vars(arguments))
+    print(f"{arguments.output} holds a synthetic data set of {arguments.height}x{arguments.width} pixels: "
+          + ", ".join(f"{count} {split}" for split, count in counts.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

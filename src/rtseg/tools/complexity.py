@@ -1,0 +1,85 @@
+"""Counts the parameters and multiply-accumulates of the networks in inference.
+
+    python -m rtseg.tools.complexity
+    python -m rtseg.tools.complexity --model icnet --variant liminn --image_height 768 --image_width 768
+"""
+import argparse
+import math
+from typing import NamedTuple, Optional
+
+from rtseg.models.registry import MODEL_BACKBONES, MODEL_VARIANTS, SIZE_MULTIPLE, check_model, create_model
+from rtseg.runtime.device import setup_device
+from rtseg.utils.errors import ConfigError, run_command
+
+
+class Complexity(NamedTuple):
+    """What one image takes: learned parameters, and multiply-accumulates of all convolutions."""
+
+    parameters: int
+    macs: int
+
+
+def measure(model: str, variant: str, backbone: Optional[str], height: int, width: int) -> Complexity:
+    """Counts for a network without auxiliary heads; MindSpore must be in PyNative mode.
+
+    The heights of all feature maps are linear in the image's height, the widths in its width. So four small images
+    tell the count of any size exactly, without the minute that a full-size pass may take.
+    """
+    network = create_model(model, variant, aux=0, backbone=backbone).set_train(False)
+    small, step = 2 * SIZE_MULTIPLE, SIZE_MULTIPLE
+    base, taller, wider, both = (_count_macs(network, small + down, small + right)
+                                 for down, right in ((0, 0), (step, 0), (0, step), (step, step)))
+    rows, columns = (height - small) // step, (width - small) // step
+    macs = base + rows * (taller - base) + columns * (wider - base) + rows * columns * (both - taller - wider + base)
+    return Complexity(sum(math.prod(parameter.shape) for parameter in network.trainable_params()), macs)
+
+
+def _count_macs(network, height, width) -> int:
+    """Multiply-accumulates of all convolutions in one forward pass."""
+    import mindspore as ms
+    from mindspore import nn
+
+    macs = []
+
+    def count(cell, _inputs, output):
+        macs.append(math.prod(output.shape) * math.prod(cell.weight.shape[1:]))
+
+    hooks = [cell.register_forward_hook(count) for _, cell in network.cells_and_names() if isinstance(cell, nn.Conv2d)]
+    network(ms.ops.zeros((1, 3, height, width)))
+    for hook in hooks:
+        hook.remove()
+    return sum(macs)
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m rtseg.tools.complexity", description=__doc__.split("\n")[0],
+                                     allow_abbrev=False)
+    parser.add_argument("--model", help=f"one of {', '.join(MODEL_VARIANTS)} (default: all)")
+    parser.add_argument("--variant", help="published graph (default: all of the model)")
+    parser.add_argument("--backbone", help="backbone (default: all of the model)")
+    parser.add_argument("--image_height", type=int, default=1024)
+    parser.add_argument("--image_width", type=int, default=2048)
+    arguments = parser.parse_args(argv)
+    height, width = arguments.image_height, arguments.image_width
+    if min(height, width) < SIZE_MULTIPLE or height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
+        raise ConfigError(f"--image_height, --image_width: expected positive multiples of {SIZE_MULTIPLE}, found "
+                          f"{height}x{width}")
+    networks = [(model, variant, backbone)
+                for model in ([arguments.model] if arguments.model else MODEL_VARIANTS)
+                for variant in ([arguments.variant] if arguments.variant else MODEL_VARIANTS.get(model, ("",)))
+                for backbone in ([arguments.backbone] if arguments.backbone else MODEL_BACKBONES.get(model) or (None,))]
+    for model, variant, backbone in networks:
+        check_model(model, variant, 0, backbone)
+    setup_device("CPU")
+    import mindspore as ms
+    ms.set_context(mode=ms.PYNATIVE_MODE)  # forward hooks do not run in graph mode
+    print(f"{'model':10s} {'variant':11s} {'backbone':9s} {'parameters':>12s} {f'GMACs at {height}x{width}':>22s}")
+    for model, variant, backbone in networks:
+        found = measure(model, variant, backbone, height, width)
+        print(f"{model:10s} {variant:11s} {backbone or '-':9s} {found.parameters:12,d} {found.macs / 1e9:22.2f}",
+              flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

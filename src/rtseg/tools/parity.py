@@ -1,0 +1,276 @@
+"""Compares a network with what its reference implementation computes, like a lab report.
+
+    python -m rtseg.tools.parity --golden PATH/fast_scnn_mmseg.npz
+
+The graph follows from the file's name; the file holds outputs, losses, gradient norms and a ten-step training run of
+the reference for weights and inputs that follow from a rule (`reference_weights`, `training_batch`). Exit code 0 when
+every line is within its limit, 1 when not.
+"""
+import argparse
+import json
+import re
+import zlib
+from pathlib import Path
+from typing import Dict, List, NamedTuple
+
+import numpy as np
+
+from rtseg.runtime.device import setup_device
+from rtseg.utils.errors import ConfigError, DataError, run_command
+
+# golden's name -> (model, variant, auxiliary heads, weight of the auxiliary losses)
+_GRAPHS = {
+    "fast_scnn_tramac": ("fast_scnn", "tramac", 1, 0.4),
+    "fast_scnn_mmseg": ("fast_scnn", "mmseg", 2, 0.4),
+    "icnet_liminn": ("icnet", "liminn", 2, 0.4),
+    "icnet_mmseg": ("icnet", "mmseg", 2, 0.4),
+    "bisenetv1_coincheung": ("bisenetv1", "coincheung", 2, 1.0),
+    "bisenetv1_mmseg": ("bisenetv1", "mmseg", 2, 1.0),
+}
+# Running means that differ by intent: liminn moves these twice a step, see src/rtseg/models/icnet.py.
+_OTHER_MEANS = {"icnet_liminn": r"^pretrained\.layer[34]\."}
+_MOMENTUM, _WEIGHT_DECAY = 0.9, 1e-4
+_FROZEN_LOGIT_SCALE = 1e-3
+
+
+class ParityResult(NamedTuple):
+    """One line of the report: `error` is relative, and good when it is at most `limit`."""
+
+    what: str
+    error: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.error <= self.limit)  # False for NaN
+
+
+def reference_weights(shapes: Dict[str, tuple]) -> Dict[str, np.ndarray]:
+    """The weights that a golden file was computed with, from the reference's parameter names and shapes."""
+    weights = {}
+    for key, shape in shapes.items():
+        rng = np.random.default_rng(zlib.crc32(key.encode()))
+        if key.endswith("num_batches_tracked"):
+            continue
+        if key.endswith("running_var"):
+            value = 0.5 + rng.random(shape)
+        elif key.endswith(("running_mean", ".bias")):
+            value = 0.1 * rng.standard_normal(shape)
+        elif len(shape) == 1:
+            value = 0.8 + 0.4 * rng.random(shape)
+        else:
+            value = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+        weights[key] = value.astype(np.float32)
+    return weights
+
+
+def training_batch(golden):
+    """The golden's batch: x (B, 3, H, W) float32, labels (B, H, W) int32 in 0..18, the first 8 rows ignored (255)."""
+    rng = np.random.default_rng(int(golden["train/seed"]))
+    batch, _, height, width = shape = tuple(golden["train/input_shape"])
+    x = rng.standard_normal(shape).astype(np.float32)
+    labels = rng.integers(0, 19, (batch, height // 16, width // 16)).repeat(16, 1).repeat(16, 2).astype(np.int32)
+    labels[:, :8] = 255
+    return x, labels
+
+
+def relative_error(found, expected) -> float:
+    """L2 norm of the difference over the L2 norm of `expected`."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+class ParityCheck:
+    """The comparisons for one golden file; each method gives the findings of one part, starting from fresh weights."""
+
+    def __init__(self, path: Path):
+        if path.stem not in _GRAPHS:
+            raise ConfigError(f"--golden {path}: no graph is called '{path.stem}'; expected {', '.join(_GRAPHS)}")
+        try:
+            self.golden = np.load(path)
+            self.shapes = json.loads(path.with_suffix(".keys.json").read_text())
+        except (OSError, ValueError) as error:
+            raise DataError(f"--golden {path}: expected a golden .npz file with its .keys.json next to it; "
+                            f"{error}") from None
+        self.graph = path.stem
+        self.model, self.variant, self.aux, self.aux_weight = _GRAPHS[self.graph]
+
+    def network(self):
+        """The network with the reference weights, dropout 0."""
+        from mindspore import Tensor
+
+        from rtseg.models.registry import create_model
+        from rtseg.tools.convert_torch_weights import convert
+
+        network = create_model(self.model, self.variant, aux=self.aux, dropout=0.0)
+        weights = convert(self.graph, reference_weights(self.shapes))
+        for name, parameter in network.parameters_dict().items():
+            if name.endswith("dropout_step"):
+                continue
+            parameter.set_data(Tensor(weights.pop(name).reshape(parameter.shape)))
+        if weights:
+            raise DataError(f"{self.graph}: the network has no parameters named {', '.join(weights)}")
+        return network
+
+    def inference(self) -> List[ParityResult]:
+        """Every output of every input size in the file against the reference, BatchNorm with running statistics."""
+        from mindspore import Tensor
+
+        from rtseg.models.layers import resize_bilinear
+
+        network = self.network()
+        findings = []
+        for size in sorted({key.split("/")[1] for key in self.golden.files if key.startswith("eval/")}):
+            height, width = map(int, size.split("x"))
+            rng = np.random.default_rng(height * 10000 + width)
+            x = rng.standard_normal((1, 3, height, width)).astype(np.float32)
+            outputs = _frozen(network)(Tensor(x))
+            if not network.labels_to_logits:  # the references upsample_bilinear in the network, ours in the loss
+                outputs = [resize_bilinear(output, (height, width), network.align_corners) for output in outputs]
+            if f"eval/{size}/out{len(outputs)}" in self.golden:  # the full-size logits are an output of inference only
+                outputs = [network.set_train(False)(Tensor(x)), *outputs]
+            for i, output in enumerate(outputs):
+                key = f"eval/{size}/out{i}"
+                step, output = int(self.golden[f"{key}_step"]), output.asnumpy()
+                findings.append(ParityResult(f"{size} output {i}",
+                                        relative_error(output[:, :, ::step, ::step], self.golden[key]), 1e-4))
+                stats = [output.mean(), output.std(), output.min(), output.max()]
+                findings.append(ParityResult(f"{size} output {i}: mean, std, min, max",
+                                        relative_error(stats, self.golden[f"{key}_stats"]), 1e-4))
+        return findings
+
+    def frozen(self) -> List[ParityResult]:
+        """Loss and gradients with running statistics, logits divided by 1000."""
+        from mindspore import Tensor
+
+        network = _frozen(self.network())
+        gradient = _gradient_cell(self._network_with_loss(network, _FROZEN_LOGIT_SCALE))
+        loss, norms = _loss_and_norms(gradient, network, *map(Tensor, training_batch(self.golden)))
+        return [ParityResult("frozen loss", relative_error(loss, self.golden["frozen/loss"]), 1e-5),
+                self._gradient_finding("frozen", norms)]
+
+    def training(self) -> List[ParityResult]:
+        """Ten steps of SGD on one batch with batch statistics: losses, gradients of the first step, running means."""
+        from mindspore import Tensor, nn
+
+        from rtseg.tools.convert_torch_weights import parameter_name
+
+        network = self.network().set_train(True)
+        optimizer = nn.Momentum(network.trainable_params(), float(self.golden["train/lr"]), _MOMENTUM, _WEIGHT_DECAY)
+        step = _gradient_cell(self._network_with_loss(network, 1.0), optimizer)
+        x, labels = map(Tensor, training_batch(self.golden))
+        expected = self.golden["train/loss_trajectory"]
+        steps = [_loss_and_norms(step, network, x, labels) for _ in expected]
+        losses = np.array([loss for loss, _ in steps])
+        parameters = network.parameters_dict()
+        keys = self.golden["train/running_mean_keys"]
+        means = [np.linalg.norm(parameters[parameter_name(self.graph, key)].asnumpy()) for key in keys]
+        counts = [not re.search(_OTHER_MEANS.get(self.graph, "$^"), key) for key in keys]
+        return [ParityResult("training loss, step 0", relative_error(losses[0], expected[0]), 1e-4),
+                self._gradient_finding("train", steps[0][1]),
+                ParityResult("loss of ten steps", float(np.max(np.abs(losses - expected) / expected)),
+                        max(1e-3, 10 * self.golden["train/loss_trajectory_noise"].max())),
+                ParityResult("running means after them",
+                        _largest_relative(means, self.golden["train/running_mean_norm_after"], counts),
+                        max(1e-3, 10 * self.golden["train/running_mean_norm_after_noise"].max()))]
+
+    def _network_with_loss(self, network, logit_scale):
+        from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
+
+        loss = MixSoftmaxCrossEntropy(self.aux_weight, align_corners=network.align_corners,
+                                      labels_to_logits=network.labels_to_logits)
+        return _network_with_loss(network, loss, logit_scale)
+
+    def _gradient_finding(self, part, norms) -> ParityResult:
+        from rtseg.tools.convert_torch_weights import parameter_name
+
+        counts = self.golden[f"{part}/grad_norm_counts"]
+        names = [parameter_name(self.graph, key) for key in self.golden[f"{part}/grad_keys"]]
+        error = _largest_relative([norms[name] for name in names], self.golden[f"{part}/grad_norm"], counts)
+        noise = self.golden[f"{part}/grad_norm_noise"][counts].max()
+        return ParityResult(f"{part} gradient norms of {counts.sum()} parameters", error, max(1e-3, 10 * noise))
+
+    def report(self) -> List[ParityResult]:
+        """All findings."""
+        return self.inference() + self.frozen() + self.training()
+
+
+def _loss_and_norms(gradient, network, x, labels):
+    """(loss, parameter name -> L2 norm of its gradient)"""
+    loss, gradients = gradient(x, labels)
+    names = [parameter.name for parameter in network.trainable_params()]
+    return float(loss.asnumpy()), {name: np.linalg.norm(value.asnumpy()) for name, value in zip(names, gradients)}
+
+
+def _largest_relative(found, expected, counts=slice(None)) -> float:
+    found, expected = np.asarray(found)[counts], np.asarray(expected)[counts]
+    return float(np.max(np.abs(found - expected) / np.abs(expected)))
+
+
+def _frozen(network):
+    """All outputs, as in training, but BatchNorm with its running statistics."""
+    from mindspore import nn
+
+    network.set_train(True)
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, nn.BatchNorm2d):
+            cell.set_train(False)
+    return network
+
+
+def _network_with_loss(network, loss, logit_scale):
+    from mindspore import nn
+
+    class NetworkWithLoss(nn.Cell):
+        def __init__(self):
+            super().__init__(auto_prefix=False)  # the parameters keep the network's names
+            self.network = network
+            self.loss = loss
+            self.logit_scale = logit_scale
+
+        def construct(self, x, labels):
+            outputs = ()
+            for output in self.network(x):
+                outputs += (output * self.logit_scale,)
+            return self.loss(outputs, labels)
+
+    return NetworkWithLoss()
+
+
+def _gradient_cell(network_with_loss, optimizer=None):
+    import mindspore as ms
+    from mindspore import nn
+
+    weights = network_with_loss.trainable_params()
+
+    class Gradient(nn.Cell):
+        def __init__(self):
+            super().__init__(auto_prefix=False)
+            self.optimizer = optimizer
+            self.gradient = ms.value_and_grad(network_with_loss, None, weights)
+
+        def construct(self, x, labels):
+            loss, gradients = self.gradient(x, labels)
+            if self.optimizer is not None:
+                self.optimizer(gradients)
+            return loss, gradients
+
+    return Gradient()
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--golden", type=Path, required=True, help=f"golden file, one of {', '.join(_GRAPHS)}.npz")
+    arguments = parser.parse_args(argv)
+    alignment = ParityCheck(arguments.golden)
+    setup_device("CPU")
+    findings = alignment.report()
+    print(f"{alignment.graph}: {'what':42s} {'relative error':>14s} {'limit':>9s}")
+    for finding in findings:
+        print(f"{alignment.graph}: {finding.what:42s} {finding.error:14.2e} {finding.limit:9.1e} "
+              f"{'ok' if finding.passed else 'FAILED'}")
+    return 0 if all(finding.passed for finding in findings) else 1
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,221 @@
+"""Checkpoints: weights for evaluation and export, and the whole state of a run for resuming it exactly."""
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Dict, Iterable, Sequence
+
+import mindspore as ms
+import numpy as np
+
+from rtseg.utils.atomic import atomic_write
+from rtseg.utils.errors import DataError, UserError
+
+_STATE_PREFIX = "state."
+_PROGRESS_KEY = "progress"
+# Parameters of a training run that are no weights: the random state of the dropout layers.
+_RUN_ONLY = "dropout_step"
+# A network built for inference has none of these.
+_TRAINING_ONLY = "aux_heads."
+_BACKBONE = ".backbone."
+
+
+@dataclasses.dataclass
+class TrainState:
+    """Where a run stands. The order of the data and its augmentation follow from `seed`, `epoch` and `step` alone, so
+    these and the dropout layers' counters are all the random state there is."""
+
+    epoch: int = 0          # complete epochs
+    step: int = 0           # steps done in the epoch after them
+    loss_sum: float = 0.0   # over those steps
+    best_miou: float = -1.0
+    best_epoch: int = 0
+    seed: int = 1
+    global_batch_size: int = 0
+
+
+def save_weights(path, network) -> None:
+    """Writes the network's weights to `path` (.ckpt), atomically.
+
+    Raises:
+        UserError: a weight is not finite; the file under this name stays as it was.
+    """
+    _save(path, _weights_of(network), {})
+
+
+def save_state(path, network, state: Dict[str, ms.Parameter], progress: TrainState) -> None:
+    """Writes weights, `state` (optimizer and loss scale, by name) and progress to `path`, atomically.
+
+    Raises:
+        UserError: a value is not finite; the file under this name stays as it was.
+    """
+    parameters = dict(network.parameters_dict())
+    parameters.update({_STATE_PREFIX + name: parameter for name, parameter in state.items()})
+    _save(path, parameters, {_PROGRESS_KEY: json.dumps(dataclasses.asdict(progress))})
+
+
+def _save(path, parameters, extra) -> None:
+    broken = [name for name, parameter in parameters.items() if not np.isfinite(parameter.asnumpy()).all()]
+    if broken:
+        raise UserError(f"{path} is not written: expected finite weights, found NaN or infinity in {_some(broken)}")
+    with atomic_write(path) as temporary:
+        ms.save_checkpoint([{"name": name, "data": parameter} for name, parameter in parameters.items()],
+                           str(temporary), append_dict=extra)
+        os.chmod(temporary, 0o644)  # MindSpore leaves it read-only, which surprises whoever copies over it
+
+
+def read_checkpoint(path) -> Dict[str, ms.Parameter]:
+    """All entries of a MindSpore checkpoint file.
+
+    Raises:
+        DataError: no such file, or not a checkpoint.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"expected a checkpoint file, found none at {path}")
+    try:
+        return ms.load_checkpoint(str(path))
+    except (ValueError, TypeError, OSError, RuntimeError, KeyError, IndexError, AttributeError, OverflowError,
+            MemoryError) as error:
+        reason = [type(error).__name__, *str(error).splitlines()[:1]]
+        raise DataError(f"{path}: expected a MindSpore checkpoint (.ckpt), found a file that cannot be read as one; it "
+                        f"may be truncated or of another kind ({': '.join(reason)})") from None
+
+
+def load_weights(path, network) -> None:
+    """Loads weights (or the weights of a whole state) into `network`.
+
+    Auxiliary heads that the network does not have are left out; nothing is loaded unless everything fits.
+
+    Raises:
+        DataError: no checkpoint, or parameters that are missing, extra or of another shape, all of them named.
+    """
+    found = _weights_in(path)
+    wanted = _weights_of(network)
+    if not any(name.startswith(_TRAINING_ONLY) for name in wanted):
+        found = {name: value for name, value in found.items() if not name.startswith(_TRAINING_ONLY)}
+    _assign(path, wanted, found)
+
+
+def load_pretrained(path, network) -> str:
+    """Loads what a new run starts from: the weights of a whole network, or of its backbone alone.
+
+    Auxiliary heads may be missing or extra, and classifiers of another number of classes stay fresh.
+
+    Returns:
+        one line that says what was taken.
+
+    Raises:
+        DataError: no checkpoint, or parameters that do not fit, all of them named.
+    """
+    found = _weights_in(path)
+    wanted = _weights_of(network)
+    backbone_only = all(_BACKBONE in name for name in found)
+    other_classes = {name for name in wanted if name in found and _is_classifier(wanted[name], found[name])}
+    fresh = {name for name in wanted if name in other_classes or name not in found and (
+        name.startswith(_TRAINING_ONLY) or backbone_only and _BACKBONE not in name)}
+    extra = {name for name in found if name not in wanted and name.startswith(_TRAINING_ONLY)}
+    _assign(path, {name: wanted[name] for name in wanted if name not in fresh},
+            {name: found[name] for name in found if name not in other_classes | extra})
+    taken = "the backbone" if backbone_only else "the weights"
+    return (f"pretrained: took {taken} from {path}, {len(wanted) - len(fresh)} of {len(wanted)} parameters"
+            + (f"; fresh: {_some(sorted(fresh), 4)}" if fresh else ""))
+
+
+def _is_classifier(wanted, found) -> bool:
+    """Whether the two differ in nothing but their number of classes, the first dimension of a last layer."""
+    return ("classifier" in wanted.name or wanted.name.startswith(("head.", _TRAINING_ONLY))) and (
+        wanted.shape[0] != found.shape[0] and wanted.shape[1:] == found.shape[1:])
+
+
+def load_state(path, network, state: Dict[str, ms.Parameter]) -> TrainState:
+    """Loads everything that `save_state` wrote; nothing is loaded unless everything fits.
+
+    Raises:
+        DataError: see `load_weights`; or the file holds weights only.
+    """
+    found = read_checkpoint(path)
+    if _PROGRESS_KEY not in found:
+        raise DataError(f"{path}: expected the state of a run (last.ckpt), found weights only. "
+                        "Use --pretrained to start a new run from them.")
+    progress = _read_progress(path, found.pop(_PROGRESS_KEY))
+    wanted = dict(network.parameters_dict())
+    wanted.update({_STATE_PREFIX + name: parameter for name, parameter in state.items()})
+    _assign(path, wanted, found)
+    return progress
+
+
+def _read_progress(path, text) -> TrainState:
+    try:
+        progress = TrainState(**json.loads(text))
+        for field in dataclasses.fields(TrainState):
+            value = getattr(progress, field.name)
+            if field.type is int and (type(value) is not int or not 0 <= value < 2 ** 31):
+                raise ValueError(f"{field.name} is {value!r}")
+            if not math.isfinite(value):
+                raise ValueError(f"{field.name} is {value!r}")
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise DataError(f"{path}: expected the state of a run, found a damaged one ({error}). Use --pretrained to "
+                        "start a new run from its weights.") from None
+    return progress
+
+
+def _weights_of(network) -> Dict[str, ms.Parameter]:
+    return {name: parameter for name, parameter in network.parameters_dict().items() if not name.endswith(_RUN_ONLY)}
+
+
+def _weights_in(path) -> Dict[str, ms.Parameter]:
+    """The weights alone of a checkpoint file, be it one of weights or the state of a run."""
+    return {name: value for name, value in read_checkpoint(path).items()
+            if not name.startswith(_STATE_PREFIX) and name != _PROGRESS_KEY and not name.endswith(_RUN_ONLY)}
+
+
+def _assign(path, wanted, found) -> None:
+    missing = [name for name in wanted if name not in found]
+    extra = [name for name in found if name not in wanted]
+    shapes = [f"{name} (expected {tuple(wanted[name].shape)}, found {tuple(found[name].shape)})"
+              for name in wanted if name in found and tuple(wanted[name].shape) != tuple(found[name].shape)]
+    if shapes and not missing and not extra:
+        _check_classes(path, wanted, found)
+    if missing or extra or shapes:
+        lines = [f"{title} {len(names)}: {_some(names)}" for title, names in
+                 (("missing", missing), ("extra", extra), ("of another shape", shapes)) if names]
+        raise DataError(f"{path} does not fit this network; parameters\n  " + "\n  ".join(lines) + "\nIs it of another "
+                        "--model or variant? A run's own settings are in its config.yaml: pass it as --config.")
+    for name, parameter in wanted.items():
+        parameter.set_data(ms.Tensor(found[name].asnumpy(), parameter.dtype))
+
+
+def _check_classes(path, wanted, found) -> None:
+    """Raises DataError when nothing differs but the number of classes, the first dimension of all that differ."""
+    shapes = [(wanted[name].shape, found[name].shape) for name in wanted if wanted[name].shape != found[name].shape]
+    numbers = {(expected[:1], got[:1]) for expected, got in shapes}
+    if len(numbers) == 1 and all(expected[1:] == got[1:] for expected, got in shapes):
+        ((expected,), (got,)), = numbers
+        raise DataError(f"{path}: expected a network for the {expected} classes of the data set, found one for {got}. "
+                        "Give the data set that it was trained for: --config with the run's config.yaml, or "
+                        "--dataset_config. To train it further with other classes, use --pretrained.")
+
+
+def _some(names: Sequence[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def checkpoint_path(config, default_name: str) -> Path:
+    """The file that --resume_path and --resume_name mean: path may be the file itself, or the folder of it."""
+    path = Path(config.resume_path or ".")
+    if path.is_file() and not config.resume_name:
+        return path
+    return path / (config.resume_name or default_name)
+
+
+def digests(network) -> Dict[str, str]:
+    """Parameter name -> 16 hexadecimal digits that differ where any bit of its value does."""
+    return {name: hashlib.sha256(parameter.asnumpy().tobytes()).hexdigest()[:16]
+            for name, parameter in network.parameters_dict().items()}
+
+
+def count_parameters(parameters: Iterable[ms.Parameter]) -> int:
+    """Number of values in `parameters`."""
+    return sum(math.prod(parameter.shape) for parameter in parameters)

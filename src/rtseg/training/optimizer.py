@@ -1,0 +1,48 @@
+"""SGD with momentum over parameter groups."""
+from typing import Dict, List, Sequence
+
+from mindspore import nn
+
+from rtseg.utils.errors import ConfigError
+
+
+def parameter_groups(parameters: Sequence, lr_per_step: Sequence[float], weight_decay: float, decay_bn_bias: bool = True,
+                     lr_factors: Dict[str, float] = None) -> List[dict]:
+    """Groups for a MindSpore optimizer: one per pair of learning-rate factor and weight decay that occurs.
+
+    Args:
+        parameters: the trainable parameters.
+        lr_per_step: learning rate of every step.
+        weight_decay: of the parameters that decay.
+        decay_bn_bias: False exempts BatchNorm's gamma and beta and all biases.
+        lr_factors: parameter-name prefix -> factor; the longest prefix that fits counts, 1 where none does.
+
+    Raises:
+        ConfigError: a prefix that no parameter has.
+    """
+    lr_factors = lr_factors or {}
+    for prefix in lr_factors:
+        if not any(parameter.name.startswith(prefix) for parameter in parameters):
+            raise ConfigError(f"lr_factors: expected prefixes of parameter names such as '{parameters[0].name}', "
+                              f"found '{prefix}', which fits none")
+    members = {}
+    for parameter in parameters:
+        prefixes = [prefix for prefix in lr_factors if parameter.name.startswith(prefix)]
+        factor = lr_factors[max(prefixes, key=len)] if prefixes else 1.0
+        decays = decay_bn_bias or not parameter.name.endswith((".gamma", ".beta", ".bias"))
+        members.setdefault((factor, decays), []).append(parameter)
+    return [{"params": group, "lr": [rate * factor for rate in lr_per_step], "weight_decay": weight_decay if decays else 0.0}
+            for (factor, decays), group in members.items()]
+
+
+def build_optimizer(config, network, lr_per_step: Sequence[float]) -> nn.Momentum:
+    """SGD with momentum as PyTorch defines it: v = m v + (g + wd w), w = w - lr v.
+
+    Args:
+        config: rtseg.config.config.Config.
+        network: whose trainable parameters are optimised.
+        lr_per_step: learning rate of every step, see lr_scheduler.learning_rates.
+    """
+    groups = parameter_groups(network.trainable_params(), lr_per_step, config.weight_decay, config.decay_bn_bias,
+                              config.lr_factors)
+    return nn.Momentum(groups, learning_rate=list(lr_per_step), momentum=config.momentum)

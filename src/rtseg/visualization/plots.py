@@ -1,0 +1,136 @@
+"""Diagrams for people, drawn with Matplotlib: the curves of a training and the IoU of each class."""
+import csv
+import math
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple, Union
+
+import numpy as np
+
+from rtseg.utils.atomic import atomic_write
+from rtseg.utils.errors import DataError
+
+_CURVE_COLUMNS = ("epoch", "loss", "lr", "pix_acc", "miou")
+
+
+def plot_curves(metrics_csv_path: Union[str, Path], output_path: Union[str, Path]) -> None:
+    """Draws loss, learning rate and scores by epoch from a run's metrics.csv into an image, such as curves.png.
+
+    The file has the columns epoch, step, loss, lr, images_per_second, pix_acc, miou and one row for each epoch.
+    The scores are shares 0..1, drawn in per cent, and empty for an epoch without evaluation. Values that are
+    empty or not finite are left out.
+
+    Raises:
+        DataError: the file is missing, lacks a column, has no row or holds text where a number belongs.
+        OSError: the image cannot be written.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    metrics = _read_metrics(Path(metrics_csv_path))
+    figure = _new_figure(8, 9)
+    loss_axes, lr_axes, score_axes = figure.subplots(3, sharex=True)
+    _plot(loss_axes, metrics, "loss", "tab:red", "loss")
+    _plot(lr_axes, metrics, "lr", "tab:green", "learning rate")
+    _plot(score_axes, metrics, "pix_acc", "tab:gray", "pixAcc", scale=100)
+    _plot(score_axes, metrics, "miou", "tab:blue", "mIoU", scale=100)
+
+    loss_axes.set(title="Training loss", ylabel="loss")
+    lr_axes.set(title="Learning rate", ylabel="learning rate")
+    lr_axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
+    score_axes.set(title=_score_title(metrics), ylabel="per cent", xlabel="epoch", ylim=(0, 100))
+    if score_axes.lines:
+        score_axes.legend()
+    score_axes.set_xlim(left=0)
+    score_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (loss_axes, lr_axes, score_axes):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, output_path)
+
+
+def plot_class_iou(iou: Sequence[float], class_names: Sequence[str], palette, output_path: Union[str, Path]) -> None:
+    """Draws a bar for the IoU of each class, in its colour, and a line for their mean, into an image.
+
+    Args:
+        iou: 0..1 by class, NaN for a class that is not there; it has no bar and is not in the mean.
+        class_names, palette: by class, RGB 0..255.
+        output_path: such as class_iou.png.
+
+    Raises:
+        OSError: the image cannot be written.
+    """
+    scores = 100 * np.asarray(iou, np.float64)
+    figure = _new_figure(8, 1.4 + 0.26 * len(scores))
+    axes = figure.subplots()
+    axes.barh(range(len(scores)), np.nan_to_num(scores), color=np.asarray(palette) / 255, edgecolor="0.3",
+              linewidth=0.5)
+    for row, score in enumerate(scores):
+        axes.text(np.nan_to_num(score) + 0.8, row, "n/a" if np.isnan(score) else f"{score:.1f}", va="center",
+                  fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+    title = "IoU of each class: no class was there"
+    if not np.isnan(scores).all():
+        mean = np.nanmean(scores)
+        title = f"IoU of each class: mean {mean:.2f}"
+        axes.axvline(mean, color="0.2", linestyle="--", linewidth=1)
+    axes.set(title=title, xlabel="per cent", xlim=(0, 100), ylim=(len(scores) - 0.4, -0.6))
+    axes.set_yticks(range(len(scores)), labels=[name.replace("$", r"\$") for name in class_names])
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, output_path)
+
+
+def _new_figure(width: float, height: float):
+    """An empty figure of that many inches."""
+    # Imported here because it is slow; Figure and not pyplot, which is global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure, path: Union[str, Path]) -> None:
+    with atomic_write(path) as temporary:
+        figure.canvas.print_figure(temporary, dpi=100)
+
+
+def _read_metrics(path: Path) -> Dict[str, List[float]]:
+    """The columns to draw as floats, NaN where the file holds nothing."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in _CURVE_COLUMNS if name not in (reader.fieldnames or [])]
+            if missing:
+                raise DataError(f"{path}: expected the columns of a metrics.csv, but {', '.join(missing)} is missing; "
+                                "give the metrics.csv of a training run")
+            rows = [[float(row[name] or "nan") for name in _CURVE_COLUMNS] for row in reader]
+    except OSError as error:
+        raise DataError(f"expected the metrics.csv of a training run at {path}: {error}") from error
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path}, line {reader.line_num}: expected numbers, {error}; remove that line") from error
+    if not rows:
+        raise DataError(f"{path}: expected a row for each epoch, found none; train for at least one epoch")
+    return dict(zip(_CURVE_COLUMNS, map(list, zip(*rows))))
+
+
+def _points(metrics: Dict[str, List[float]], name: str) -> List[Tuple[float, float]]:
+    pairs = zip(metrics["epoch"], metrics[name])
+    return [(x, y) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
+
+
+def _plot(axes, metrics: Dict[str, List[float]], name: str, color: str, label: str, scale: float = 1) -> None:
+    points = _points(metrics, name)
+    if points:
+        epochs, values = zip(*points)
+        # Few points need marks: a single one has no line at all.
+        marker = "o" if len(points) <= 40 else None
+        axes.plot(epochs, [scale * value for value in values], color=color, label=label, marker=marker, markersize=4)
+
+
+def _score_title(metrics: Dict[str, List[float]]) -> str:
+    points = _points(metrics, "miou")
+    if not points:
+        return "Validation scores: no evaluation yet"
+    epoch, best = max(points, key=lambda point: point[1])
+    return f"Validation scores: best mIoU {100 * best:.2f} at epoch {epoch:.0f}"

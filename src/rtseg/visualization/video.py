@@ -1,0 +1,95 @@
+"""Videos, read and written a frame at a time with OpenCV. Frames are uint8 (H, W, 3) RGB."""
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Iterator, Optional, Tuple
+
+import cv2
+import numpy as np
+
+from rtseg.utils.atomic import atomic_write
+from rtseg.utils.errors import DataError, UserError
+from rtseg.utils.files import open_regular_file
+
+_USUAL_RATE = 25.0
+
+
+class Video:
+    """A video file, opened for reading.
+
+    Raises:
+        DataError: it cannot be opened, or has not a single frame.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            open_regular_file(path).close()  # OpenCV would wait for a pipe
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+        # An absolute path is never taken for an address.
+        self.capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+        self.first = self._decode()
+        if self.first is None:
+            self.close()
+            raise DataError(f"{path}: expected a video, found a file without a frame that OpenCV can decode; copy it "
+                            "again, or convert it to .mp4")
+        self.size = self.first.shape[:2]  # (height, width)
+        rate = self.capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if 0 < rate < 1000 else _USUAL_RATE  # frames per second
+        frames = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.frames = int(frames) if 0 < frames < 1e9 else 0  # as the file says, for some formats a guess; 0: unknown
+
+    def read(self) -> Optional[np.ndarray]:
+        """The next frame, or None at the end or where the file is damaged."""
+        frame, self.first = self.first, None
+        return self._decode() if frame is None else frame
+
+    def _decode(self) -> Optional[np.ndarray]:
+        there, frame = self.capture.read()
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if there else None
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self.capture.release()
+
+
+def video_format() -> Tuple[str, str]:
+    """(suffix, codec) of the videos that this OpenCV can write: .mp4 if it has FFmpeg, else .avi."""
+    has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getWriterBackends()
+    return (".mp4", "mp4v") if has_ffmpeg else (".avi", "MJPG")
+
+
+@contextmanager
+def writing_video(path: Path, size: Tuple[int, int], rate: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yields a function that adds a frame; the video is at `path` when the block ends well, atomically.
+
+    Args:
+        path: with the suffix of `video_format`.
+        size: (height, width) of the frames.
+        rate: frames per second.
+
+    Raises:
+        OSError: the folder cannot be written.
+        UserError: not all frames could be written.
+    """
+    written = 0
+    with atomic_write(path) as temporary:
+        writer = cv2.VideoWriter(os.path.abspath(temporary), cv2.VideoWriter_fourcc(*video_format()[1]), rate,
+                                 size[::-1])
+
+        def add(frame: np.ndarray) -> None:
+            nonlocal written
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+            written += 1
+
+        try:
+            yield add
+        finally:
+            writer.release()
+        # OpenCV says nothing when it cannot write.
+        check = cv2.VideoCapture(os.path.abspath(temporary))
+        found = int(check.get(cv2.CAP_PROP_FRAME_COUNT)) if check.isOpened() else 0
+        check.release()
+        if found != written:
+            raise UserError(f"{path}: expected to write {written} frames, but {found} are in the file; "
+                            "is the disk full?")

@@ -1,0 +1,165 @@
+"""The configuration is strict: what is wrong is named, with its file, what was expected and what was found."""
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rtseg.config.config import Config, load_config, parse_arguments
+from rtseg.models.registry import check_model
+from rtseg.utils.errors import ConfigError
+
+PROJECT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((PROJECT / "configs").glob("*.yaml"))
+RECIPE = PROJECT / "configs" / "fast_scnn.yaml"
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Writes the Fast-SCNN recipe with changes (None removes the key) and returns its path."""
+    def write(**changes):
+        content = yaml.safe_load(RECIPE.read_text())
+        content.update(changes)
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value != "REMOVED"}))
+        return path
+    return write
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_complete_and_right(path):
+    config = load_config(path)
+    check_model(config.model, config.variant, config.aux)
+    assert load_config(path, {"epochs": "30"}).epochs == 30
+
+
+def test_command_line_overrides_the_recipe():
+    config = parse_arguments("train", "", ["--dataset", "d", "--crop_size", "128,256", "--lr", "0.5"])
+    assert (config.dataset, config.crop_size, config.lr, config.batch_size) == ("d", (128, 256), 0.5, 4)
+    assert parse_arguments("train", "", ["--dataset", "d", "--crop_size=96"]).crop_size == (96, 96)
+
+
+def test_learning_rate_follows_the_global_batch_unless_given():
+    assert load_config(RECIPE, {"batch_size": "8"}).learning_rate == pytest.approx(0.03)
+    assert load_config(RECIPE, {"batch_size": "8", "lr": "0.2"}).learning_rate == 0.2
+
+
+@pytest.mark.parametrize("flags, field, value", [
+    (["--cityscapes_root", "x"], "dataset", "x"),
+    (["--train_batch_size", "3"], "batch_size", 3),
+    (["--valid_batch_size", "2"], "eval_batch_size", 2),
+    (["--init_lr", "0.25"], "lr", 0.25),
+    (["--name", "fast_scnn"], "model", "fast_scnn"),
+    (["--load-from", "w.ckpt"], "pretrained", "w.ckpt"),
+    (["--opt-level", "O2"], "amp_level", "O2"),
+    (["--gpu-id", "1"], "device_id", 1),
+    (["--no-validate"], "eval_while_train", False),
+])
+def test_names_from_other_repositories(flags, field, value):
+    assert getattr(parse_arguments("train", "", ["--dataset", "d"] + flags), field) == value
+
+
+def test_saved_configuration_reads_back_the_same(tmp_path):
+    config = load_config(RECIPE, {"lr_factors": "aux_heads=10,classifier=2", "lr_milestones": "3,5",
+                                  "dataset": "a b/ü"})
+    path = tmp_path / "config.yaml"
+    path.write_text(config.dump(), encoding="utf-8")
+    assert load_config(path) == config
+    assert config.lr_factors == {"aux_heads": 10.0, "classifier": 2.0} and config.lr_milestones == (3.0, 5.0)
+
+
+def test_it_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load_config(RECIPE).lr = 1.0
+
+
+def test_unknown_key_names_the_file_and_the_nearest_key(recipe):
+    path = recipe(batchsize=4)
+    with pytest.raises(ConfigError, match=r"recipe.yaml: key 'batchsize' is unknown; .* perhaps 'batch_size'"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("key, value, message", [
+    ("lr", "fast", "expected a number > 0, found 'fast'"),
+    ("epochs", 1.5, "expected an integer >= 1, found 1.5"),
+    ("epochs", True, "expected an integer >= 1, found True"),
+    ("momentum", float("nan"), "expected a number >= 0 and <= 1, found nan"),
+    ("weight_decay", float("inf"), "expected a number >= 0, found inf"),
+    ("crop_size", 100, "expected one number or H,W, both positive multiples of 32, found 100"),
+    ("crop_size", [64, 64, 64], "expected one number or H,W"),
+    ("mean", [0.5, 0.5], "expected 3 numbers"),
+    ("lr_scheduler", "linear", "expected one of poly, cosine, step, constant, found 'linear'"),
+    ("loss_scale", "auto", "expected a number > 0 or 'dynamic', found 'auto'"),
+    ("decay_bn_bias", 2, "expected 0 or 1, found 2"),
+    ("lr_factors", [1], "expected a mapping"),
+    ("dataset", ["x"], "expected text"),
+])
+def test_wrong_type_or_value(recipe, key, value, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config(recipe(**{key: value}))
+    assert f"recipe.yaml: key '{key}': " in str(caught.value) and message in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_missing_keys_are_all_named(recipe):
+    with pytest.raises(ConfigError, match="missing: momentum, lr_power"):
+        load_config(recipe(momentum="REMOVED", lr_power="REMOVED"))
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--loss_scale", "dynamic"], "loss_scale: 'dynamic' needs amp_level"),
+    (["--warmup_epochs", "5", "--epochs", "4"], "warmup_epochs: expected at most epochs = 4, found 5"),
+    (["--lr_scheduler", "step"], "lr_milestones"),
+    (["--scale_range", "2,0.5"], "scale_range: expected smallest,largest"),
+    (["--lr", "0.00001"], "lr_end: expected at most the learning rate"),
+    (["--rank", "1"], "rank: expected less than group_size = 1, found 1"),
+    (["--model", "unet"], "--model unet"),
+])
+def test_impossible_combinations(flags, message):
+    with pytest.raises(ConfigError) as caught:
+        parse_arguments("train", "", ["--dataset", "d"] + flags)
+    assert message in str(caught.value) and ("fast_scnn.yaml" in str(caught.value) or "unet" in message)
+
+
+@pytest.mark.parametrize("content, message", [
+    ("- a\n- b\n", "expected 'key: value' lines, found list"),
+    ("a: [1", "not valid YAML"),
+    ("lr: 1\nepochs: 3\nlr: 2\n", "the key 'lr' stands there 2 times"),
+    ("\x00", "not valid YAML"),
+    ("", "expected 'key: value' lines, found NoneType"),
+])
+def test_broken_files(tmp_path, content, message):
+    path = tmp_path / "broken.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+    with pytest.raises(ConfigError, match="nothing.yaml: expected a readable YAML file"):
+        load_config(tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ([], "--dataset"),
+    (["--dataset", "d", "--variant", "v"], "variant: expected one of"),
+    (["--dataset", "d", "--aux", "3"], "aux: expected 0 to 2"),
+    (["--dataset", "d", "--bogus", "1"], "--bogus"),
+    (["--dataset", "d", "--lr", "-1"], "'--lr': expected a number > 0, found '-1'"),
+])
+@pytest.mark.parametrize("command", ["train.py", "eval.py"])
+def test_commands_answer_wrong_arguments_with_exit_code_2_and_no_traceback(command, arguments, message):
+    if command == "eval.py":
+        arguments = [word.replace("--lr", "--device_id") for word in arguments] + ["--resume_path", "p"]
+        message = message.replace("--lr': expected a number > 0", "--device_id': expected an integer >= 0")
+    done = subprocess.run([sys.executable, command] + arguments, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["train.py", "eval.py"])
+def test_help_lists_every_flag_without_importing_mindspore(command):
+    done = subprocess.run([sys.executable, "-X", "importtime", command, "--help"], cwd=PROJECT, capture_output=True,
+                          text=True)
+    assert done.returncode == 0 and "| mindspore" not in done.stderr
+    known = [field.name for field in dataclasses.fields(Config) if command[:-3] in field.metadata["commands"]]
+    assert all(f"--{name}" in done.stdout for name in known)

@@ -1,0 +1,213 @@
+"""export.py: what it writes gives eval.py's classes in MindSpore and in ONNX Runtime, and says what it is."""
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+from script_helpers import PROJECT
+
+from rtseg.cli import export
+from rtseg.config.config import load_config
+from rtseg.data.labels import CLASS_NAMES, PALETTE
+from rtseg.export.atc import main as om_metadata
+from rtseg.inference.bin_files import normalize
+from rtseg.inference.evaluator import ClassMap
+from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, read_metadata, write_metadata
+from rtseg.models.registry import create_model
+from rtseg.training.checkpoint import save_weights
+from rtseg.utils.errors import ConfigError, DataError
+
+HEIGHT, WIDTH = 160, 352
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CARD = ModelMetadata("fast_scnn", "mmseg", "float32", "logits", (1, 64, 96), MEAN, STD, "ab12", "best_map.ckpt")
+
+
+STATISTICS = {"gamma": (0.7, 1.3), "beta": (-0.3, 0.3), "moving_mean": (-0.2, 0.2), "moving_variance": (0.5, 1.5)}
+
+
+class Trained(NamedTuple):
+    """A checkpoint, and what MindSpore and eval.py say of an image with it."""
+
+    checkpoint: Path
+    image: np.ndarray    # uint8 (HEIGHT, WIDTH, 3)
+    logits: np.ndarray   # float32 (1, 19, HEIGHT, WIDTH)
+    classes: np.ndarray  # (1, HEIGHT, WIDTH)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    network = create_model("fast_scnn", "mmseg", aux=1)
+    rng = np.random.default_rng(0)
+    for parameter in network.get_parameters():
+        if parameter.name.rpartition(".")[2] in STATISTICS:
+            low, high = STATISTICS[parameter.name.rpartition(".")[2]]
+            parameter.set_data(Tensor(rng.uniform(low, high, parameter.shape).astype(np.float32)))
+    weight, bias = network.classifier.classifier.weight, network.classifier.classifier.bias
+    weight.set_data(Tensor(rng.normal(0, 0.5, weight.shape).astype(np.float32)))
+    network.set_train(False)
+    coarse = rng.integers(0, 216, (HEIGHT // 32, WIDTH // 32, 3), dtype=np.uint8)
+    image = np.kron(coarse, np.ones((32, 32, 1), np.uint8)) + rng.integers(0, 40, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    x = Tensor(normalize(image, MEAN, STD)[None])
+    bias.set_data(Tensor(-network(x).asnumpy().mean(axis=(0, 2, 3))))  # no class is ahead everywhere
+    path = tmp_path_factory.mktemp("run") / "best_map.ckpt"
+    save_weights(path, network)
+    classes = ClassMap(network, MEAN, STD)(Tensor(image[None])).asnumpy()
+    assert len(np.unique(classes)) > 5
+    return Trained(path, image, network(x).asnumpy(), classes)
+
+
+def run_onnx(path, x):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+@pytest.mark.parametrize("input_type, output_type", [("float32", "logits"), ("uint8", "class_map")])
+def test_every_form_agrees_with_eval(trained, input_type, output_type, tmp_path, capsys):
+    pytest.importorskip("onnx", reason="the package onnx is not installed")
+    name = tmp_path / "net.v1"
+    assert export.main([f"--ckpt_file={trained.checkpoint}", f"--file_name={name}", f"--image_height={HEIGHT}",
+                        f"--image_width={WIDTH}", f"--input_type={input_type}", f"--output_type={output_type}",
+                        "--aux=2"]) == 0
+    assert capsys.readouterr().out == f"exported {name}.mindir\n"
+    assert os.stat(f"{name}.mindir").st_mode & 0o777 == 0o644
+    before = Path(f"{name}.json").read_text()
+    # In a process of its own, as a user does: the order in which packages are imported matters.
+    done = subprocess.run([sys.executable, "export.py", "--from_mindir", f"{name}.mindir", "--file_format", "ONNX"],
+                          cwd=PROJECT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"exported {name}.onnx\n"), done.stderr
+    assert Path(f"{name}.json").read_text() == before
+
+    x = trained.image[None] if input_type == "uint8" else normalize(trained.image, MEAN, STD)[None]
+    for result in (nn.GraphCell(ms.load(f"{name}.mindir"))(Tensor(x)).asnumpy(), run_onnx(f"{name}.onnx", x)):
+        if output_type == "logits":
+            assert np.linalg.norm(result - trained.logits) < 1e-3 * np.linalg.norm(trained.logits)
+            result = result.argmax(1)
+        else:
+            assert result.dtype == np.uint8
+        assert (result == trained.classes).mean() > 0.999
+    card = read_metadata(f"{name}.json")
+    assert (card.input_type, card.output_type, card.size) == (input_type, output_type, (1, HEIGHT, WIDTH))
+    assert card.checkpoint_sha256 == hashlib.sha256(trained.checkpoint.read_bytes()).hexdigest()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.v1.json", "net.v1.mindir", "net.v1.onnx"]
+
+
+def test_onnx_and_batch_size_in_one_step(trained, tmp_path, monkeypatch):
+    pytest.importorskip("onnx", reason="the package onnx is not installed")
+    monkeypatch.chdir(tmp_path)
+    assert export.main(["--ckpt_file", str(trained.checkpoint), "--file_format", "ONNX", "--batch_size", "2",
+                        "--image_height", "64", "--image_width", "96"]) == 0
+    assert run_onnx("fast_scnn.onnx", np.zeros((2, 3, 64, 96), np.float32)).shape == (2, 19, 64, 96)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["fast_scnn.json", "fast_scnn.onnx"]
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ([], "expected one of them, found neither"),
+    (["--ckpt_file=a", "--from_mindir=b"], "expected one of them, found both"),
+    (["--from_mindir=b"], "can only be converted to --file_format ONNX, found MINDIR"),
+    (["--ckpt_file=a", "--file_format=AIR"], "AIR needs --device_target Ascend, found CPU"),
+    (["--ckpt_file=a", "--image_width=100"], "expected a positive multiple of 32, found '100'"),
+    (["--ckpt_file=a", "--output_type=mask"], "expected one of logits, class_map"),
+])
+def test_wrong_usage(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        export.main(arguments)
+
+
+def test_bad_inputs(tmp_path):
+    with pytest.raises(DataError, match="expected a checkpoint file, found none"):
+        export.main(["--ckpt_file", str(tmp_path / "none.ckpt")])
+    with pytest.raises(DataError, match="expected a MINDIR file at"):
+        pytest.importorskip("onnx", reason="the package onnx is not installed")
+        export.main(["--from_mindir", str(tmp_path / "none.mindir"), "--file_format", "ONNX"])
+
+
+def test_training_batch_size_does_not_leak():
+    assert load_config(PROJECT / "configs" / "fast_scnn.yaml").export_batch_size == 1
+
+
+def test_metadata_literal(tmp_path):
+    path = write_metadata(tmp_path / "net.mindir", CARD)
+    assert path == tmp_path / "net.json"
+    assert json.loads(path.read_text()) == {
+        "format_version": 1, "model": "fast_scnn", "variant": "mmseg",
+        "input": {"name": "x", "shape": [1, 3, 64, 96], "dtype": "float32", "layout": "NCHW"},
+        "normalization": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "in_graph": False},
+        "color_order": "RGB",
+        "output": {"name": "output", "kind": "logits", "shape": [1, 19, 64, 96], "dtype": "float32"},
+        "dataset": "cityscapes", "classes": list(CLASS_NAMES), "palette": PALETTE.tolist(), "ignore_label": 255,
+        "checkpoint_sha256": "ab12", "source": "best_map.ckpt"}
+    assert read_metadata(path) == CARD
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda card: card.pop("output"), "found another file .KeyError: 'output'"),
+    (lambda card: card.update(format_version=2), "expected format_version 1, found 2"),
+    (lambda card: card["input"].update(dtype="uint8"), "contradict each other"),
+    (lambda card: card["input"].update(shape=[1, 3, "64", 96]), "positive integers"),
+    (lambda card: card["palette"].pop(), "palette must have three integers of 0 to 255 for each class"),
+    (lambda card: card["palette"][3].append(0), "palette must have"),
+])
+def test_damaged_cards(change, message, tmp_path):
+    path = write_metadata(tmp_path / "net.mindir", CARD)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        read_metadata(path)
+
+
+def test_models_of_one_name_have_one_form(tmp_path):
+    (tmp_path / "net.mindir").write_bytes(b"")
+    write_metadata(tmp_path / "net.mindir", CARD)
+    check_metadata_is_free(tmp_path / "net.onnx", CARD)
+    with pytest.raises(ConfigError, match="net.json describes .*net.mindir.*another --file_name"):
+        check_metadata_is_free(tmp_path / "net.onnx", dataclasses.replace(CARD, input_type="uint8"))
+
+
+def test_aipp_literal(tmp_path, capsys):
+    write_metadata(tmp_path / "net.onnx", CARD)
+    assert om_metadata([str(tmp_path / "net.onnx"), str(tmp_path / "net_aipp.om"), "1"]) == 0
+    assert capsys.readouterr().out == "NCHW x:1,3,64,96\n"
+    assert (tmp_path / "net_aipp.aipp.cfg").read_text() == """aipp_op {
+    aipp_mode: static
+    input_format: RGB888_U8
+    csc_switch: false
+    rbuv_swap_switch: false
+    src_image_size_w: 96
+    src_image_size_h: 64
+    min_chn_0: 123.675
+    var_reci_chn_0: 0.017124754
+    min_chn_1: 116.28
+    var_reci_chn_1: 0.017507003
+    min_chn_2: 103.53
+    var_reci_chn_2: 0.017429194
+}
+"""
+    assert read_metadata(tmp_path / "net_aipp.json").input_shape == [1, 64, 96, 3]
+    with pytest.raises(ConfigError, match="expected a model with --input_type float32"):
+        om_metadata([str(tmp_path / "net_aipp.om"), str(tmp_path / "b.om"), "1"])
+
+
+def test_convert_om_prints_the_command_and_needs_atc(tmp_path):
+    write_metadata(tmp_path / "net.onnx", CARD)
+    (tmp_path / "net.onnx").write_bytes(b"")
+    script = PROJECT / "scripts" / "convert_om.sh"
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(["bash", script, "net.onnx", "Ascend310", "--precision_mode=force_fp16"], cwd=tmp_path,
+                          env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [
+        "atc", "--framework=5", "--model=net.onnx", "--output=net", "--soc_version=Ascend310",
+        "--input_shape=x:1\\,3\\,64\\,96", "--input_format=NCHW", "--precision_mode=force_fp16"], done.stderr
+    assert (done.returncode, done.stderr.startswith("error: atc not found")) == (1, True)
+    for arguments, code in ((["net.mindir"], 2), (["none.onnx"], 3), ([], 2)):
+        assert subprocess.run(["bash", script, *arguments], cwd=tmp_path, env=environment,
+                              capture_output=True).returncode == code

@@ -1,0 +1,104 @@
+"""Evaluation against the official one on real images, and its modes on small ones."""
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+from official_evaluation import official_scores
+
+from rtseg.data.cityscapes import Cityscapes
+from rtseg.data.labels import CLASS_NAMES, TRAIN_ID_TO_ID
+from rtseg.inference.evaluator import SCALES, Evaluator
+from rtseg.metrics.confusion_matrix import iou_per_class, mean_iou, pixel_accuracy
+from rtseg.models.registry import create_model
+from rtseg.utils.errors import DataError
+from tests.data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Brightness(nn.Cell):
+    """A network without weights: class 0 where the red channel is below its mean, else class 1."""
+
+    def construct(self, x):
+        red = x[:, :1]
+        return ops.concat((-red, red), axis=1)
+
+
+class Pictures:
+    """A data set in memory; label 1 where the red channel is bright."""
+
+    def __init__(self, *sizes, broken=()):
+        rng = np.random.default_rng(0)
+        self.images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1) for size in sizes]
+        self.broken = broken
+
+    def __len__(self):
+        return len(self.images)
+
+    def load(self, index):
+        if index in self.broken:
+            raise DataError(f"image {index} is broken")
+        image = self.images[index]
+        return image, (image[:, :, 0] >= 124).astype(np.uint8)
+
+
+@needs_real_cityscapes
+def test_scores_equal_the_official_evaluation_on_real_images(tmp_path):
+    """A network with random weights, whose predictions on real images are varied."""
+    pytest.importorskip("cityscapesscripts")
+    dataset = Cityscapes(REAL_CITYSCAPES, "val")
+    network = create_model("fast_scnn", "mmseg")
+    rng = np.random.default_rng(0)
+    network.classifier.classifier.weight.set_data(Tensor(rng.standard_normal((19, 128, 1, 1)).astype(np.float32)))
+    pairs = []
+
+    def save(index, image, label, prediction):
+        sample = dataset.samples[index]
+        pairs.append((write_png(tmp_path / f"{sample.name}.png", TRAIN_ID_TO_ID[prediction]), sample.label))
+
+    evaluation = Evaluator(network, dataset, MEAN, STD).run(save)
+    matrix = evaluation.matrix.matrix
+    assert evaluation.images == 4 and evaluation.errors == [] and len(pairs) == 4
+    assert (matrix.sum(0) > 0).sum() >= 5  # several classes are predicted
+    miou, accuracy, per_class = official_scores(pairs)
+    assert mean_iou(matrix) == pytest.approx(miou, abs=5e-5)
+    assert pixel_accuracy(matrix) == pytest.approx(accuracy, abs=5e-5)
+    for name, iou in zip(CLASS_NAMES, iou_per_class(matrix)):
+        assert iou == pytest.approx(per_class[name], abs=5e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_any_image_size_and_batch(batch_size):
+    """8x13 blocks of 8 pixels: 64x104, not a multiple of 32; two neighbours of one size, then another."""
+    dataset, seen = Pictures((8, 13), (8, 13), (5, 4)), []
+    evaluation = Evaluator(Brightness(), dataset, MEAN, STD, batch_size=batch_size).run(
+        lambda index, image, label, prediction: seen.append((index, prediction.shape, prediction.dtype)))
+    assert mean_iou(evaluation.matrix.matrix) == 1.0
+    assert seen == [(0, (64, 104), np.uint8), (1, (64, 104), np.uint8), (2, (40, 32), np.uint8)]
+    assert evaluation.matrix.matrix.sum() == 2 * 64 * 104 + 40 * 32
+
+
+def test_flip_and_scales():
+    """The network is symmetric, so the average over scales still finds every block's interior."""
+    evaluation = Evaluator(Brightness(), Pictures((8, 16)), MEAN, STD, mode="ms_flip").run()
+    assert len(SCALES) == 6
+    assert pixel_accuracy(evaluation.matrix.matrix) > 0.9
+
+
+def test_crop_mode_scores_the_resized_centre():
+    sizes = []
+    evaluation = Evaluator(Brightness(), Pictures((8, 16)), MEAN, STD, mode="crop", crop_size=(32, 32)).run(
+        lambda index, image, label, prediction: sizes.append((image.shape, label.shape, prediction.shape)))
+    assert sizes == [((32, 32, 3), (32, 32), (32, 32))]
+    assert evaluation.matrix.matrix.sum() == 32 * 32
+
+
+def test_broken_images_are_listed_and_the_others_scored():
+    evaluation = Evaluator(Brightness(), Pictures((4, 4), (4, 4), (4, 4), broken=[1]), MEAN, STD).run()
+    assert evaluation.images == 2 and [str(error) for error in evaluation.errors] == ["image 1 is broken"]
+
+
+def test_it_can_be_stopped_and_leaves_the_network_as_it_was():
+    network = Brightness().set_train(True)
+    evaluator = Evaluator(network, Pictures((4, 4), (4, 4)), MEAN, STD)
+    assert evaluator.run(should_stop=lambda: True) is None and network.training
+    assert evaluator.run().images == 2 and network.training

@@ -1,0 +1,68 @@
+"""What eval.py leaves behind: the worst images first, a bar for each class, and nothing else without masks."""
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rtseg.data.labels import CITYSCAPES
+from rtseg.inference import reporting
+from rtseg.inference.evaluator import Evaluation
+from rtseg.inference.reporting import EvaluationReport
+from rtseg.metrics.confusion_matrix import ConfusionMatrix
+
+IMAGE = np.full((4, 8, 3), 100, np.uint8)
+ROAD = np.zeros((4, 8), np.uint8)
+
+
+def prediction(wrong):
+    """Road, but for so many pixels."""
+    result = ROAD.copy()
+    result.flat[:wrong] = 13
+    return result
+
+
+@pytest.fixture
+def make_report(tmp_path):
+    """Function of save_mask: an EvaluationReport of six images with 3, 32, 0, 8, 5, 1 wrong pixels of 32, and of one
+    in which nothing is scored."""
+    def make(save_mask):
+        wrong = (3, 32, 0, 8, 5, 1)
+        dataset = SimpleNamespace(description=CITYSCAPES, samples=[SimpleNamespace(name=f"p{i}") for i in range(7)])
+        report, matrix = EvaluationReport(tmp_path / "out", dataset, save_mask), ConfusionMatrix()
+        for index, count in enumerate(wrong):
+            report.add(index, IMAGE, ROAD, prediction(count))
+            matrix.update(prediction(count), ROAD)
+        report.add(6, IMAGE, np.full_like(ROAD, 255), ROAD)
+        return report, Evaluation(matrix, 7, [], 2.0)
+    return make
+
+
+def test_worst_images_are_on_the_sheet(make_report, tmp_path, monkeypatch):
+    captions = []
+    draw = reporting.contact_sheet
+    monkeypatch.setattr(reporting, "contact_sheet", lambda rows, *rest: captions.extend(row.caption for row in rows)
+                        or draw(rows, *rest))
+    report, evaluation = make_report(True)
+    text = report.finish(evaluation, "title")
+    # road: right / 32; car: predicted only, 0
+    assert captions == ["p1: mIoU 0.00, pixAcc 0.00", "p3: mIoU 37.50, pixAcc 75.00", "p4: mIoU 42.19, pixAcc 84.38",
+                        "p0: mIoU 45.31, pixAcc 90.62"]
+    assert text == (tmp_path / "out" / "eval_results.txt").read_text()
+    assert text.endswith("7 images in 2.0 s with compilation, 3.50 images/s\n")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "class_iou.png", "contact_sheet.png", "eval_results.txt", "mask", "overlay"]
+    sheet = np.array(Image.open(tmp_path / "out" / "contact_sheet.png"))
+    assert sheet[24 + 24 + 128, 8 + 3 * 520 + 256].tolist() == [230, 25, 25]  # all of p1 is wrong
+
+
+def test_without_masks_there_are_scores_only(make_report, tmp_path):
+    report, evaluation = make_report(False)
+    report.finish(evaluation, "title")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["class_iou.png", "eval_results.txt"]
+
+
+def test_an_evaluation_of_nothing_is_reported(tmp_path):
+    report = EvaluationReport(tmp_path, SimpleNamespace(description=CITYSCAPES, samples=[]), True)
+    assert "no image could be read" in report.finish(Evaluation(ConfusionMatrix(), 0, [], 2.0), "title")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["class_iou.png", "eval_results.txt"]

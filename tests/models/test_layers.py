@@ -1,0 +1,57 @@
+"""Building blocks against literal values and NumPy, at sizes that don't divide."""
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from rtseg.models.layers import ChannelDropout, PyramidPooling, adaptive_average_pool, resize_bilinear
+
+
+def pooled_by_loops(x, bins):
+    height, width = x.shape[2:]
+    out = np.empty((*x.shape[:2], bins, bins))
+    for i in range(bins):
+        for j in range(bins):
+            rows = slice(i * height // bins, -(-(i + 1) * height // bins))
+            columns = slice(j * width // bins, -(-(j + 1) * width // bins))
+            out[:, :, i, j] = x[:, :, rows, columns].mean((2, 3))
+    return out
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 6])
+@pytest.mark.parametrize("size", [(2, 4), (7, 5), (32, 64)])
+def test_adaptive_average_pool(size, bins):
+    x = np.random.default_rng(0).standard_normal((2, 3, *size)).astype(np.float32)
+    np.testing.assert_allclose(adaptive_average_pool(Tensor(x), bins).asnumpy(), pooled_by_loops(x, bins), atol=1e-5)
+
+
+def test_resize_bilinear_literal():
+    x = Tensor(np.array([[[[0.0, 1.0, 2.0]]]], np.float32))
+    assert resize_bilinear(x, (1, 5), True).asnumpy().ravel().tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    np.testing.assert_allclose(resize_bilinear(x, (1, 6), False).asnumpy().ravel(),
+                               [0.0, 0.25, 0.75, 1.25, 1.75, 2.0], atol=1e-6)
+    assert resize_bilinear(x, (1, 3), True) is x
+
+
+def test_pyramid_pooling_shape_at_odd_sizes():
+    assert PyramidPooling(4, 2)(Tensor(np.ones((1, 4, 5, 7), np.float32))).shape == (1, 12, 5, 7)
+
+
+def test_dropout_drops_whole_channels_and_keeps_the_mean():
+    dropout, x = ChannelDropout(0.25, seed=1), Tensor(np.ones((8, 500, 2, 3), np.float32))
+    assert (dropout.set_train(False)(x).asnumpy() == 1).all()
+    out = dropout.set_train(True)(x).asnumpy()
+    assert (out == out[:, :, :1, :1]).all()
+    assert set(np.unique(out)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert (out == 0).mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_dropout_repeats_from_its_counter_and_differs_by_step_and_seed():
+    x = Tensor(np.ones((2, 200, 1, 1), np.float32))
+    dropout = ChannelDropout(0.5, seed=1).set_train(True)
+    masks = [dropout(x).asnumpy() for _ in range(3)]
+    assert (masks[0] != masks[1]).any() and (masks[1] != masks[2]).any()
+    again = ChannelDropout(0.5, seed=1).set_train(True)
+    again.dropout_step.set_data(Tensor(2, ms.int32))
+    assert (again(x).asnumpy() == masks[2]).all()
+    assert (ChannelDropout(0.5, seed=2).set_train(True)(x).asnumpy() != masks[0]).any()

@@ -1,0 +1,226 @@
+"""Import of PyTorch weights: names, files that PyTorch wrote, files that must be refused, the command."""
+import io
+import json
+import os
+import pickle
+import stat
+import zipfile
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from rtseg.models.registry import create_model
+from rtseg.tools.convert_torch_weights import GRAPHS, convert, import_weights, main, match, parameter_name
+from rtseg.tools.parity import reference_weights
+from rtseg.tools.torch_file import read_state_dict
+from rtseg.training.checkpoint import load_pretrained
+from rtseg.utils.errors import ConfigError, DataError
+
+TESTS = Path(__file__).resolve().parents[1]
+SHAPES = {graph: json.loads((TESTS / "goldens" / f"{graph}.keys.json").read_text()) for graph in GRAPHS}
+
+
+@pytest.mark.parametrize("graph, key, name", [
+    ("fast_scnn_tramac", "auxlayer.4.bias", "aux_heads.0.classifier.bias"),
+    ("fast_scnn_mmseg", "decode_head.convs.1.depthwise_conv.bn.weight", "classifier.dsconv2.depthwise.bn.gamma"),
+    ("icnet_liminn", "pretrained.conv1.4.running_mean", "encoder.backbone.stem.1.bn.moving_mean"),
+    ("icnet_liminn", "pretrained.layer3.5.bn2.running_var", "encoder.backbone.layer3.5.conv2.bn.moving_variance"),
+    ("icnet_liminn", "head.cff_12.conv_low_cls.weight", "aux_heads.0.weight"),
+    ("icnet_liminn", "pretrained.fc.bias", ""),
+    ("icnet_mmseg", "backbone.backbone.stem.7.bias", "encoder.backbone.stem.2.bn.beta"),
+    ("icnet_mmseg", "backbone.psp_modules.2.1.conv.weight", "encoder.ppm.branches.2.conv.weight"),
+    ("icnet_mmseg", "neck.cff_24.conv_high.bn.weight", "cff_24.conv_high.bn.gamma"),
+    ("bisenetv1_coincheung", "cp.resnet.layer2.0.downsample.1.weight",
+     "context_path.backbone.layer2.0.downsample.bn.gamma"),
+    ("bisenetv1_coincheung", "ffm.bn.weight", "ffm.attention.bn.gamma"),
+    ("bisenetv1_coincheung", "conv_out32.conv_out.bias", "aux_heads.1.classifier.bias"),
+    ("bisenetv1_mmseg", "backbone.spatial_path.layer4.conv.weight", "spatial_path.out.conv.weight"),
+    ("bisenetv1_mmseg", "backbone.context_path.backbone.bn1.num_batches_tracked", ""),
+])
+def test_parameter_name(graph, key, name):
+    assert parameter_name(graph, key) == name
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_no_two_keys_share_a_name(graph):
+    names = [name for name in (parameter_name(graph, key) for key in SHAPES[graph]) if name]
+    assert len(names) == len(set(names)) > 100
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
+def test_files_written_by_pytorch(name):
+    """Made by PyTorch 2.13: in a `model` dictionary with `module.` prefix, and in the format from before 1.6."""
+    state = read_state_dict(TESTS / "data" / name)
+    assert list(state) == ["0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_var",
+                           "1.num_batches_tracked", "view", "half", "scalar", "parameter"]
+    assert (state["0.weight"] == np.arange(18, dtype=np.float32).reshape(2, 1, 3, 3) / 8).all()
+    assert state["1.running_var"].tolist() == [1, 1] and state["1.num_batches_tracked"] == 0
+    assert state["view"].tolist() == [[1, 5, 9], [2, 6, 10], [3, 7, 11]]  # transposed, and not from the start
+    assert state["half"].dtype == np.float16 and state["half"].tolist() == [1.5, -2]
+    assert state["scalar"].shape == () and state["scalar"] == 2.5 and state["parameter"].tolist() == [4]
+
+
+def zip_file(path, pickled, storages=()):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        for key, data in dict(storages).items():
+            archive.writestr(f"archive/data/{key}", data)
+    return path
+
+
+class _Call:
+    """Pickles as a call of `function`."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_that_calls_a_function_is_refused_and_not_run(tmp_path, legacy):
+    target, path = tmp_path / "made by the pickle", tmp_path / "bad.pth"
+    pickled = pickle.dumps({"weight": _Call(os.mkdir, str(target))}, protocol=2)
+    if legacy:
+        head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+        path.write_bytes(b"".join(pickle.dumps(part, protocol=2) for part in head) + pickled)
+    else:
+        zip_file(path, pickled)
+    with pytest.raises(DataError, match="mkdir' in it is not a plain weight and is not loaded, for safety"):
+        read_state_dict(path)
+    assert not target.exists()
+
+
+def tensor_pickle(offset, shape, strides):
+    """A pickle of one tensor as PyTorch writes it, over a storage of four floats."""
+    stream = io.BytesIO()
+    pickler = pickle._Pickler(stream, protocol=2)
+    stream.write(b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\n"
+                 b"FloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ")
+    for value in (offset, shape, strides, False):
+        pickler.save(value)
+    stream.write(b"NtRs.")
+    return stream.getvalue()
+
+
+def test_a_tensor_outside_its_storage_is_refused(tmp_path):
+    storage = {"0": np.arange(4, dtype="<f4").tobytes()}
+    good = zip_file(tmp_path / "good.pth", tensor_pickle(1, (3,), (1,)), storage)
+    assert read_state_dict(good)["w"].tolist() == [1, 2, 3]
+    for offset, shape, strides in ((2, (3,), (1,)), (0, (2, 2), (3, 1)), (0, (2,), (-1,)), (0, (2,), ()),
+                                   (-1, (1,), (1,))):
+        bad = zip_file(tmp_path / "bad.pth", tensor_pickle(offset, shape, strides), storage)
+        with pytest.raises(DataError, match="lies outside its storage"):
+            read_state_dict(bad)
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
+def test_every_truncation_is_an_error(tmp_path, name):
+    whole, path = (TESTS / "data" / name).read_bytes(), tmp_path / name
+    for length in range(0, len(whole), 61):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=str(path)):
+            read_state_dict(path)
+
+
+@pytest.mark.parametrize("name, content", [
+    ("text.pth", b"not weights"), ("text.safetensors", b"not weights"), ("empty.pth", b""), ("none.pth", None),
+    ("list.pth", pickle.dumps([1])),
+])
+def test_other_files_are_errors(tmp_path, name, content):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=name):
+        read_state_dict(tmp_path / name)
+
+
+def test_match_reports_classes_heads_and_strangers():
+    shapes = {"head.conv.bn.gamma": (2,), "head.classifier.weight": (19, 2, 1, 1), "aux_heads.0.classifier.bias": (19,)}
+    state = {"conv_out.conv.bn.weight": np.ones(2), "conv_out.conv_out.weight": np.ones((7, 2, 1, 1)),
+             "stranger.weight": np.ones(1), "conv_out.conv.bn.num_batches_tracked": np.ones(())}
+    weights, report = match("bisenetv1_coincheung", state, shapes)
+    assert list(weights) == report.mapped == ["head.conv.bn.gamma", "head.classifier.weight"]
+    assert weights["head.conv.bn.gamma"].dtype == np.float32
+    assert report.other_classes == ["head.classifier.weight"]
+    assert report.ignored == {"stranger.weight": "not part of this network",
+                              "conv_out.conv.bn.num_batches_tracked": "has no counterpart"}
+    assert report.missing == ["aux_heads.0.classifier.bias"]
+    assert report.lines() == [
+        "mapped 2 parameters", "of another number of classes, only for --pretrained, 1: head.classifier.weight",
+        "ignored (not part of this network) 1: stranger.weight",
+        "ignored (has no counterpart) 1: conv_out.conv.bn.num_batches_tracked",
+        "missing 1: aux_heads.0.classifier.bias"]
+
+
+def test_match_refuses_missing_and_misshaped_parameters():
+    shapes = {"head.conv.bn.gamma": (2,), "head.conv.bn.beta": (2,)}
+    with pytest.raises(DataError) as error:
+        match("bisenetv1_coincheung", {"conv_out.conv.bn.weight": np.ones(3)}, shapes)
+    assert "conv_out.conv.bn.weight: expected shape (2,), found (3,)" in str(error.value)
+    assert "missing: head.conv.bn.beta" in str(error.value)
+
+
+def test_command_imports_a_whole_network(tmp_path, capsys):
+    state, output = reference_weights(SHAPES["fast_scnn_tramac"]), tmp_path / "new" / "fast_scnn.ckpt"
+    save_file({f"module.{key}": value for key, value in state.items()}, tmp_path / "weights.safetensors")
+    arguments = ["--model", "fast_scnn", "--variant", "tramac", "--input", str(tmp_path / "weights.safetensors")]
+    assert main(arguments + ["--output", str(output)]) == 0
+    expected = convert("fast_scnn_tramac", state)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"mapped {len(expected)} parameters" and lines[-1] == f"wrote {output}"
+    assert lines[1].startswith("missing ") and "aux_heads.1." in lines[1]  # this reference has one head
+    found = ms.load_checkpoint(str(output))
+    assert set(found) == set(expected)
+    assert all((found[name].asnumpy() == value).all() for name, value in expected.items())
+    assert stat.S_IMODE(output.stat().st_mode) == 0o644 and list(output.parent.iterdir()) == [output]
+
+
+def test_weights_of_other_classes_start_a_training(tmp_path):
+    state = reference_weights(SHAPES["fast_scnn_tramac"])
+    for key in [key for key in state if key.startswith(("classifier.conv.1.", "auxlayer.4."))]:
+        state[key] = state[key][:7]
+    save_file(state, tmp_path / "seven.safetensors")
+    report = import_weights("fast_scnn", "tramac", None, tmp_path / "seven.safetensors", tmp_path / "seven.ckpt")
+    assert sorted(report.other_classes) == ["aux_heads.0.classifier.bias", "aux_heads.0.classifier.weight",
+                                            "classifier.classifier.bias", "classifier.classifier.weight"]
+    network = create_model("fast_scnn", "tramac", aux=2)
+    load_pretrained(tmp_path / "seven.ckpt", network)
+    name, key = "classifier.dsconv2.pointwise.conv.weight", "classifier.dsconv2.conv.3.weight"
+    assert (network.parameters_dict()[name].asnumpy() == state[key]).all()
+
+
+def test_a_wrong_file_leaves_no_output(tmp_path):
+    save_file(reference_weights(SHAPES["fast_scnn_mmseg"]), tmp_path / "other.safetensors")
+    output = tmp_path / "x.ckpt"
+    with pytest.raises(DataError, match="other.safetensors: expected weights of fast_scnn_tramac, found others"):
+        import_weights("fast_scnn", "tramac", None, tmp_path / "other.safetensors", output)
+    assert not output.exists()
+
+
+def test_imports_a_torchvision_backbone(tmp_path):
+    prefix = "cp.resnet."
+    state = {key[len(prefix):]: value for key, value in reference_weights(SHAPES["bisenetv1_coincheung"]).items()
+             if key.startswith(prefix)}
+    state["fc.weight"] = np.ones((1000, 512), np.float32)
+    save_file(state, tmp_path / "resnet18.safetensors")
+    source = tmp_path / "resnet18.safetensors"
+    report = import_weights("bisenetv1", "coincheung", None, source, tmp_path / "b.ckpt", True)
+    assert (len(report.mapped), report.missing, list(report.ignored)) == (100, [], ["fc.weight"])
+    found = ms.load_checkpoint(str(tmp_path / "b.ckpt"))
+    assert (found["context_path.backbone.layer1.0.conv1.conv.weight"].asnumpy()
+            == state["layer1.0.conv1.weight"]).all() and len(found) == 100
+    with pytest.raises(DataError, match=r"expected weights of bisenetv1_coincheung \(its backbone\)"):
+        import_weights("bisenetv1", "coincheung", "resnet50", source, tmp_path / "c.ckpt", True)
+
+
+@pytest.mark.parametrize("model, output, backbone_only, message", [
+    ("fast_scnn", "x.ckpt", True, "fast_scnn has no backbone; expected a network of icnet, bisenetv1"),
+    ("fast_scnn", "x.mindir", False, "expected a name that ends in .ckpt"),
+])
+def test_wrong_usage(tmp_path, model, output, backbone_only, message):
+    with pytest.raises(ConfigError, match=message):
+        import_weights(model, "mmseg", None, tmp_path / "none.pth", tmp_path / output, backbone_only)

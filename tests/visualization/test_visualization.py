@@ -1,0 +1,157 @@
+"""Images and diagrams: literal colours, sizes and places, wrong input, and curves from any metrics.csv."""
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rtseg.data.labels import PALETTE
+from rtseg.utils.errors import DataError
+from rtseg.visualization.masks import SheetRow, colorize, contact_sheet, error_map, legend, overlay, save_png
+from rtseg.visualization.plots import plot_class_iou, plot_curves
+
+PROJECT = Path(__file__).resolve().parents[2]
+HEADER = "epoch,step,loss,lr,images_per_second,pix_acc,miou\n"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_colorize_literal(dtype):
+    colors = colorize(np.array([[0, 13], [18, 255]], dtype))
+    assert colors.dtype == np.uint8
+    assert colors.tolist() == [[[128, 64, 128], [0, 0, 142]], [[119, 11, 32], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize("train_ids, message", [
+    (np.zeros((1, 2, 2), np.uint8), r"shape \(H, W\), got uint8 \(1, 2, 2\)"),
+    (np.zeros((2, 2), np.float32), "must be integers .* got float32"),
+    (np.array([[-1, 3]]), r"in 0\.\.255, found -1\.\.3"),
+    (np.array([[0, 256]]), r"in 0\.\.255, found 0\.\.256"),
+])
+def test_colorize_refuses_what_is_no_mask(train_ids, message):
+    with pytest.raises(DataError, match=message):
+        colorize(train_ids)
+
+
+def test_overlay_literal():
+    image = np.full((1, 3, 3), 100, np.uint8)
+    train_ids = np.array([[0, 13, 255]], np.uint8)
+    assert overlay(image, train_ids).tolist() == [[[114, 82, 114], [50, 50, 121], [100, 100, 100]]]
+    np.testing.assert_array_equal(overlay(image, train_ids, alpha=0), image)
+    assert overlay(image, train_ids, alpha=1).tolist() == [[[128, 64, 128], [0, 0, 142], [100, 100, 100]]]
+    assert (image == 100).all() and train_ids.tolist() == [[0, 13, 255]]
+
+
+@pytest.mark.parametrize("picture", [np.zeros((2, 3, 3), np.float32), np.zeros((3, 2, 3), np.uint8)])
+def test_overlay_refuses_another_image(image):
+    with pytest.raises(DataError, match=r"image must be uint8 of shape \(2, 3, 3\)"):
+        overlay(image, np.zeros((2, 3), np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 3), (4, 6)])
+def test_save_png_round_trip(shape, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    path = tmp_path / "masks" / "aachen.png"
+    save_png(path, picture)
+    np.testing.assert_array_equal(np.array(Image.open(path)), picture)
+    assert [found.name for found in path.parent.iterdir()] == ["aachen.png"]
+
+
+@pytest.mark.parametrize("picture", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2), np.int32), np.zeros(3, np.uint8)])
+def test_save_png_refuses_other_arrays(picture, tmp_path):
+    with pytest.raises(DataError, match="a PNG needs uint8"):
+        save_png(tmp_path / "a.png", picture)
+    assert not list(tmp_path.iterdir())
+
+
+def test_contact_sheet_places_each_image_and_a_legend():
+    image = np.full((32, 64, 3), 200, np.uint8)
+    road, car = np.zeros((32, 64), np.uint8), np.full((32, 64), 13, np.uint8)
+    sheet = contact_sheet([SheetRow(image, road, car), (image, car, None, "a caption")])
+    assert sheet.dtype == np.uint8 and sheet.shape[1:] == (8 + 4 * 520, 3)
+    # the rows' middles: heading 24, rows of 256, gap 8, caption 24
+    first, second = 24 + 128, 24 + 256 + 8 + 24 + 128
+    centers = [8 + 256 + 520 * column for column in range(4)]
+    assert sheet[first, centers].tolist() == [[200, 200, 200], [164, 132, 164], [100, 100, 171], [230, 25, 25]]
+    assert sheet[second, centers].tolist() == [[200, 200, 200], [100, 100, 171], [255, 255, 255], [255, 255, 255]]
+    assert (sheet[24 + 264:24 + 264 + 24, 8:90] < 100).any() and (sheet[24 + 264:24 + 264 + 24, 200:] == 255).all()
+    colors = {tuple(color) for color in sheet[24 + 2 * 264 + 24:].reshape(-1, 3).tolist()}
+    assert {tuple(color) for color in PALETTE[:19].tolist()} <= colors
+
+
+def test_error_map_literal():
+    image = np.full((1, 4, 3), 120, np.uint8)
+    prediction, label = np.array([[0, 1, 255, 3]], np.uint8), np.array([[0, 0, 0, 255]], np.uint8)
+    assert error_map(image, prediction, label).tolist() == [[[178, 178, 178], [230, 25, 25], [230, 25, 25], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize("count, lines", [(2, 2), (20, 20), (21, 11), (254, 20)])
+def test_legend_has_every_class(count, lines):
+    palette = [(index, 10, 255 - index) for index in range(count)]
+    picture = legend([f"class {index}" for index in range(count)], palette)
+    assert picture.dtype == np.uint8 and picture.shape[0] == 24 * lines + 8
+    assert set(palette) <= {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+    assert picture[12, 15].tolist() == [0, 10, 255] and picture[12 + 24, 15].tolist() == [1, 10, 254]
+
+
+def test_contact_sheet_without_labels_has_two_columns_and_rows_of_any_size():
+    rows = [(np.zeros((h, w, 3), np.uint8), np.zeros((h, w), np.int32), None) for h, w in ((20, 40), (7, 7), (1, 900))]
+    assert contact_sheet(rows).shape[1] == 8 + 2 * 520
+
+
+def test_contact_sheet_refuses_no_rows():
+    with pytest.raises(DataError, match="at least one row, got none"):
+        contact_sheet([])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rows, evaluated", [
+    ("1,372,2.9,0.001,3.1,,\n", False),
+    ("1,372,2.9,0.001,3.1,0.5,0.2\n", True),
+    ("1,372,nan,0.001,3.1,,\n2,744,inf,0.0005,3.1,nan,nan\n3,1116,2.0,0.0,3.1,0.5,0.25\n4,14", True),
+    ("".join(f"{epoch},{epoch},{1 / epoch},0.001,3,,\n" for epoch in range(1, 60)), False),
+], ids=["no evaluation", "single row", "gaps and a cut last line", "many"])
+def test_plot_curves_draws_a_image_of_any_run(rows, evaluated, tmp_path):
+    (tmp_path / "metrics.csv").write_text(HEADER + rows)
+    plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    picture = np.array(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
+    assert (picture == [214, 39, 40]).all(axis=1).any()  # tab:red, the loss
+    assert (picture == [31, 119, 180]).all(axis=1).any() == evaluated  # tab:blue, the mIoU
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "metrics.csv"]
+
+
+@pytest.mark.parametrize("text, message", [
+    (None, "expected the metrics.csv of a training run at .*metrics.csv"),
+    ("", "epoch, loss, lr, pix_acc, miou is missing"),
+    ("epoch,step,loss,lr,pix_acc\n1,1,1,1,\n", "but miou is missing"),
+    (HEADER, "expected a row for each epoch, found none"),
+    (HEADER + "1,372,2.9,0.001,3.1,,\n2,372,much,0.001,3.1,,\n", "line 3: expected numbers, .*'much'"),
+])
+def test_plot_curves_refuses_a_wrong_file(text, message, tmp_path):
+    if text is not None:
+        (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_plot_curves_leaves_matplotlib_as_it_was(tmp_path):
+    (tmp_path / "metrics.csv").write_text(HEADER + "1,372,2.9,0.001,3.1,0.5,0.2\n")
+    code = ("import sys, matplotlib\nfrom rtseg.visualization.plots import plot_curves\n"
+            "before = matplotlib.rcParams.copy()\nplot_curves(sys.argv[1], sys.argv[2])\n"
+            "print('matplotlib.pyplot' in sys.modules, before == matplotlib.rcParams.copy())\n")
+    result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "metrics.csv"), str(tmp_path / "curves.png")],
+                            cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert result.stdout == "False True\n"
+
+
+@pytest.mark.filterwarnings("error")
+def test_class_iou_draws_a_bar_for_each_class(tmp_path):
+    palette = [(0, 60, 0), (255, 80, 0), (9, 9, 200)]
+    plot_class_iou([1.0, 0.25, np.nan], ["road_$x_$", "ball", "absent"], palette, tmp_path / "class_iou.png")
+    picture = np.array(Image.open(tmp_path / "class_iou.png").convert("RGB")).reshape(-1, 3)
+    full, quarter, absent = ((picture == color).all(axis=1).sum() for color in palette)
+    assert 3.8 < full / quarter < 4.2 and absent == 0
+    plot_class_iou([np.nan, np.nan], ["a", "b"], palette[:2], tmp_path / "nothing.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["class_iou.png", "nothing.png"]
