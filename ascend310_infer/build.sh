@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the inference program. The last line, and the only one on stdout, is its path.
 #   bash build.sh [-DRUNTIME=auto|lite|acl|openvino[,...]] [-DPYTHON=...] [any other CMake option]
-# BUILD_DIR (default: build, beside this script) says where, JOBS (default: 2) how many compilers run at once.
+# BUILD_DIR (default: build, next to this script) says where, JOBS (default: 2) how many compilers run at once.
 set -euo pipefail
 
 source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

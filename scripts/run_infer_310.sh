@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # From an exported model to its score: builds the C++ program, preprocesses, infers, scores.
 #  run_infer_310.sh [model_path] [data_path] [out_image_path] [image_height] [image_width] [device_id] [--flag=value...]
-# model_path: .mindir, .ms, .om or .onnx, its model card (.json) beside it; data_path: root of the data set;
+# model_path: .mindir, .ms, .om or .onnx, its metadata (.json) next to it; data_path: root of the data set;
 # out_image_path: folder for coloured masks. Flags go to the stage that knows them: --split --input_type --config
-# --num_workers (preprocess.py), --device_type --fusion_switch_path --precision --threads --warmup (C++ program),
-# --save_mask (cal_mIoU.py), --dataset_config (preprocess.py and cal_mIoU.py), -D... (CMake). PYTHON names the
-# interpreter. Logs and results go to the working folder.
+# --num_workers (preprocess.py), --device_type --fusion_switch_path --precision --threads --requests --workers --warmup
+# (C++ program), --save_mask (cal_mIoU.py), --dataset_config (preprocess.py and cal_mIoU.py), -D... (CMake). PYTHON
+# names the interpreter. Logs and results go to the working folder.
 set -euo pipefail
 
 usage() {
@@ -19,7 +19,8 @@ positions=() build_flags=() preprocess_flags=() infer_flags=() score_flags=()
 for argument in "$@"; do
   case $argument in
     --split=* | --input_type=* | --config=* | --num_workers=*) preprocess_flags+=("$argument") ;;
-    --device_type=* | --fusion_switch_path=* | --precision=* | --threads=* | --warmup=*) infer_flags+=("$argument") ;;
+    --device_type=* | --fusion_switch_path=* | --precision=* | --threads=* | --requests=* | --workers=* | \
+      --warmup=*) infer_flags+=("$argument") ;;
     --dataset_config=*) preprocess_flags+=("$argument") score_flags+=("$argument") ;;
     --save_mask=*) score_flags+=("$argument") ;;
     -D*) build_flags+=("$argument") ;;
@@ -58,8 +59,8 @@ if [[ $model == *.mindir && -z ${LITE_HOME:-} ]]; then
   fi
   model=$onnx
 fi
-card=${model%.*}.json
-[[ ! -f $card ]] || preprocess_flags+=("--model_card=$card")
+metadata=${model%.*}.json
+[[ ! -f $metadata ]] || preprocess_flags+=("--model_card=$metadata")
 
 stage build bash "$project/ascend310_infer/build.sh" "${build_flags[@]}"
 program=$(tail -n 1 build.log)

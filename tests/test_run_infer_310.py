@@ -7,8 +7,8 @@ import sys
 import pytest
 from script_helpers import PROJECT, SCRIPTS, run
 
-# Stands in for every program: appends its arguments to calls.txt and fails if it is the one that FAIL names.
-STAND_IN = """#!{python}
+# Takes the place of every program: appends its arguments to calls.txt and fails if it is the one that FAIL names.
+FAKE_PROGRAM = """#!{python}
 import os, sys
 from pathlib import Path
 name = Path(sys.argv[0]).name
@@ -32,7 +32,7 @@ def project(tmp_path):
     shutil.copy(SCRIPTS / "run_infer_310.sh", project / "scripts")
     (project / "ascend310_infer").mkdir()
     for name in ("export.py", "preprocess.py", "cal_mIoU.py", "ascend310_infer/build.py", "ascend310_infer/program"):
-        (project / name).write_text(STAND_IN.format(python=sys.executable))
+        (project / name).write_text(FAKE_PROGRAM.format(python=sys.executable))
         (project / name).chmod(0o755)
     build = project / "ascend310_infer" / "build.sh"
     build.write_text('exec "$PYTHON" "$(dirname "$0")/build.py" "$@"\n')

@@ -14,8 +14,10 @@ struct Flags {
   std::string dataset_path;
   std::string result_path = "./result_Files";
   std::string time_path = "./time_Result";
-  int warmup = 2;  // runs before the first that counts
-  int loop = 0;    // 0: process the dataset; N: only time N runs
+  int warmup = 2;           // runs before the first that counts
+  int loop = 0;             // 0: process the dataset; N: only time N runs
+  int workers = 0;          // threads that read and preprocess, and as many that postprocess and write; 0: by the cores
+  std::string report_json;  // file for the report as JSON; empty: none
   bool help = false;
 };
 

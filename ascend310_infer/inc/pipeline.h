@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "engine.h"
-#include "statistics.h"
+#include "image_task.h"
+#include "timing.h"
 
 namespace infer {
 
@@ -21,18 +22,24 @@ struct ImageLayout {
 // Throws Error(kFailed) if the model is not of that form or has open dimensions.
 ImageLayout LayoutOf(const Engine& engine);
 
+struct PipelineOptions {
+  size_t readers = 1;  // threads that read and preprocess
+  size_t writers = 1;  // threads that postprocess and write
+  int warmup = 0;      // runs of each request, on zeros, before the first that counts
+};
+
 struct PipelineResult {
   Timing timing;
   std::vector<std::string> bad_inputs;  // one message per input that could not be used, in the order of the inputs
 };
 
-// Runs the model over input files and writes the results into result_folder. Reading, inference (in the calling thread)
-// and writing overlap; a batch that the last images don't fill is padded with zeros and the padding's results dropped.
-// A bad input is noted and left out. An error of the engine or in writing stops everything and is thrown.
-PipelineResult RunPipeline(Engine* engine, const std::vector<std::filesystem::path>& inputs,
-                           const std::filesystem::path& result_folder);
+// Runs the model over input files: task.Prepare, the engine's requests and task.Finish overlap. A batch that the last
+// images don't fill is padded with zeros and the padding's results dropped. An Error(kBadInput) of the task is noted
+// and the image left out; any other error stops everything and is thrown, after what was done has been written.
+PipelineResult RunPipeline(Engine* engine, const std::vector<std::filesystem::path>& inputs, ImageTask* task,
+                           const PipelineOptions& options);
 
-// Runs the model `warmup` times, then `runs` times that count, on zeros and without any file.
+// Runs the model `runs` times, on zeros and without any file, over all requests of the engine; each is warmed up first.
 Timing TimeRuns(Engine* engine, int warmup, int runs);
 
 }  // namespace infer

@@ -44,10 +44,12 @@ const Runtime& RuntimeOf(const std::string& model_path) {
 // The node that the Ascend driver makes, in containers too.
 bool AscendDriverIsThere() { return std::filesystem::exists("/dev/davinci_manager"); }
 
-std::string DeviceFor(const Runtime& runtime, const std::string& asked) {
-  if (asked == "auto") return runtime.ascend && (!runtime.cpu || AscendDriverIsThere()) ? "Ascend" : "CPU";
-  if (asked == "Ascend" ? runtime.ascend : runtime.cpu) return asked;
-  throw Error(kUsage, std::string(runtime.name) + ", which runs this kind of model, has no device " + asked +
+Device DeviceFor(const Runtime& runtime, Device asked) {
+  if (asked == Device::kAuto) {
+    return runtime.ascend && (!runtime.cpu || AscendDriverIsThere()) ? Device::kAscend : Device::kCpu;
+  }
+  if (asked == Device::kAscend ? runtime.ascend : runtime.cpu) return asked;
+  throw Error(kUsage, std::string(runtime.name) + ", which runs this kind of model, has no device " + NameOf(asked) +
                           "; on Ascend give a .om or .mindir model, on the CPU a .onnx or .mindir model");
 }
 
@@ -56,7 +58,7 @@ std::string DeviceFor(const Runtime& runtime, const std::string& asked) {
 std::unique_ptr<Engine> LoadEngine(const EngineOptions& options) {
   const Runtime& runtime = RuntimeOf(options.model_path);
   EngineOptions resolved = options;
-  resolved.device_type = DeviceFor(runtime, options.device_type);
+  resolved.device = DeviceFor(runtime, options.device);
   if (!std::filesystem::is_regular_file(options.model_path)) {
     throw Error(kFailed, "no model file " + options.model_path);
   }
@@ -65,10 +67,14 @@ std::unique_ptr<Engine> LoadEngine(const EngineOptions& options) {
                              ", which is not in this build: bash build.sh -DRUNTIME=" + runtime.cmake_name +
                              (runtime.ascend ? "; a CPU runs the model as ONNX: python export.py --from_mindir" : ""));
   }
-  if (!options.fusion_switch_path.empty() && (&runtime != &kLite || resolved.device_type != "Ascend")) {
+  if (!options.fusion_switch_path.empty() && (&runtime != &kLite || resolved.device != Device::kAscend)) {
     std::fputs("note: --fusion_switch_path has a meaning for MindSpore Lite on Ascend only\n", stderr);
   }
-  return runtime.load(resolved);
+  std::unique_ptr<Engine> engine = runtime.load(resolved);
+  if (options.requests > 0 && engine->Requests() < static_cast<size_t>(options.requests)) {
+    std::fprintf(stderr, "note: --requests: %s computes %zu at a time\n", runtime.name, engine->Requests());
+  }
+  return engine;
 }
 
 }  // namespace infer

@@ -7,17 +7,17 @@
 namespace infer {
 namespace {
 
-std::string TypeName(const ov::element::Type& type) {
-  if (type == ov::element::u8) return "uint8";
-  if (type == ov::element::f32) return "float32";
-  if (type == ov::element::f16) return "float16";
-  if (type == ov::element::i32) return "int32";
-  if (type == ov::element::i64) return "int64";
-  return type.to_string();
+ElementType TypeOf(const ov::element::Type& type) {
+  if (type == ov::element::u8) return ElementType::kUint8;
+  if (type == ov::element::i32) return ElementType::kInt32;
+  if (type == ov::element::i64) return ElementType::kInt64;
+  if (type == ov::element::f16) return ElementType::kFloat16;
+  if (type == ov::element::f32) return ElementType::kFloat32;
+  return ElementType::kUnknown;
 }
 
 TensorInfo InfoOf(const ov::Output<const ov::Node>& port) {
-  TensorInfo info{port.get_any_name(), {}, TypeName(port.get_element_type()), 0};
+  TensorInfo info{port.get_any_name(), {}, TypeOf(port.get_element_type()), 0};
   const ov::PartialShape& shape = port.get_partial_shape();
   if (shape.rank().is_static()) {
     for (const ov::Dimension& d : shape) info.shape.push_back(d.is_static() ? d.get_length() : -1);
@@ -26,32 +26,24 @@ TensorInfo InfoOf(const ov::Output<const ov::Node>& port) {
   return info;
 }
 
-class OpenVINOEngine : public Engine {
+class OpenVINORequest : public Request {
  public:
-  explicit OpenVINOEngine(const EngineOptions& options) {
-    ov::AnyMap config{ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
-    // Left alone, OpenVINO computes in bfloat16 on processors that are faster that way, which changes results.
-    if (options.precision != "fast") config.insert(ov::hint::inference_precision(ov::element::f32));
-    if (options.threads > 0) config.insert(ov::inference_num_threads(options.threads));
-    try {
-      model_ = core_.compile_model(options.model_path, "CPU", config);
-      request_ = model_.create_infer_request();
-      for (const auto& port : model_.inputs()) inputs_.push_back(InfoOf(port));
-      for (const auto& port : model_.outputs()) outputs_.push_back(InfoOf(port));
-    } catch (const std::exception& error) {
-      throw Error(kFailed, "OpenVINO cannot load " + options.model_path + ": " + OneLine(error.what()));
-    }
-  }
+  OpenVINORequest(ov::CompiledModel* model, const Engine& engine)
+      : model_(*model), engine_(engine), request_(model->create_infer_request()) {}
 
-  std::string Description() const override { return "OpenVINO, CPU"; }
-  const std::vector<TensorInfo>& Inputs() const override { return inputs_; }
-  const std::vector<TensorInfo>& Outputs() const override { return outputs_; }
-
-  void Run(const std::vector<void*>& inputs, const std::vector<void*>& outputs) override {
+  void Run(const std::vector<ConstTensorView>& inputs, const std::vector<TensorView>& outputs) override {
+    CheckViews(engine_.Inputs(), inputs);
+    CheckViews(engine_.Outputs(), outputs);
     try {
-      for (size_t i = 0; i < inputs.size(); ++i) request_.set_input_tensor(i, Wrap(model_.input(i), inputs[i]));
-      for (size_t i = 0; i < outputs.size(); ++i) request_.set_output_tensor(i, Wrap(model_.output(i), outputs[i]));
-      request_.infer();
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        // An input tensor is only read; ov::Tensor has no constructor that says so.
+        request_.set_input_tensor(i, Wrap(model_.input(i), const_cast<void*>(inputs[i].data)));
+      }
+      for (size_t i = 0; i < outputs.size(); ++i) {
+        request_.set_output_tensor(i, Wrap(model_.output(i), outputs[i].data));
+      }
+      request_.start_async();
+      request_.wait();
     } catch (const std::exception& error) {
       throw Error(kFailed, "OpenVINO failed to run the model: " + OneLine(error.what()));
     }
@@ -62,9 +54,49 @@ class OpenVINOEngine : public Engine {
     return ov::Tensor(port.get_element_type(), port.get_shape(), data);
   }
 
+  const ov::CompiledModel model_;
+  const Engine& engine_;
+  ov::InferRequest request_;
+};
+
+class OpenVINOEngine : public Engine {
+ public:
+  explicit OpenVINOEngine(const EngineOptions& options) : requests_(static_cast<size_t>(options.requests)) {
+    try {
+      model_ = core_.compile_model(options.model_path, "CPU", ConfigFor(options));
+      if (requests_ == 0) requests_ = model_.get_property(ov::optimal_number_of_infer_requests);
+      for (const auto& port : model_.inputs()) inputs_.push_back(InfoOf(port));
+      for (const auto& port : model_.outputs()) outputs_.push_back(InfoOf(port));
+    } catch (const std::exception& error) {
+      throw Error(kFailed, "OpenVINO cannot load " + options.model_path + ": " + OneLine(error.what()));
+    }
+  }
+
+  std::string Description() const override { return "OpenVINO, CPU"; }
+  const std::vector<TensorInfo>& Inputs() const override { return inputs_; }
+  const std::vector<TensorInfo>& Outputs() const override { return outputs_; }
+  size_t Requests() const override { return requests_; }
+  std::unique_ptr<Request> NewRequest() override { return std::make_unique<OpenVINORequest>(&model_, *this); }
+
+ private:
+  static ov::AnyMap ConfigFor(const EngineOptions& options) {
+    ov::AnyMap config;
+    if (options.requests == 1) {
+      config.insert(ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
+    } else {
+      // Streams share the threads: as many images at a time as there are requests.
+      config.insert(ov::hint::performance_mode(ov::hint::PerformanceMode::THROUGHPUT));
+      if (options.requests > 1) config.insert(ov::num_streams(options.requests));
+    }
+    // Left alone, OpenVINO computes in bfloat16 on processors that are faster that way, which changes results.
+    if (options.precision != Precision::kFast) config.insert(ov::hint::inference_precision(ov::element::f32));
+    if (options.threads > 0) config.insert(ov::inference_num_threads(options.threads));
+    return config;
+  }
+
   ov::Core core_;
   ov::CompiledModel model_;
-  ov::InferRequest request_;
+  size_t requests_;
   std::vector<TensorInfo> inputs_;
   std::vector<TensorInfo> outputs_;
 };

@@ -75,11 +75,8 @@ std::vector<fs::path> ListInputs(const fs::path& folder) {
   return inputs;
 }
 
-std::string ResultName(const fs::path& input, size_t index) {
-  return input.stem().string() + "_" + std::to_string(index) + ".bin";
-}
-
-void ReadExactly(const fs::path& file, void* data, size_t bytes) {
+void ReadExactly(const fs::path& file, const TensorView& data) {
+  const size_t bytes = data.bytes;
   const auto fail = [&](const std::string& what) { throw Error(kBadInput, file.string() + ": " + what); };
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
   const Descriptor descriptor(file, O_RDONLY | O_NONBLOCK);
@@ -89,7 +86,7 @@ void ReadExactly(const fs::path& file, void* data, size_t bytes) {
   if (!S_ISREG(status.st_mode)) fail("is not a regular file");
   size_t found = static_cast<size_t>(status.st_size);
   if (found == bytes) {
-    found = MoveAll(::read, descriptor.get(), static_cast<char*>(data), bytes);
+    found = MoveAll(::read, descriptor.get(), static_cast<char*>(data.data), bytes);
     if (found < bytes && errno != 0) fail("cannot be read: " + Reason(errno));
   }
   if (found != bytes) {
@@ -105,7 +102,7 @@ void PrepareFolder(const fs::path& folder) {
   if (error) throw Error(kFailed, "cannot write into the folder " + folder.string() + ": " + error.message());
 }
 
-void WriteWhole(const fs::path& file, const void* data, size_t bytes) {
+void WriteAtomically(const fs::path& file, const ConstTensorView& data) {
   // Only the end of a long name, because a file system limits the whole to 255 bytes.
   const std::string name = file.filename().string();
   const std::string end = name.substr(name.size() - std::min<size_t>(name.size(), 50));
@@ -117,7 +114,8 @@ void WriteWhole(const fs::path& file, const void* data, size_t bytes) {
   {
     const Descriptor descriptor(temporary, O_WRONLY | O_CREAT | O_TRUNC);
     if (!descriptor.ok()) fail(errno);
-    if (MoveAll(::write, descriptor.get(), static_cast<const char*>(data), bytes) != bytes) fail(errno);
+    const char* bytes = static_cast<const char*>(data.data);
+    if (MoveAll(::write, descriptor.get(), bytes, data.bytes) != data.bytes) fail(errno);
     if (::fsync(descriptor.get()) != 0) fail(errno);
   }
   if (::rename(temporary.c_str(), file.c_str()) != 0) fail(errno);

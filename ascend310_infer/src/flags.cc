@@ -13,7 +13,7 @@ namespace {
 
 struct Flag {
   std::string name;
-  std::variant<std::string*, int*> target;
+  std::variant<std::string*, int*, Device*, Precision*> target;
   std::string help;
 };
 
@@ -22,44 +22,50 @@ std::vector<Flag> TableOf(Flags* flags) {
   return {
       {"model_path", &engine->model_path, "model: .mindir/.ms (MindSpore Lite), .om (AscendCL), .onnx/.xml (OpenVINO)"},
       {"dataset_path", &flags->dataset_path, "folder of <stem>_img.bin files"},
-      {"device_type", &engine->device_type, "auto, Ascend or CPU"},
+      {"device_type", &engine->device, "auto, Ascend or CPU"},
       {"device_id", &engine->device_id, "number of the Ascend device"},
       {"fusion_switch_path", &engine->fusion_switch_path, "fusion switch file for MindSpore Lite on Ascend"},
       {"precision", &engine->precision,
        "float32, fast (what the device computes fastest), or auto: float32 on the CPU, fast on Ascend"},
-      {"threads", &engine->threads, "CPU threads, 0: the runtime decides"},
+      {"threads", &engine->threads, "CPU threads of the runtime, 0: it decides"},
+      {"requests", &engine->requests, "runs of the model in flight at the same time, 0: as the runtime suggests"},
+      {"workers", &flags->workers,
+       "threads that read and preprocess, and as many that postprocess and write; 0: one for every two cores"},
       {"result_path", &flags->result_path, "folder for the results, <stem>_img_<output>.bin"},
       {"time_path", &flags->time_path, "folder for the timing report, test_perform_static.txt"},
-      {"warmup", &flags->warmup, "runs that do not count, before the first that does"},
+      {"report_json", &flags->report_json, "file for the report as JSON"},
+      {"warmup", &flags->warmup, "runs of each request that do not count, before the first that does"},
       {"loop", &flags->loop, "only time that many runs of the model, without any file; 0: process the dataset"},
   };
 }
 
-void Assign(const Flag& flag, const std::string& value) {
-  if (auto text = std::get_if<std::string*>(&flag.target)) {
-    **text = value;
-    return;
-  }
+int ParseNumber(const std::string& name, const std::string& value) {
   int number = 0;
   const char* end = value.data() + value.size();
   const auto [stop, error] = std::from_chars(value.data(), end, number);
   if (error != std::errc() || stop != end || number < 0) {
-    throw Error(kUsage, "--" + flag.name + " expects a whole number from 0 on, found \"" + value + "\"");
+    throw Error(kUsage, "--" + name + " expects a whole number from 0 on, found \"" + value + "\"");
   }
-  *std::get<int*>(flag.target) = number;
+  return number;
 }
 
-void CheckChoice(const std::string& name, const std::string& value, const std::vector<std::string>& choices) {
-  if (std::find(choices.begin(), choices.end(), value) != choices.end()) return;
-  std::string list;
-  for (const auto& choice : choices) list += (list.empty() ? "" : ", ") + choice;
-  throw Error(kUsage, "--" + name + " expects one of " + list + ", found \"" + value + "\"");
+void Assign(const Flag& flag, const std::string& value) {
+  if (auto text = std::get_if<std::string*>(&flag.target)) **text = value;
+  if (auto number = std::get_if<int*>(&flag.target)) **number = ParseNumber(flag.name, value);
+  if (auto device = std::get_if<Device*>(&flag.target)) **device = ParseDevice(flag.name, value);
+  if (auto precision = std::get_if<Precision*>(&flag.target)) **precision = ParsePrecision(flag.name, value);
+}
+
+// The value that a flag has now, as it would be written on the command line.
+std::string ValueOf(const Flag& flag) {
+  if (auto text = std::get_if<std::string*>(&flag.target)) return **text;
+  if (auto number = std::get_if<int*>(&flag.target)) return std::to_string(**number);
+  if (auto device = std::get_if<Device*>(&flag.target)) return NameOf(**device);
+  return NameOf(*std::get<Precision*>(flag.target));
 }
 
 void Check(const Flags& flags) {
   const EngineOptions& engine = flags.engine;
-  CheckChoice("device_type", engine.device_type, {"auto", "Ascend", "CPU"});
-  CheckChoice("precision", engine.precision, {"auto", "float32", "fast"});
   if (engine.model_path.empty()) throw Error(kUsage, "--model_path is required; see --help");
   if (flags.dataset_path.empty() && flags.loop == 0) {
     throw Error(kUsage, "--dataset_path is required (or --loop=N to only time the model); see --help");
@@ -106,11 +112,7 @@ std::string HelpText() {
           "  main --model_path=net.onnx --dataset_path=preprocess_Result/img_data\n\n";
   for (const Flag& flag : TableOf(&defaults)) {
     text << "  --" << flag.name << "\n      " << flag.help;
-    if (auto string = std::get_if<std::string*>(&flag.target)) {
-      if (!(*string)->empty()) text << " (default " << **string << ")";
-    } else {
-      text << " (default " << *std::get<int*>(flag.target) << ")";
-    }
+    if (const std::string value = ValueOf(flag); !value.empty()) text << " (default " << value << ")";
     text << "\n";
   }
   text << "\nExit code: 0 all done, 1 failed, 2 wrong usage, 3 some inputs were bad (the others are done).\n";

@@ -1,15 +1,18 @@
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "bin_task.h"
 #include "engine.h"
 #include "error.h"
 #include "files.h"
 #include "flags.h"
 #include "pipeline.h"
-#include "statistics.h"
+#include "report.h"
 
 namespace infer {
 namespace {
@@ -19,12 +22,23 @@ constexpr char kReportName[] = "test_perform_static.txt";
 void Report(const Timing& timing, const Engine& engine, const Flags& flags) {
   const std::string text = FormatReport(timing, engine, flags.engine.model_path);
   std::fputs(text.c_str(), stdout);
-  WriteWhole(std::filesystem::path(flags.time_path) / kReportName, text.data(), text.size());
+  WriteAtomically(std::filesystem::path(flags.time_path) / kReportName, {text.data(), text.size()});
+  if (flags.report_json.empty()) return;
+  const std::string json = FormatJsonReport(timing, engine, flags.engine.model_path);
+  WriteAtomically(flags.report_json, {json.data(), json.size()});
+}
+
+size_t WorkersOf(const Flags& flags) {
+  if (flags.workers > 0) return static_cast<size_t>(flags.workers);
+  return std::max(1u, std::thread::hardware_concurrency() / 2);
 }
 
 int ProcessDataset(Engine* engine, const std::vector<std::filesystem::path>& inputs, const Flags& flags) {
-  TimeRuns(engine, flags.warmup, 0);
-  const PipelineResult result = RunPipeline(engine, inputs, flags.result_path);
+  PipelineOptions options;
+  options.readers = options.writers = WorkersOf(flags);
+  options.warmup = flags.warmup;
+  BinTask task(flags.result_path);
+  const PipelineResult result = RunPipeline(engine, inputs, &task, options);
   if (result.timing.images > 0) Report(result.timing, *engine, flags);
   for (const std::string& message : result.bad_inputs) std::fprintf(stderr, "bad input: %s\n", message.c_str());
   if (result.bad_inputs.empty()) return kDone;

@@ -1,177 +1,251 @@
 #include "pipeline.h"
 
-#include <chrono>
-#include <cstdlib>
+#include <algorithm>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <thread>
 
 #include "bounded_queue.h"
 #include "error.h"
-#include "files.h"
 
 namespace fs = std::filesystem;
 
 namespace infer {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-// One batch is being read, one is in the model, one is being written, and one takes up the jitter between them.
-constexpr size_t kBatchesInFlight = 4;
-constexpr size_t kPageBytes = 4096;
-
-// Memory that begins on a page, which runtimes can use without copying it first.
-class Buffer {
- public:
-  explicit Buffer(size_t bytes)
-      : data_(static_cast<char*>(std::aligned_alloc(kPageBytes, (bytes / kPageBytes + 1) * kPageBytes)), &std::free) {
-    if (data_ == nullptr) throw std::bad_alloc();
-    std::memset(data_.get(), 0, bytes);
+// Host memory for the tensors of one run.
+struct Batch {
+  Batch(Engine* engine, const ImageLayout& layout) {
+    Add(engine, layout.batch * layout.input_bytes, &input);
+    outputs.resize(layout.output_bytes.size());
+    for (size_t i = 0; i < outputs.size(); ++i) Add(engine, layout.batch * layout.output_bytes[i], &outputs[i]);
+    samples.reserve(layout.batch);
   }
-  char* get() const { return data_.get(); }
+
+  void Run(Request* request, RunRecorder* recorder) const {
+    recorder->Begin();
+    Stopwatch stopwatch;
+    request->Run({input}, outputs);
+    recorder->End(stopwatch.Lap());
+  }
+
+  TensorView input;
+  std::vector<TensorView> outputs;
+  std::vector<Sample> samples;  // the images in it
 
  private:
-  std::unique_ptr<char, decltype(&std::free)> data_;
-};
-
-struct Batch {
-  explicit Batch(const ImageLayout& layout) : input(layout.batch * layout.input_bytes) {
-    for (size_t bytes : layout.output_bytes) outputs.emplace_back(layout.batch * bytes);
-    images.reserve(layout.batch);
+  void Add(Engine* engine, size_t bytes, TensorView* view) {
+    memory_.push_back(engine->Allocate(bytes));
+    *view = {memory_.back().get(), bytes};
   }
-  Buffer input;
-  std::vector<Buffer> outputs;
-  std::vector<const fs::path*> images;  // the input files it was filled from
+  std::vector<HostMemory> memory_;
 };
 
-double RunOnce(Engine* engine, const Batch& batch) {
-  std::vector<void*> outputs;
-  for (const Buffer& output : batch.outputs) outputs.push_back(output.get());
-  const auto start = Clock::now();
-  engine->Run({batch.input.get()}, outputs);
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+// Threads whose first error is kept. An error makes `stop` be called, which must make the other threads end.
+class ThreadGroup {
+ public:
+  explicit ThreadGroup(std::function<void()> stop) : stop_(std::move(stop)) {}
+  ThreadGroup(const ThreadGroup&) = delete;
+  ThreadGroup& operator=(const ThreadGroup&) = delete;
+  ~ThreadGroup() {
+    if (threads_.empty()) return;
+    stop_();  // on the way out after an exception, such as a thread that could not be made
+    Join();
+  }
+
+  void Start(std::function<void()> work) {
+    threads_.emplace_back([this, work = std::move(work)] {
+      try {
+        work();
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (!error_) error_ = std::current_exception();
+        stop_();
+      }
+    });
+  }
+
+  void JoinAndRethrow() {
+    Join();
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  void Join() {
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+
+  const std::function<void()> stop_;
+  std::vector<std::thread> threads_;
+  std::mutex mutex_;
+  std::exception_ptr error_;
+};
+
+std::vector<std::unique_ptr<Request>> MakeRequests(Engine* engine) {
+  std::vector<std::unique_ptr<Request>> requests;
+  for (size_t i = 0; i < engine->Requests(); ++i) requests.push_back(engine->NewRequest());
+  return requests;
 }
 
-// The batches go round: free -> reader -> filled -> inference -> done -> writer -> free.
+// Every request runs `runs` times, all at the same time.
+void WarmUp(const std::vector<std::unique_ptr<Request>>& requests, const std::vector<std::unique_ptr<Batch>>& batches,
+            int runs) {
+  RunRecorder ignored;
+  ThreadGroup threads([] {});
+  for (size_t i = 0; i < requests.size(); ++i) {
+    threads.Start([&, i] {
+      for (int run = 0; run < runs; ++run) batches[i]->Run(requests[i].get(), &ignored);
+    });
+  }
+  threads.JoinAndRethrow();
+}
+
+std::vector<std::unique_ptr<Batch>> MakeBatches(Engine* engine, const ImageLayout& layout, size_t count) {
+  std::vector<std::unique_ptr<Batch>> batches;
+  for (size_t i = 0; i < count; ++i) batches.push_back(std::make_unique<Batch>(engine, layout));
+  return batches;
+}
+
+// The batches go round: free -> readers -> filled -> requests -> done -> writers -> free.
 class Pipeline {
  public:
-  Pipeline(Engine* engine, const std::vector<fs::path>& inputs, const fs::path& result_folder)
-      : engine_(engine), inputs_(inputs), result_folder_(result_folder), layout_(LayoutOf(*engine)) {
-    for (size_t i = 0; i < kBatchesInFlight; ++i) free_.Push(std::make_unique<Batch>(layout_));
+  Pipeline(Engine* engine, const std::vector<fs::path>& inputs, ImageTask* task, const PipelineOptions& options)
+      : inputs_(inputs),
+        task_(*task),
+        options_(options),
+        layout_(LayoutOf(*engine)),
+        // Each thread holds one, and one more takes up the jitter between them.
+        batches_(MakeBatches(engine, layout_, options.readers + engine->Requests() + options.writers + 1)),
+        requests_(MakeRequests(engine)),
+        free_(batches_.size()),
+        filled_(batches_.size()),
+        done_(batches_.size()),
+        readers_left_(options.readers),
+        requests_left_(requests_.size()) {
+    for (const auto& batch : batches_) free_.Push(batch.get());
   }
 
   PipelineResult Run() {
+    WarmUp(requests_, batches_, options_.warmup);
+    Stopwatch stopwatch;
+    ThreadGroup threads([this] {
+      free_.Close();
+      filled_.Close();
+      done_.Close();  // what is in it still gets written
+    });
+    for (size_t i = 0; i < options_.writers; ++i) threads.Start([this] { Write(); });
+    for (const auto& request : requests_) threads.Start([this, &request] { Infer(request.get()); });
+    for (size_t i = 0; i < options_.readers; ++i) threads.Start([this] { Read(); });
+    threads.JoinAndRethrow();
+    task_.End();
+    result_.timing.seconds_with_io = stopwatch.Lap() / 1000;
+    result_.timing.run_ms = recorder_.run_ms();
+    result_.timing.inference_seconds = recorder_.busy_seconds();
     result_.timing.batch = layout_.batch;
-    const auto start = Clock::now();
-    {
-      const Stage writer(this, &Pipeline::Write);
-      const Stage reader(this, &Pipeline::Read);
-      Guard(&Pipeline::Infer);
-    }
-    if (error_) std::rethrow_exception(error_);
-    SyncFolder(result_folder_);
-    result_.timing.seconds_with_io = std::chrono::duration<double>(Clock::now() - start).count();
+    result_.timing.requests = requests_.size();
+    result_.timing.images = result_.timing.stages.size();
+    std::sort(bad_inputs_.begin(), bad_inputs_.end());
+    for (const auto& bad_input : bad_inputs_) result_.bad_inputs.push_back(bad_input.second);
     return std::move(result_);
   }
 
  private:
-  using Queue = BoundedQueue<std::unique_ptr<Batch>>;
-
-  // A thread that has ended when the object is gone.
-  class Stage {
-   public:
-    Stage(Pipeline* pipeline, void (Pipeline::*work)())
-        : pipeline_(pipeline), thread_([=] { pipeline->Guard(work); }) {}
-    ~Stage() {
-      pipeline_->CloseQueues();  // inference is over, well or not: what is done gets written, nothing new starts
-      thread_.join();
-    }
-
-   private:
-    Pipeline* pipeline_;
-    std::thread thread_;
-  };
-
-  // Runs a stage; its error, if the first, becomes that of the pipeline and makes the other stages end.
-  void Guard(void (Pipeline::*work)()) {
-    try {
-      (this->*work)();
-    } catch (...) {
-      {
-        std::lock_guard<std::mutex> lock(error_mutex_);
-        if (!error_) error_ = std::current_exception();
-      }
-      CloseQueues();
-    }
-  }
-
-  void CloseQueues() {
-    free_.Close();
-    filled_.Close();
-    done_.Close();
-  }
+  using Queue = BoundedQueue<Batch*>;
 
   void Read() {
-    std::unique_ptr<Batch> batch;
-    for (const fs::path& input : inputs_) {
-      if (!batch) {
-        auto next = free_.Pop();
-        if (!next) return;
-        batch = std::move(*next);
-        batch->images.clear();
-      }
-      try {
-        ReadExactly(input, batch->input.get() + batch->images.size() * layout_.input_bytes, layout_.input_bytes);
-        batch->images.push_back(&input);
-      } catch (const Error& error) {
-        result_.bad_inputs.push_back(error.what());
-      }
-      if (batch->images.size() == layout_.batch && !filled_.Push(std::move(batch))) return;
+    while (auto batch = free_.Pop()) {
+      Fill(*batch);
+      if ((*batch)->samples.empty() || !filled_.Push(*batch)) break;
     }
-    if (batch && !batch->images.empty()) {
-      const size_t used = batch->images.size();
-      std::memset(batch->input.get() + used * layout_.input_bytes, 0, (layout_.batch - used) * layout_.input_bytes);
-      filled_.Push(std::move(batch));
-    }
-    filled_.Close();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (--readers_left_ == 0) filled_.Close();
   }
 
-  void Infer() {
-    while (auto batch = filled_.Pop()) {
-      const double milliseconds = RunOnce(engine_, **batch);
-      result_.timing.run_ms.push_back(milliseconds);
-      result_.timing.images += (*batch)->images.size();
-      if (!done_.Push(std::move(*batch))) return;
+  // Takes as many inputs as fill a batch, so that only the last batch of all is not full; more if some are bad.
+  void Fill(Batch* batch) {
+    batch->samples.clear();
+    for (;;) {
+      const auto [begin, end] = TakeInputs(layout_.batch - batch->samples.size());
+      if (begin == end) break;
+      for (size_t i = begin; i < end; ++i) {
+        Sample sample;
+        sample.file = &inputs_[i];
+        sample.index = i;
+        try {
+          task_.Prepare(&sample, ImageOf(batch->input, batch->samples.size(), layout_.input_bytes));
+          batch->samples.push_back(std::move(sample));
+        } catch (const Error& error) {
+          NoteOrRethrow(i, error);
+        }
+      }
     }
+    for (size_t i = batch->samples.size(); i < layout_.batch; ++i) {
+      const TensorView padding = ImageOf(batch->input, i, layout_.input_bytes);
+      std::memset(padding.data, 0, padding.bytes);
+    }
+  }
+
+  // The numbers [begin, end) of the next inputs, at most `count`.
+  std::pair<size_t, size_t> TakeInputs(size_t count) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const size_t begin = next_input_;
+    next_input_ = std::min(inputs_.size(), begin + count);
+    return {begin, next_input_};
+  }
+
+  void NoteOrRethrow(size_t index, const Error& error) {
+    if (error.exit_code() != kBadInput) throw;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    bad_inputs_.emplace_back(index, error.what());
+  }
+
+  void Infer(Request* request) {
+    while (auto batch = filled_.Pop()) {
+      (*batch)->Run(request, &recorder_);
+      if (!done_.Push(*batch)) return;
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (--requests_left_ == 0) done_.Close();
   }
 
   void Write() {
     while (auto batch = done_.Pop()) {
-      for (size_t output = 0; output < layout_.output_bytes.size(); ++output) {
-        const size_t bytes = layout_.output_bytes[output];
-        for (size_t i = 0; i < (*batch)->images.size(); ++i) {
-          const fs::path file = result_folder_ / ResultName(*(*batch)->images[i], output);
-          WriteWhole(file, (*batch)->outputs[output].get() + i * bytes, bytes);
+      for (size_t i = 0; i < (*batch)->samples.size(); ++i) {
+        std::vector<ConstTensorView> outputs;
+        for (size_t output = 0; output < layout_.output_bytes.size(); ++output) {
+          outputs.push_back(ImageOf((*batch)->outputs[output], i, layout_.output_bytes[output]));
+        }
+        Sample& sample = (*batch)->samples[i];
+        try {
+          task_.Finish(&sample, outputs);
+          const std::lock_guard<std::mutex> lock(mutex_);
+          result_.timing.stages.push_back(sample.times);
+        } catch (const Error& error) {
+          NoteOrRethrow(sample.index, error);
         }
       }
-      free_.Push(std::move(*batch));
+      free_.Push(*batch);
     }
   }
 
-  Engine* const engine_;
   const std::vector<fs::path>& inputs_;
-  const fs::path& result_folder_;
+  ImageTask& task_;
+  const PipelineOptions options_;
   const ImageLayout layout_;
-  Queue free_{kBatchesInFlight};
-  Queue filled_{kBatchesInFlight};
-  Queue done_{kBatchesInFlight};
-  PipelineResult result_;  // bad_inputs belongs to the reader, timing to the inference, until the threads have ended
-  std::mutex error_mutex_;
-  std::exception_ptr error_;
+  const std::vector<std::unique_ptr<Batch>> batches_;  // longer alive than the requests that use their memory
+  const std::vector<std::unique_ptr<Request>> requests_;
+  Queue free_, filled_, done_;
+  RunRecorder recorder_;
+
+  std::mutex mutex_;  // of what follows
+  size_t next_input_ = 0;
+  size_t readers_left_, requests_left_;
+  std::vector<std::pair<size_t, std::string>> bad_inputs_;  // with the number of the input
+  PipelineResult result_;
 };
 
 }  // namespace
@@ -201,18 +275,40 @@ ImageLayout LayoutOf(const Engine& engine) {
   return layout;
 }
 
-PipelineResult RunPipeline(Engine* engine, const std::vector<fs::path>& inputs, const fs::path& result_folder) {
-  return Pipeline(engine, inputs, result_folder).Run();
+PipelineResult RunPipeline(Engine* engine, const std::vector<fs::path>& inputs, ImageTask* task,
+                           const PipelineOptions& options) {
+  return Pipeline(engine, inputs, task, options).Run();
 }
 
 Timing TimeRuns(Engine* engine, int warmup, int runs) {
   const ImageLayout layout = LayoutOf(*engine);
-  const Batch batch(layout);
-  for (int i = 0; i < warmup; ++i) RunOnce(engine, batch);
+  const auto batches = MakeBatches(engine, layout, engine->Requests());
+  const auto requests = MakeRequests(engine);
+  WarmUp(requests, batches, warmup);
+
+  RunRecorder recorder;
+  std::mutex mutex;
+  int left = runs;
+  const auto take = [&] {
+    const std::lock_guard<std::mutex> lock(mutex);
+    return left-- > 0;
+  };
+  ThreadGroup threads([&] {
+    const std::lock_guard<std::mutex> lock(mutex);
+    left = 0;
+  });
+  for (size_t i = 0; i < requests.size(); ++i) {
+    threads.Start([&, i] {
+      while (take()) batches[i]->Run(requests[i].get(), &recorder);
+    });
+  }
+  threads.JoinAndRethrow();
   Timing timing;
+  timing.run_ms = recorder.run_ms();
   timing.batch = layout.batch;
-  for (int i = 0; i < runs; ++i) timing.run_ms.push_back(RunOnce(engine, batch));
+  timing.requests = requests.size();
   timing.images = layout.batch * timing.run_ms.size();
+  timing.inference_seconds = recorder.busy_seconds();
   return timing;
 }
 

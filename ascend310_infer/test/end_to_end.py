@@ -69,7 +69,7 @@ class EndToEnd(unittest.TestCase):
                 for i, expected in enumerate(class_map(images)):
                     np.testing.assert_array_equal(self.result(i, np.uint8), expected.ravel())
                 self.assertEqual(len(list((self.folder / "result_Files").iterdir())), 5)
-                self.assertIn(f"images          5 in {-(-5 // batch)} runs of batch {batch}\n", done.stdout)
+                self.assertIn(f"images          5 in {-(-5 // batch)} runs of batch {batch}, ", done.stdout)
 
     def test_logits(self):
         self.write_model("float", batch=2)
@@ -89,8 +89,9 @@ class EndToEnd(unittest.TestCase):
             rf"model           .*net.onnx \(OpenVINO, CPU\)\n"
             rf"input           uint8 \[1, 6, 10, 3\]\n"
             rf"output          uint8 \[1, 6, 10\]\n"
-            rf"images          4 in 4 runs of batch 1\n"
+            rf"images          4 in 4 runs of batch 1, [0-9]+ in flight\n"
             rf"latency of run  mean {number} ms, median {number} ms, p90 {number} ms, p99 {number} ms\n"
+            rf"per image       read {number} ms, preprocess {number} ms, postprocess {number} ms, write {number} ms\n"
             rf"inference only  {number} images/s\n"
             rf"with file I/O   {number} images/s\n\Z"))
 
@@ -98,7 +99,7 @@ class EndToEnd(unittest.TestCase):
         self.write_model("float", batch=2)
         done = self.run_program("--loop=3", "--warmup", "0", dataset=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertIn("images          6 in 3 runs of batch 2\n", done.stdout)
+        self.assertIn("images          6 in 3 runs of batch 2, ", done.stdout)
         self.assertFalse((self.folder / "result_Files").exists())
 
     def test_help(self):
@@ -112,7 +113,7 @@ class EndToEnd(unittest.TestCase):
         readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| `--(\w+)` \| ?`?([^` |]*)`? ?\|", readme, re.MULTILINE)
         self.assertEqual(sorted(rows), sorted(flags))
-        self.assertEqual(len(flags), 11)
+        self.assertEqual(len(flags), 14)
 
     def test_wrong_usage(self):
         self.write_model()

@@ -1,5 +1,5 @@
-#include "doubles/acl_double.h"
 #include "engine_contract.h"
+#include "fakes/acl_fake.h"
 
 namespace {
 
@@ -8,9 +8,9 @@ using infer::LoadEngine;
 
 struct Fixture {
   Fixture() {
-    acl_double::TheSetup() = acl_double::Setup();
+    acl_fake::TheSetup() = acl_fake::Setup();
     ledger::Reset();
-    options.model_path = folder.Write("net.om", "OM of the double");
+    options.model_path = folder.Write("net.om", "OM of the fake");
   }
   const TemporaryFolder folder;
   infer::EngineOptions options;
@@ -37,16 +37,33 @@ TEST(AclRunsAndReleasesEverything) {
 
 TEST(AclRunsOnTheDeviceItself) {
   const Fixture fixture;
-  acl_double::TheSetup().program_runs_on_device = true;
+  acl_fake::TheSetup().program_runs_on_device = true;
   LoadAndRun(fixture.options);
   CHECK_EQUAL(ledger::Problems(), "");
 }
 
-TEST(AclPipeline) { CheckPipeline(Fixture().options); }
+TEST(AclPipelineAtEveryNumberOfRequests) {
+  Fixture fixture;
+  for (int requests : {0, 1, 3}) {
+    fixture.options.requests = requests;
+    CheckPipeline(fixture.options);
+  }
+}
+
+TEST(AclBuffersOfAnotherSizeAreRefused) {
+  const Fixture fixture;
+  {
+    const auto engine = LoadEngine(fixture.options);
+    char small[8];
+    CHECK_ERROR(engine->NewRequest()->Run({{small, 8}}, {{small, 8}}), kFailed,
+                "tensor \"scores\" needs 96 bytes, found a buffer of 8");
+  }
+  CHECK_EQUAL(ledger::Problems(), "");
+}
 
 TEST(AclSurvivesEachFailure) {
   const Fixture fixture;
-  CheckEachFailure(fixture.options, 20);
+  CheckEachFailure(fixture.options, 30);
 }
 
 TEST(AclMissingDeviceIsNamed) {
@@ -61,14 +78,14 @@ TEST(AclModelThatDoesNotLoadIsNamedInOneLine) {
   const Fixture fixture;
   fixture.folder.Write("net.om", "no model");
   CHECK_ERROR(LoadEngine(fixture.options), kFailed,
-              "AscendCL cannot load " + fixture.options.model_path + ": error 500001 E19999: told by the double");
+              "AscendCL cannot load " + fixture.options.model_path + ": error 500001 E19999: told by the fake");
   CHECK_EQUAL(ledger::Problems(), "");
 }
 
 TEST(AclOpenShapeIsNamed) {
   const Fixture fixture;
-  acl_double::TheSetup().open_dimension_bytes = 0;
-  CHECK_ERROR(LoadEngine(fixture.options), kFailed, "\"scores\" has no fixed shape; give atc one");
+  acl_fake::TheSetup().open_dimension_bytes = 0;
+  CHECK_ERROR(LoadEngine(fixture.options)->NewRequest(), kFailed, "\"scores\" has no fixed shape; give atc one");
   CHECK_EQUAL(ledger::Problems(), "");
 }
 

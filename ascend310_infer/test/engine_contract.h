@@ -1,14 +1,16 @@
 #ifndef ASCEND310_INFER_TEST_ENGINE_CONTRACT_H_
 #define ASCEND310_INFER_TEST_ENGINE_CONTRACT_H_
 
-// What the engines that run against a double have in common.
+// What the engines that run against a fake have in common.
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
+#include "bin_task.h"
 #include "check.h"
-#include "doubles/ledger.h"
 #include "engine.h"
+#include "fakes/ledger.h"
 #include "files.h"
 #include "pipeline.h"
 #include "temporary_folder.h"
@@ -21,13 +23,16 @@ inline const std::string kClasses0("\0\1\2\0", 4), kClasses1("\2\2\1\0", 4);
 // Loads, runs twice and lets go of everything.
 inline void LoadAndRun(const infer::EngineOptions& options) {
   const auto engine = infer::LoadEngine(options);
-  std::vector<float> scores = kScores;
-  std::string classes(8, '?');
-  engine->Run({scores.data()}, {classes.data()});
-  CHECK(classes == kClasses0 + kClasses1);
+  const infer::HostMemory input = engine->Allocate(96), output = engine->Allocate(8);
+  auto* scores = static_cast<float*>(input.get());
+  const auto* classes = static_cast<const char*>(output.get());
+  const auto request = engine->NewRequest();
+  std::copy(kScores.begin(), kScores.end(), scores);
+  request->Run({{scores, 96}}, {{output.get(), 8}});
+  CHECK(std::string(classes, 8) == kClasses0 + kClasses1);
   scores[0] = -1;  // now class 2 is the highest of the first pixel
-  engine->Run({scores.data()}, {classes.data()});
-  CHECK(classes == std::string("\2\1\2\0", 4) + kClasses1);
+  request->Run({{scores, 96}}, {{output.get(), 8}});
+  CHECK(std::string(classes, 8) == std::string("\2\1\2\0", 4) + kClasses1);
 }
 
 // Makes each call that may fail do so in turn: always an Error of exit code 1, nothing held, no rule broken.
@@ -57,7 +62,10 @@ inline void CheckPipeline(const infer::EngineOptions& options) {
   data.Write("c_img.bin", std::string(bytes, 48));
   {
     const auto engine = infer::LoadEngine(options);
-    const auto result = infer::RunPipeline(engine.get(), infer::ListInputs(data.path()), results.path());
+    infer::BinTask task(results.path());
+    infer::PipelineOptions options_of_pipeline;
+    options_of_pipeline.warmup = 2;
+    const auto result = infer::RunPipeline(engine.get(), infer::ListInputs(data.path()), &task, options_of_pipeline);
     CHECK_EQUAL(result.timing.images, size_t{3});
     CHECK_EQUAL(result.timing.run_ms.size(), size_t{2});
   }

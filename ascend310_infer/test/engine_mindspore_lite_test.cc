@@ -1,5 +1,5 @@
-#include "doubles/mindspore_lite_double.h"
 #include "engine_contract.h"
+#include "fakes/mindspore_lite_fake.h"
 
 namespace {
 
@@ -8,10 +8,10 @@ using infer::LoadEngine;
 
 struct Fixture {
   Fixture() {
-    lite_double::TheSetup() = lite_double::Setup();
+    lite_fake::TheSetup() = lite_fake::Setup();
     ledger::Reset();
-    options.model_path = folder.Write("net.mindir", "MINDIR of the double");
-    options.device_type = "Ascend";
+    options.model_path = folder.Write("net.mindir", "MINDIR of the fake");
+    options.device = infer::Device::kAscend;
   }
   const TemporaryFolder folder;
   infer::EngineOptions options;
@@ -35,22 +35,22 @@ TEST(LiteIsAskedForTheDevice) {
   Fixture fixture;
   infer::EngineOptions& options = fixture.options;
   LoadEngine(options);
-  CHECK_EQUAL(lite_double::LastBuild(), "Ascend 0, MindIR, 0");
+  CHECK_EQUAL(lite_fake::LastBuild(), "Ascend 0, MindIR, 0");
   options.device_id = 1;
-  options.precision = "float32";
+  options.precision = infer::Precision::kFloat32;
   options.fusion_switch_path = fixture.folder.Write("fusion.cfg", "");
   LoadEngine(options);
-  CHECK_EQUAL(lite_double::LastBuild(),
+  CHECK_EQUAL(lite_fake::LastBuild(),
               "Ascend 1, precision enforce_fp32, fusion " + options.fusion_switch_path + ", MindIR, 0");
-  options.device_type = "CPU";
+  options.device = infer::Device::kCpu;
   options.fusion_switch_path.clear();
   options.threads = 4;
   LoadEngine(options);
-  CHECK_EQUAL(lite_double::LastBuild(), "CPU, MindIR, 4");
-  options.precision = "fast";
-  options.model_path = fixture.folder.Write("net.ms", "MINDIR of the double");
+  CHECK_EQUAL(lite_fake::LastBuild(), "CPU, MindIR, 4");
+  options.precision = infer::Precision::kFast;
+  options.model_path = fixture.folder.Write("net.ms", "MINDIR of the fake");
   LoadEngine(options);
-  CHECK_EQUAL(lite_double::LastBuild(), "CPU, fp16, MindIR_Lite, 4");
+  CHECK_EQUAL(lite_fake::LastBuild(), "CPU, fp16, MindIR_Lite, 4");
 }
 
 TEST(LiteRunsAndReleasesEverything) {
@@ -70,13 +70,13 @@ TEST(LiteModelThatDoesNotLoadIsNamedInOneLine) {
   const Fixture fixture;
   ledger::Reset(1);
   CHECK_ERROR(LoadEngine(fixture.options), kFailed,
-              "MindSpore Lite cannot load " + fixture.options.model_path + " on Ascend: told by the double");
+              "MindSpore Lite cannot load " + fixture.options.model_path + " on Ascend: told by the fake");
   CHECK_EQUAL(ledger::Problems(), "");
 }
 
 TEST(LiteOpenShapeIsNamed) {
   const Fixture fixture;
-  lite_double::TheSetup().input_shape = {2, 3, -1};
+  lite_fake::TheSetup().input_shape = {2, 3, -1};
   const auto engine = LoadEngine(fixture.options);
   CHECK_ERROR(infer::LayoutOf(*engine), kFailed,
               "the model does not fit this program: input \"scores\" is float32 [2, 3, -1]; export it with a fixed "
@@ -85,7 +85,7 @@ TEST(LiteOpenShapeIsNamed) {
 
 TEST(LiteUnknownTypeIsNamed) {
   const Fixture fixture;
-  lite_double::TheSetup().input_type = 12;
+  lite_fake::TheSetup().input_type = 12;
   CHECK_ERROR(LoadEngine(fixture.options), kFailed,
               "tensor \"scores\" has an element type that this program does not know: MindSpore's 12");
   CHECK_EQUAL(ledger::Problems(), "");
@@ -93,10 +93,10 @@ TEST(LiteUnknownTypeIsNamed) {
 
 TEST(LiteOutputsAreChecked) {
   const Fixture fixture;
-  lite_double::TheSetup().bytes_lost = 3;
+  lite_fake::TheSetup().bytes_lost = 3;
   CHECK_ERROR(LoadAndRun(fixture.options), kFailed,
               "MindSpore Lite returned 5 bytes of output \"classes\", expected 8");
-  lite_double::TheSetup().outputs_lost = 1;
+  lite_fake::TheSetup().outputs_lost = 1;
   CHECK_ERROR(LoadAndRun(fixture.options), kFailed, "MindSpore Lite returned 0 outputs, expected 1");
   CHECK_EQUAL(ledger::Problems(), "");
 }

@@ -20,7 +20,7 @@ using infer::kFailed;
 
 std::string Read(const fs::path& file, size_t bytes) {
   std::string data(bytes, '?');
-  infer::ReadExactly(file, data.data(), bytes);
+  infer::ReadExactly(file, {data.data(), bytes});
   return data;
 }
 
@@ -113,17 +113,12 @@ TEST(DatasetFolderProblemsAreNamed) {
                   "; preprocess.py writes them, give its img_data folder as --dataset_path");
 }
 
-TEST(ResultsAreNamedAfterInputs) {
-  CHECK_EQUAL(infer::ResultName("data/frankfurt_000000_img.bin", 0), "frankfurt_000000_img_0.bin");
-  CHECK_EQUAL(infer::ResultName("a.b_img.bin", 12), "a.b_img_12.bin");
-}
-
-TEST(WritesWhole) {
+TEST(WritesAtomically) {
   const TemporaryFolder folder;
-  infer::WriteWhole(folder / "out.bin", "hello", 5);
-  infer::WriteWhole(folder / "out.bin", "bye", 3);
+  infer::WriteAtomically(folder / "out.bin", {"hello", 5});
+  infer::WriteAtomically(folder / "out.bin", {"bye", 3});
   CHECK_EQUAL(ReadText(folder / "out.bin"), "bye");
-  infer::WriteWhole(folder / "empty.bin", "", 0);
+  infer::WriteAtomically(folder / "empty.bin", {"", 0});
   CHECK_EQUAL(ReadText(folder / "empty.bin"), "");
   infer::SyncFolder(folder.path());
   CHECK_EQUAL(folder.List(), "empty.bin out.bin ");
@@ -132,7 +127,7 @@ TEST(WritesWhole) {
 TEST(WriteFailsWithoutTheFolder) {
   const TemporaryFolder folder;
   const fs::path file = folder / "missing" / "out.bin";
-  CHECK_ERROR(infer::WriteWhole(file, "x", 1), kFailed,
+  CHECK_ERROR(infer::WriteAtomically(file, {"x", 1}), kFailed,
               "cannot write " + file.string() + ": No such file or directory");
 }
 
@@ -149,7 +144,7 @@ TEST(FullDiskLeavesTheOldFileAndNoTemporaryOne) {
   CHECK_EQUAL(::setrlimit(RLIMIT_FSIZE, &limit), 0);
   std::string message;
   try {
-    infer::WriteWhole(folder / "out.bin", data.data(), data.size());
+    infer::WriteAtomically(folder / "out.bin", {data.data(), data.size()});
   } catch (const infer::Error& error) {
     message = error.what();
   }

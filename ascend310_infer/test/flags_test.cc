@@ -20,10 +20,13 @@ TEST(FlagsHaveTheirDefaults) {
   const Flags flags = Parse({});
   CHECK_EQUAL(flags.engine.model_path, "m.onnx");
   CHECK_EQUAL(flags.dataset_path, "d");
-  CHECK_EQUAL(flags.engine.device_type, "auto");
-  CHECK_EQUAL(flags.engine.precision, "auto");
+  CHECK(flags.engine.device == infer::Device::kAuto);
+  CHECK(flags.engine.precision == infer::Precision::kAuto);
   CHECK_EQUAL(flags.engine.device_id, 0);
   CHECK_EQUAL(flags.engine.threads, 0);
+  CHECK_EQUAL(flags.engine.requests, 0);
+  CHECK_EQUAL(flags.workers, 0);
+  CHECK_EQUAL(flags.report_json, "");
   CHECK_EQUAL(flags.engine.fusion_switch_path, "");
   CHECK_EQUAL(flags.result_path, "./result_Files");
   CHECK_EQUAL(flags.time_path, "./time_Result");
@@ -35,7 +38,7 @@ TEST(FlagsHaveTheirDefaults) {
 TEST(FlagsTakeBothForms) {
   const Flags flags = Parse({"--device_id=3", "--device_type", "Ascend", "--threads", "4", "--result_path=a=b"});
   CHECK_EQUAL(flags.engine.device_id, 3);
-  CHECK_EQUAL(flags.engine.device_type, "Ascend");
+  CHECK(flags.engine.device == infer::Device::kAscend);
   CHECK_EQUAL(flags.engine.threads, 4);
   CHECK_EQUAL(flags.result_path, "a=b");
 }
@@ -69,9 +72,9 @@ TEST(ChoicesAreChecked) {
 }
 
 TEST(MissingValuesAreErrors) {
-  CHECK_ERROR(Parse({"--threads"}), kUsage, "--threads expects a value: CPU threads, 0: the runtime decides");
+  CHECK_ERROR(Parse({"--threads"}), kUsage, "--threads expects a value: CPU threads of the runtime, 0: it decides");
   CHECK_ERROR(Parse({"--threads", "--loop=3"}), kUsage,
-              "--threads expects a value: CPU threads, 0: the runtime decides");
+              "--threads expects a value: CPU threads of the runtime, 0: it decides");
 }
 
 TEST(RequiredFlags) {

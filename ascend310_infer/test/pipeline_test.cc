@@ -3,6 +3,7 @@
 #include <chrono>
 #include <thread>
 
+#include "bin_task.h"
 #include "check.h"
 #include "fake_engine.h"
 #include "files.h"
@@ -12,9 +13,16 @@ namespace fs = std::filesystem;
 
 namespace {
 
+using infer::BinResultName;
 using infer::kFailed;
 using infer::LayoutOf;
-using infer::RunPipeline;
+
+// One thread for each stage, so that the order is known, unless the test asks for more.
+infer::PipelineResult RunPipeline(infer::Engine* engine, const std::vector<fs::path>& inputs, const fs::path& results,
+                                  const infer::PipelineOptions& options = {}) {
+  infer::BinTask task(results);
+  return infer::RunPipeline(engine, inputs, &task, options);
+}
 
 // Input number i is the bytes {i, 1}: the fake engine then gives {i + 1, i + 2, i + 3}.
 std::vector<fs::path> WriteInputs(const TemporaryFolder& folder, int count) {
@@ -27,7 +35,7 @@ std::vector<fs::path> WriteInputs(const TemporaryFolder& folder, int count) {
 
 void CheckResult(const TemporaryFolder& results, const fs::path& input, int i) {
   const std::string expected = {static_cast<char>(i + 1), static_cast<char>(i + 2), static_cast<char>(i + 3)};
-  CHECK(ReadText(results / infer::ResultName(input, 0)) == expected);
+  CHECK(ReadText(results / BinResultName(input, 0)) == expected);
 }
 
 size_t CountFiles(const TemporaryFolder& folder) {
@@ -66,7 +74,7 @@ TEST(EveryOutputIsWritten) {
   const TemporaryFolder data, results;
   const auto inputs = WriteInputs(data, 3);
   FakeEngine engine(2, 2, 3);
-  engine.outputs.push_back({"z", {2, 1}, "uint8", 2});
+  engine.outputs.push_back({"z", {2, 1}, infer::ElementType::kUint8, 2});
   RunPipeline(&engine, inputs, results.path());
   CHECK_EQUAL(results.List(), "000_img_0.bin 000_img_1.bin 001_img_0.bin 001_img_1.bin 002_img_0.bin 002_img_1.bin ");
   CHECK(ReadText(results / "002_img_0.bin") == "\3\4\5");
@@ -124,7 +132,7 @@ TEST(WriterFailureEndsEverything) {
   for (int blocked : {0, 3, 29}) {
     const TemporaryFolder data, results;
     const auto inputs = WriteInputs(data, 30);
-    const fs::path in_the_way = results / infer::ResultName(inputs[blocked], 0);
+    const fs::path in_the_way = results / BinResultName(inputs[blocked], 0);
     fs::create_directory(in_the_way);
     FakeEngine engine(1, 2, 3);
     CHECK_ERROR(RunPipeline(&engine, inputs, results.path()), kFailed,
@@ -138,7 +146,7 @@ TEST(StagesOfDifferentSpeedLoseNothing) {
   class SlowEngine : public FakeEngine {
    public:
     using FakeEngine::FakeEngine;
-    void Run(const std::vector<void*>& in, const std::vector<void*>& out) override {
+    void Run(const std::vector<infer::ConstTensorView>& in, const std::vector<infer::TensorView>& out) override {
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
       FakeEngine::Run(in, out);
     }
@@ -149,6 +157,55 @@ TEST(StagesOfDifferentSpeedLoseNothing) {
   const infer::PipelineResult result = RunPipeline(&engine, inputs, results.path());
   for (int i = 0; i < 40; ++i) CheckResult(results, inputs[i], i);
   for (double milliseconds : result.timing.run_ms) CHECK(milliseconds >= 2);
+}
+
+// Several readers, requests and writers: each image still gets its own result, and the batches are still full.
+TEST(ManyThreadsLoseNothing) {
+  for (int batch : {1, 3}) {
+    const TemporaryFolder data, results;
+    auto inputs = WriteInputs(data, 100);
+    data.Write("007_img.bin", "bad");
+    data.Write("055_img.bin", "bad");
+    FakeEngine engine(batch, 2, 3);
+    engine.requests = 3;
+    infer::PipelineOptions options;
+    options.readers = options.writers = 3;
+    options.warmup = 2;
+    const infer::PipelineResult result = RunPipeline(&engine, inputs, results.path(), options);
+    for (int i = 0; i < 100; ++i) {
+      if (i != 7 && i != 55) CheckResult(results, inputs[i], i);
+    }
+    CHECK_EQUAL(result.timing.images, size_t{98});
+    CHECK_EQUAL(result.timing.requests, size_t{3});
+    CHECK_EQUAL(result.timing.stages.size(), size_t{98});
+    CHECK_EQUAL(engine.runs, static_cast<int>(result.timing.run_ms.size()) + 6);
+    CHECK(result.timing.run_ms.size() <= static_cast<size_t>((98 + batch - 1) / batch + 2));
+    CHECK(result.timing.inference_seconds > 0 && result.timing.inference_seconds <= result.timing.seconds_with_io);
+    CHECK_EQUAL(result.bad_inputs.size(), size_t{2});
+    CHECK(result.bad_inputs[0].find("007_img.bin") != std::string::npos);
+  }
+}
+
+TEST(EngineFailureEndsManyThreads) {
+  for (int fail_at : {1, 8, 29}) {
+    const TemporaryFolder data, results;
+    const auto inputs = WriteInputs(data, 30);
+    FakeEngine engine(1, 2, 3, fail_at);
+    engine.requests = 3;
+    infer::PipelineOptions options;
+    options.readers = options.writers = 2;
+    CHECK_ERROR(RunPipeline(&engine, inputs, results.path(), options), kFailed, "fake failure");
+    CHECK(CountFiles(results) < 30);
+  }
+}
+
+TEST(TimedRunsAreSharedByTheRequests) {
+  FakeEngine engine(4, 2, 3);
+  engine.requests = 2;
+  const infer::Timing timing = infer::TimeRuns(&engine, 3, 5);
+  CHECK_EQUAL(engine.runs, 2 * 3 + 5);
+  CHECK_EQUAL(timing.run_ms.size(), size_t{5});
+  CHECK_EQUAL(timing.requests, size_t{2});
 }
 
 TEST(TimedRunsLeaveOutTheWarmUp) {
@@ -162,7 +219,7 @@ TEST(TimedRunsLeaveOutTheWarmUp) {
 
 TEST(LayoutComesFromTheModel) {
   FakeEngine engine(4, 2, 3);
-  engine.outputs.push_back({"z", {4, 19, 2}, "float32", 608});
+  engine.outputs.push_back({"z", {4, 19, 2}, infer::ElementType::kFloat32, 608});
   const infer::ImageLayout layout = LayoutOf(engine);
   CHECK_EQUAL(layout.batch, size_t{4});
   CHECK_EQUAL(layout.input_bytes, size_t{2});
@@ -170,14 +227,19 @@ TEST(LayoutComesFromTheModel) {
   CHECK_EQUAL(layout.output_bytes[1], size_t{152});
 }
 
+TEST(BinResultsAreNamedAfterInputs) {
+  CHECK_EQUAL(BinResultName("data/frankfurt_000000_img.bin", 0), "frankfurt_000000_img_0.bin");
+  CHECK_EQUAL(BinResultName("a.b_img.bin", 12), "a.b_img_12.bin");
+}
+
 TEST(ModelsThatDoNotFitAreNamed) {
   const std::string prefix = "the model does not fit this program: ";
   FakeEngine two_inputs(1, 2, 3), no_output(1, 2, 3), open_height(1, 2, 3), other_batch(4, 2, 3), scalar(1, 2, 3);
-  two_inputs.inputs.push_back({"x2", {1, 2}, "uint8", 2});
+  two_inputs.inputs.push_back({"x2", {1, 2}, infer::ElementType::kUint8, 2});
   no_output.outputs.clear();
-  open_height.inputs[0] = {"x", {1, 3, -1, 2048}, "float32", 0};
-  other_batch.outputs[0] = {"y", {1, 12}, "uint8", 12};
-  scalar.outputs[0] = {"y", {}, "float32", 4};
+  open_height.inputs[0] = {"x", {1, 3, -1, 2048}, infer::ElementType::kFloat32, 0};
+  other_batch.outputs[0] = {"y", {1, 12}, infer::ElementType::kUint8, 12};
+  scalar.outputs[0] = {"y", {}, infer::ElementType::kFloat32, 4};
   CHECK_ERROR(LayoutOf(two_inputs), kFailed, prefix + "expected 1 input, found 2");
   CHECK_ERROR(LayoutOf(no_output), kFailed, prefix + "it has no output");
   CHECK_ERROR(LayoutOf(open_height), kFailed,

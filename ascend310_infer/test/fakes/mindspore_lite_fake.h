@@ -1,14 +1,14 @@
-#ifndef ASCEND310_INFER_TEST_DOUBLES_MINDSPORE_LITE_DOUBLE_H_
-#define ASCEND310_INFER_TEST_DOUBLES_MINDSPORE_LITE_DOUBLE_H_
+#ifndef ASCEND310_INFER_TEST_FAKES_MINDSPORE_LITE_FAKE_H_
+#define ASCEND310_INFER_TEST_FAKES_MINDSPORE_LITE_FAKE_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-namespace lite_double {
+namespace lite_fake {
 
-// The model that the double plays: it takes float32 scores (batch, classes, pixels) and gives the uint8 class of each
+// The model that the fake plays: it takes float32 scores (batch, classes, pixels) and gives the uint8 class of each
 // pixel (batch, pixels). A model file must begin with "MINDIR".
 struct Setup {
   std::vector<int64_t> input_shape = {2, 3, 4};
@@ -22,6 +22,6 @@ Setup& TheSetup();
 // What the last Build was asked for: "Ascend 1, precision enforce_fp32, fusion f.cfg, MindIR".
 std::string& LastBuild();
 
-}  // namespace lite_double
+}  // namespace lite_fake
 
-#endif  // ASCEND310_INFER_TEST_DOUBLES_MINDSPORE_LITE_DOUBLE_H_
+#endif  // ASCEND310_INFER_TEST_FAKES_MINDSPORE_LITE_FAKE_H_

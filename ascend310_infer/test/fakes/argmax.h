@@ -1,10 +1,10 @@
-#ifndef ASCEND310_INFER_TEST_DOUBLES_ARGMAX_H_
-#define ASCEND310_INFER_TEST_DOUBLES_ARGMAX_H_
+#ifndef ASCEND310_INFER_TEST_FAKES_ARGMAX_H_
+#define ASCEND310_INFER_TEST_FAKES_ARGMAX_H_
 
 #include <cstdint>
 #include <vector>
 
-// What the doubles compute, as a segmentation model does at its end: the class of the highest score.
+// What the fakes compute, as a segmentation model does at its end: the class of the highest score.
 // scores (batch, classes, pixels) float32 -> (batch, pixels) uint8; the first class wins a tie.
 inline void Argmax(const float* scores, const std::vector<int64_t>& shape, uint8_t* classes) {
   const int64_t class_count = shape[1], pixels = shape[2];
@@ -20,4 +20,4 @@ inline void Argmax(const float* scores, const std::vector<int64_t>& shape, uint8
   }
 }
 
-#endif  // ASCEND310_INFER_TEST_DOUBLES_ARGMAX_H_
+#endif  // ASCEND310_INFER_TEST_FAKES_ARGMAX_H_

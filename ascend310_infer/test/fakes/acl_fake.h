@@ -1,13 +1,13 @@
-#ifndef ASCEND310_INFER_TEST_DOUBLES_ACL_DOUBLE_H_
-#define ASCEND310_INFER_TEST_DOUBLES_ACL_DOUBLE_H_
+#ifndef ASCEND310_INFER_TEST_FAKES_ACL_FAKE_H_
+#define ASCEND310_INFER_TEST_FAKES_ACL_FAKE_H_
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-namespace acl_double {
+namespace acl_fake {
 
-// The machine and the model that the double plays. The model takes float32 scores (batch, classes, pixels) and gives
+// The machine and the model that the fake plays. The model takes float32 scores (batch, classes, pixels) and gives
 // the uint8 class of each pixel (batch, pixels); a model file must begin with "OM".
 struct Setup {
   uint32_t devices = 1;
@@ -18,6 +18,6 @@ struct Setup {
 
 Setup& TheSetup();
 
-}  // namespace acl_double
+}  // namespace acl_fake
 
-#endif  // ASCEND310_INFER_TEST_DOUBLES_ACL_DOUBLE_H_
+#endif  // ASCEND310_INFER_TEST_FAKES_ACL_FAKE_H_

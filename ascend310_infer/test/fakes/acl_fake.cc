@@ -1,11 +1,13 @@
 // Plays libascendcl for engine_acl.cc: computes an argmax and holds the engine to the documented contract.
-#include "acl_double.h"
+#include "acl_fake.h"
 
 #include <acl/acl.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
+#include <set>
 #include <thread>
 
 #include "argmax.h"
@@ -22,6 +24,12 @@ struct aclmdlDataset {
   std::vector<aclDataBuffer*> buffers;
 };
 
+// What is given to a stream waits until the stream is synchronised: a result that is read too early is not there yet.
+struct FakeStream {
+  std::vector<std::function<void()>> work;
+  bool runs_model = false;
+};
+
 using ledger::Acquire;
 using ledger::AnyLive;
 using ledger::Expect;
@@ -36,9 +44,11 @@ constexpr uint32_t kModelId = 7;
 
 // Addresses that stand for what AscendCL has without giving a pointer to it.
 const char kRuntime = 0, kDevice = 0, kModel = 0;
-std::thread::id device_thread;
+char context;
+std::set<std::thread::id> device_threads;  // that have set the device or its context
+bool model_is_running = false;
 
-acl_double::Setup setup;
+acl_fake::Setup setup;
 
 size_t Bytes(bool input) {
   const auto& shape = setup.input_shape;
@@ -47,8 +57,9 @@ size_t Bytes(bool input) {
 }
 
 bool DeviceIsOpen(const std::string& call) {
+  const auto lock = ledger::Lock();
   return Expect(IsLive(&kDevice, "device"), call + " needs aclrtSetDevice before") &&
-         Expect(device_thread == std::this_thread::get_id(), call + " in a thread that has not set the device");
+         Expect(device_threads.count(std::this_thread::get_id()) == 1, call + " in a thread without the device");
 }
 
 bool Described(const aclmdlDesc* description, size_t index) {
@@ -78,7 +89,7 @@ aclError FillDims(const std::string& call, bool input, const aclmdlDesc* descrip
 
 }  // namespace
 
-acl_double::Setup& acl_double::TheSetup() { return setup; }
+acl_fake::Setup& acl_fake::TheSetup() { return setup; }
 
 aclError aclInit(const char*) {
   if (Fails("aclInit") || !Expect(!AnyLive("runtime"), "aclInit twice")) return kFailure;
@@ -91,7 +102,7 @@ aclError aclFinalize() {
   return Release(&kRuntime, "runtime") ? ACL_SUCCESS : kFailure;
 }
 
-const char* aclGetRecentErrMsg() { return "E19999:\n  told by\tthe double"; }
+const char* aclGetRecentErrMsg() { return "E19999:\n  told by\tthe fake"; }
 
 aclError aclrtGetDeviceCount(uint32_t* count) {
   if (Fails("aclrtGetDeviceCount")) return kFailure;
@@ -102,13 +113,15 @@ aclError aclrtGetDeviceCount(uint32_t* count) {
 aclError aclrtSetDevice(int32_t id) {
   if (Fails("aclrtSetDevice") || !Expect(AnyLive("runtime"), "aclrtSetDevice needs aclInit before")) return kFailure;
   if (id < 0 || static_cast<uint32_t>(id) >= setup.devices) return kFailure;
-  device_thread = std::this_thread::get_id();
+  device_threads = {std::this_thread::get_id()};
   Acquire(&kDevice, "device");
   return ACL_SUCCESS;
 }
 
 aclError aclrtResetDevice(int32_t) {
-  Expect(!AnyLive("model") && !AnyLive("device memory"), "aclrtResetDevice with a model or memory on the device");
+  for (const char* kind : {"model", "device memory", "page-locked memory", "stream"}) {
+    Expect(!AnyLive(kind), std::string("aclrtResetDevice before the release of a ") + kind);
+  }
   return Release(&kDevice, "device") ? ACL_SUCCESS : kFailure;
 }
 
@@ -132,16 +145,72 @@ aclError aclrtFree(void* memory) {
   return ACL_SUCCESS;
 }
 
-aclError aclrtMemcpy(void* to, size_t room, const void* from, size_t count, aclrtMemcpyKind kind) {
-  if (Fails("aclrtMemcpy") || !DeviceIsOpen("aclrtMemcpy") || !Expect(count <= room, "aclrtMemcpy over the end")) {
-    return kFailure;
-  }
+aclError aclrtMallocHost(void** memory, size_t size) {
+  if (Fails("aclrtMallocHost") || !DeviceIsOpen("aclrtMallocHost")) return kFailure;
+  *memory = std::malloc(size);
+  Acquire(*memory, "page-locked memory");
+  return ACL_SUCCESS;
+}
+
+aclError aclrtFreeHost(void* memory) {
+  if (!Release(memory, "page-locked memory")) return kFailure;
+  std::free(memory);
+  return ACL_SUCCESS;
+}
+
+aclError aclrtGetCurrentContext(aclrtContext* current) {
+  if (Fails("aclrtGetCurrentContext") || !DeviceIsOpen("aclrtGetCurrentContext")) return kFailure;
+  *current = &context;
+  return ACL_SUCCESS;
+}
+
+aclError aclrtSetCurrentContext(aclrtContext current) {
+  if (Fails("aclrtSetCurrentContext")) return kFailure;
+  if (!Expect(current == &context && IsLive(&kDevice, "device"), "aclrtSetCurrentContext of nothing")) return kFailure;
+  const auto lock = ledger::Lock();
+  device_threads.insert(std::this_thread::get_id());
+  return ACL_SUCCESS;
+}
+
+aclError aclrtCreateStream(aclrtStream* stream) {
+  if (Fails("aclrtCreateStream") || !DeviceIsOpen("aclrtCreateStream")) return kFailure;
+  *stream = new FakeStream;
+  Acquire(*stream, "stream");
+  return ACL_SUCCESS;
+}
+
+aclError aclrtDestroyStream(aclrtStream stream) {
+  if (!Release(stream, "stream")) return kFailure;
+  Expect(static_cast<FakeStream*>(stream)->work.empty(), "aclrtDestroyStream of a stream with work");
+  delete static_cast<FakeStream*>(stream);
+  return ACL_SUCCESS;
+}
+
+// Does what waits even if the call is to fail: the device goes on working whatever the host hears of it.
+aclError aclrtSynchronizeStream(aclrtStream handle) {
+  const bool fails = Fails("aclrtSynchronizeStream");
+  if (!DeviceIsOpen("aclrtSynchronizeStream") || !Expect(IsLive(handle, "stream"), "no such stream")) return kFailure;
+  auto* stream = static_cast<FakeStream*>(handle);
+  for (const auto& work : stream->work) work();
+  stream->work.clear();
+  const auto lock = ledger::Lock();
+  if (stream->runs_model) model_is_running = stream->runs_model = false;
+  return fails ? kFailure : ACL_SUCCESS;
+}
+
+aclError aclrtMemcpyAsync(void* to, size_t room, const void* from, size_t count, aclrtMemcpyKind kind,
+                          aclrtStream stream) {
+  if (Fails("aclrtMemcpyAsync") || !DeviceIsOpen("aclrtMemcpyAsync")) return kFailure;
   const bool to_device = IsLive(to, "device memory"), from_device = IsLive(from, "device memory");
   const aclrtMemcpyKind right = setup.program_runs_on_device ? ACL_MEMCPY_DEVICE_TO_DEVICE
                                 : to_device                  ? ACL_MEMCPY_HOST_TO_DEVICE
                                                              : ACL_MEMCPY_DEVICE_TO_HOST;
-  if (!Expect(to_device != from_device && kind == right, "aclrtMemcpy of the wrong kind")) return kFailure;
-  std::memcpy(to, from, count);
+  if (!Expect(count <= room, "aclrtMemcpyAsync over the end") || !Expect(IsLive(stream, "stream"), "no such stream") ||
+      !Expect(to_device != from_device && kind == right, "aclrtMemcpyAsync of the wrong kind") ||
+      !Expect(IsLive(to_device ? from : to, "page-locked memory"), "aclrtMemcpyAsync needs page-locked memory")) {
+    return kFailure;
+  }
+  static_cast<FakeStream*>(stream)->work.push_back([=] { std::memcpy(to, from, count); });
   return ACL_SUCCESS;
 }
 
@@ -161,12 +230,21 @@ aclError aclmdlUnload(uint32_t id) {
   return Release(&kModel, "model") ? ACL_SUCCESS : kFailure;
 }
 
-aclError aclmdlExecute(uint32_t id, const aclmdlDataset* input, aclmdlDataset* output) {
-  if (Fails("aclmdlExecute") || !DeviceIsOpen("aclmdlExecute")) return kFailure;
-  if (!Expect(AnyLive("model") && id == kModelId, "aclmdlExecute of a model that is not loaded")) return kFailure;
-  if (!IsDeviceMemory(input, Bytes(true)) || !IsDeviceMemory(output, Bytes(false))) return kFailure;
-  Argmax(static_cast<const float*>(input->buffers[0]->data), setup.input_shape,
-         static_cast<uint8_t*>(output->buffers[0]->data));
+aclError aclmdlExecuteAsync(uint32_t id, const aclmdlDataset* input, aclmdlDataset* output, aclrtStream handle) {
+  if (Fails("aclmdlExecuteAsync") || !DeviceIsOpen("aclmdlExecuteAsync")) return kFailure;
+  const auto lock = ledger::Lock();
+  if (!Expect(AnyLive("model") && id == kModelId, "aclmdlExecuteAsync of a model that is not loaded") ||
+      !Expect(!model_is_running, "aclmdlExecuteAsync of a model that is still running") ||
+      !Expect(IsLive(handle, "stream"), "no such stream") || !IsDeviceMemory(input, Bytes(true)) ||
+      !IsDeviceMemory(output, Bytes(false))) {
+    return kFailure;
+  }
+  const void* scores = input->buffers[0]->data;
+  void* classes = output->buffers[0]->data;
+  auto* stream = static_cast<FakeStream*>(handle);
+  stream->work.push_back(
+      [=] { Argmax(static_cast<const float*>(scores), setup.input_shape, static_cast<uint8_t*>(classes)); });
+  stream->runs_model = model_is_running = true;
   return ACL_SUCCESS;
 }
 

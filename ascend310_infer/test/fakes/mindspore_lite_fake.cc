@@ -1,6 +1,6 @@
 // Plays libmindspore-lite for engine_mindspore_lite.cc, against the real headers: implements the members that the
 // engine uses, computes an argmax, and holds the engine to the documented contract.
-#include "mindspore_lite_double.h"
+#include "mindspore_lite_fake.h"
 
 #include <cstring>
 #include <fstream>
@@ -18,7 +18,7 @@ using ledger::Release;
 
 namespace {
 
-lite_double::Setup setup;
+lite_fake::Setup setup;
 std::string last_build;
 
 std::string Text(const std::vector<char>& chars) { return {chars.begin(), chars.end()}; }
@@ -37,8 +37,8 @@ class Noted {
 
 }  // namespace
 
-lite_double::Setup& lite_double::TheSetup() { return setup; }
-std::string& lite_double::LastBuild() { return last_build; }
+lite_fake::Setup& lite_fake::TheSetup() { return setup; }
+std::string& lite_fake::LastBuild() { return last_build; }
 
 namespace mindspore {
 
@@ -127,7 +127,7 @@ Model::~Model() = default;
 
 Status Model::Build(const std::vector<char>& path, ModelType type, const std::shared_ptr<Context>& context) {
   Expect(!impl_->built, "Build twice");
-  if (Fails("Build")) return Status(kLiteError, "told by\nthe double");
+  if (Fails("Build")) return Status(kLiteError, "told by\nthe fake");
   if (!Expect(context != nullptr && context->MutableDeviceInfo().size() == 1, "Build needs exactly one device")) {
     return Status(kLiteParamInvalid, "");
   }
@@ -160,7 +160,7 @@ std::vector<MSTensor> Model::GetOutputs() {
 Status Model::Predict(const std::vector<MSTensor>& inputs, std::vector<MSTensor>* outputs, const MSKernelCallBack&,
                       const MSKernelCallBack&) {
   outputs->clear();
-  if (Fails("Predict")) return Status(kLiteError, "told by\nthe double");
+  if (Fails("Predict")) return Status(kLiteError, "told by\nthe fake");
   if (!Expect(impl_->built && inputs.size() == 1 && inputs[0].impl()->user_data != nullptr,
               "Predict needs Build, and SetData of every input")) {
     return Status(kLiteInputTensorError, "");

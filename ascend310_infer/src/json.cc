@@ -1,0 +1,241 @@
+// Metadata is one small file: a reader of 150 lines is less to install on an inference machine than a library.
+#include "json.h"
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace infer {
+namespace {
+
+constexpr int kDeepest = 64;
+
+[[noreturn]] void Expected(const char* what) { throw std::runtime_error(std::string("expected ") + what); }
+
+}  // namespace
+
+class JsonParser {
+ public:
+  explicit JsonParser(const std::string& text) : text_(text) {}
+
+  Json Document() {
+    Json value = Value(0);
+    SkipSpace();
+    if (position_ != text_.size()) Fail("nothing after the document");
+    return value;
+  }
+
+ private:
+  [[noreturn]] void Fail(const std::string& expected) const {
+    throw std::runtime_error("expected " + expected + " at byte " + std::to_string(position_));
+  }
+
+  char Peek() const { return position_ < text_.size() ? text_[position_] : '\0'; }
+
+  void SkipSpace() {
+    while (Peek() == ' ' || Peek() == '\t' || Peek() == '\n' || Peek() == '\r') ++position_;
+  }
+
+  // Whether the next characters are `token`, which are then passed.
+  bool Accept(const std::string& token) {
+    if (text_.compare(position_, token.size(), token) != 0) return false;
+    position_ += token.size();
+    return true;
+  }
+
+  Json Value(int depth) {
+    if (depth > kDeepest) Fail("less nesting");
+    SkipSpace();
+    Json result;
+    switch (Peek()) {
+      case '{':
+        result.value_ = ObjectValue(depth);
+        break;
+      case '[':
+        result.value_ = ArrayValue(depth);
+        break;
+      case '"':
+        result.value_ = String();
+        break;
+      default:
+        if (Accept("true")) {
+          result.value_ = true;
+        } else if (Accept("false")) {
+          result.value_ = false;
+        } else if (!Accept("null")) {
+          result.value_ = Number();
+        }
+    }
+    return result;
+  }
+
+  Json::Object ObjectValue(int depth) {
+    Json::Object object;
+    ++position_;
+    SkipSpace();
+    if (Accept("}")) return object;
+    do {
+      SkipSpace();
+      if (Peek() != '"') Fail("a key in quotes");
+      const std::string key = String();
+      SkipSpace();
+      if (!Accept(":")) Fail("':'");
+      if (!object.emplace(key, Value(depth + 1)).second) Fail("each key once, found another \"" + key + "\"");
+      SkipSpace();
+    } while (Accept(","));
+    if (!Accept("}")) Fail("',' or '}'");
+    return object;
+  }
+
+  Json::Array ArrayValue(int depth) {
+    Json::Array array;
+    ++position_;
+    SkipSpace();
+    if (Accept("]")) return array;
+    do {
+      array.push_back(Value(depth + 1));
+      SkipSpace();
+    } while (Accept(","));
+    if (!Accept("]")) Fail("',' or ']'");
+    return array;
+  }
+
+  std::string String() {
+    std::string result;
+    for (++position_; Peek() != '"'; ++position_) {
+      if (position_ >= text_.size() || static_cast<unsigned char>(Peek()) < ' ') Fail("the end of a string");
+      if (Peek() != '\\') {
+        result += Peek();
+        continue;
+      }
+      ++position_;
+      const std::string escapes = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
+      const size_t index = escapes.find(Peek());
+      if (Peek() == 'u') {
+        AppendUtf8(CodePoint(), &result);
+      } else if (Peek() != '\0' && index != std::string::npos) {
+        result += meanings[index];
+      } else {
+        Fail("an escape");
+      }
+    }
+    ++position_;
+    return result;
+  }
+
+  // Of "uXXXX", or of a surrogate pair; ends at its last digit.
+  unsigned CodePoint() {
+    unsigned code = FourDigits();
+    if (code >= 0xD800 && code < 0xDC00 && text_.compare(position_ + 1, 2, "\\u") == 0) {
+      position_ += 2;
+      const unsigned low = FourDigits();
+      if (low < 0xDC00 || low > 0xDFFF) Fail("the second half of a surrogate pair");
+      code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+    }
+    return code;
+  }
+
+  unsigned FourDigits() {
+    unsigned code = 0;
+    for (int i = 0; i < 4; ++i) {
+      ++position_;
+      const std::string digits = "0123456789abcdef";
+      const char lower = Peek() >= 'A' && Peek() <= 'F' ? static_cast<char>(Peek() - 'A' + 'a') : Peek();
+      const size_t digit = lower == '\0' ? std::string::npos : digits.find(lower);
+      if (digit == std::string::npos) Fail("four hexadecimal digits");
+      code = code * 16 + static_cast<unsigned>(digit);
+    }
+    return code;
+  }
+
+  static void AppendUtf8(unsigned code, std::string* text) {
+    const auto add = [text](unsigned byte) { *text += static_cast<char>(byte); };
+    if (code < 0x80) {
+      add(code);
+    } else if (code < 0x800) {
+      add(0xC0 | code >> 6);
+      add(0x80 | (code & 0x3F));
+    } else if (code < 0x10000) {
+      add(0xE0 | code >> 12);
+      add(0x80 | (code >> 6 & 0x3F));
+      add(0x80 | (code & 0x3F));
+    } else {
+      add(0xF0 | code >> 18);
+      add(0x80 | (code >> 12 & 0x3F));
+      add(0x80 | (code >> 6 & 0x3F));
+      add(0x80 | (code & 0x3F));
+    }
+  }
+
+  double Number() {
+    const size_t end = text_.find_first_not_of("+-.0123456789eE", position_);
+    const std::string token = text_.substr(position_, end - position_);
+    const bool starts_well = !token.empty() && (token[0] == '-' || (token[0] >= '0' && token[0] <= '9'));
+    char* stop = nullptr;
+    const double number = std::strtod(token.c_str(), &stop);  // the program never leaves the "C" locale
+    if (!starts_well || *stop != '\0' || !std::isfinite(number)) Fail("a value");
+    position_ += token.size();
+    return number;
+  }
+
+  const std::string& text_;
+  size_t position_ = 0;
+};
+
+Json Json::Parse(const std::string& text) { return JsonParser(text).Document(); }
+
+bool Json::AsBool() const {
+  if (const bool* value = std::get_if<bool>(&value_)) return *value;
+  Expected("true or false");
+}
+
+double Json::AsNumber() const {
+  if (const double* value = std::get_if<double>(&value_)) return *value;
+  Expected("a number");
+}
+
+int Json::AsInt() const {
+  const double number = AsNumber();
+  if (number != std::floor(number) || std::fabs(number) > 1e9) Expected("a whole number");
+  return static_cast<int>(number);
+}
+
+const std::string& Json::AsString() const {
+  if (const std::string* value = std::get_if<std::string>(&value_)) return *value;
+  Expected("a text");
+}
+
+const Json::Array& Json::AsArray() const {
+  if (const Array* value = std::get_if<Array>(&value_)) return *value;
+  Expected("a list");
+}
+
+const Json::Object& Json::AsObject() const {
+  if (const Object* value = std::get_if<Object>(&value_)) return *value;
+  Expected("an object");
+}
+
+const Json& Json::operator[](const std::string& key) const {
+  const Object& object = AsObject();
+  const auto found = object.find(key);
+  if (found == object.end()) throw std::runtime_error("expected the key \"" + key + "\"");
+  return found->second;
+}
+
+std::string JsonString(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (static_cast<unsigned char>(c) < ' ') {
+      char escape[7];
+      std::snprintf(escape, sizeof(escape), "\\u%04x", static_cast<unsigned>(c));
+      result += escape;
+    } else {
+      if (c == '"' || c == '\\') result += '\\';
+      result += c;
+    }
+  }
+  return result + "\"";
+}
+
+}  // namespace infer
