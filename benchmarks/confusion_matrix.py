@@ -15,12 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
-from benchmarks.interleaved import measure, millisecond_medians, ratio
-from rtseg.data.labels import ID_TO_TRAIN_ID, NUM_CLASSES
-from rtseg.metrics.confusion_matrix import ConfusionMatrix
-from rtseg.synthetic.scene import draw_scene
+from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
+from rtseg.data.labels import ID_TO_TRAIN_ID, NUM_CLASSES  # noqa: E402
+from rtseg.metrics.confusion_matrix import ConfusionMatrix  # noqa: E402
+from rtseg.synthetic.scene import draw_scene  # noqa: E402
 
 
 def make_pair(height: int, width: int):

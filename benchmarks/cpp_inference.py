@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "src"))
+sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
 from benchmarks.interleaved import ratio  # noqa: E402
 from benchmarks.side_process import SideProcess, peak_memory, serve  # noqa: E402

@@ -29,17 +29,17 @@ import numpy as np
 import PIL
 from PIL import Image, ImageFilter, ImageOps
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
-from benchmarks.repeated_images import Repeated
-
-from benchmarks.interleaved import measure, millisecond_medians, ratio
-from rtseg.data.cache import prepare, with_cache
-from rtseg.data.cityscapes import Cityscapes
-from rtseg.data.labels import IGNORE_LABEL, LABELS
-from rtseg.data.loader import BatchLoader
-from rtseg.data.sampler import DistributedSampler
-from rtseg.data.transforms import TrainTransform
+from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
+from benchmarks.repeated_images import Repeated  # noqa: E402
+from rtseg.data.cache import prepare, with_cache  # noqa: E402
+from rtseg.data.cityscapes import Cityscapes  # noqa: E402
+from rtseg.data.labels import IGNORE_LABEL, LABELS  # noqa: E402
+from rtseg.data.loader import BatchLoader  # noqa: E402
+from rtseg.data.sampler import DistributedSampler  # noqa: E402
+from rtseg.data.transforms import TrainTransform  # noqa: E402
 
 BASE_SIZE, BATCH_SIZE, PAD_COLOR = 1024, 4, (124, 116, 104)
 # Position i is the train id of label id i - 1.

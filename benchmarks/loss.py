@@ -10,10 +10,11 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
-from benchmarks.interleaved import measure, millisecond_medians, ratio
-from rtseg.runtime.device import setup_device
+from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
+from rtseg.runtime.device import setup_device  # noqa: E402
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "src"))
+sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
 from benchmarks.interleaved import measure, millisecond_medians  # noqa: E402
 

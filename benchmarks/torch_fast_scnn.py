@@ -1,4 +1,4 @@
-"""Fast-SCNN once more, in PyTorch: the benchmarks' peer and a cross-check of what src/rtseg/models/fast_scnn.py computes.
+"""Fast-SCNN once more, in PyTorch: the benchmarks' peer and a cross-check of what rtseg.models.fast_scnn computes.
 
 Its modules have the names of ours, so that `load_mindspore_weights` needs no table. PyTorch is a dependency of the
 benchmarks only: pip install -r requirements-benchmark.txt
@@ -133,9 +133,9 @@ class FastSCNN(nn.Module):
         return F.interpolate(x, size, mode="bilinear", align_corners=self.align_corners)
 
 
-def mix_softmax_cross_entropy(outputs, labels, aux_weight=0.4):
+def mix_softmax_cross_entropy(outputs, labels, aux_weight=0.4, class_weights=None):
     """The usual eager form of MixSoftmaxCrossEntropy: (N, C, H, W) logits, int64 labels (N, H, W), 255 ignored."""
-    losses = [F.cross_entropy(output, labels, ignore_index=255) for output in outputs]
+    losses = [F.cross_entropy(output, labels, class_weights, ignore_index=255) for output in outputs]
     return losses[0] + aux_weight * sum(losses[1:])
 
 

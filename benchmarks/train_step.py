@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "src"))
+sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
 from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
 from benchmarks.side_process import SideProcess, peak_memory, serve  # noqa: E402

@@ -63,3 +63,21 @@ def test_startup_and_what_the_commands_answer():
 def test_forward():
     found = result("forward", "--models=fast_scnn/mmseg", "--image_height=64", "--image_width=64", "--rounds=1")
     assert (found["model"], found["size"]) == ("fast_scnn", [64, 64]) and found["median_ms"] > 0
+
+
+def test_loss_curves(root, tmp_path):
+    pytest.importorskip("torch")
+    plot = tmp_path / "curves.png"
+    found = result("loss_curves", "--config=configs/fast_scnn_tramac.yaml", f"--dataset={root}", "--epochs=2",
+                   "--batch_size=2", "--base_size=64", "--crop_size=64,64", "--seeds", "1", f"--plot={plot}")
+    ours, theirs = (found["curves"][side][0] for side in ("MindSpore", "PyTorch"))
+    assert len(ours) == len(theirs) == 2 and min(ours + theirs) > 0
+    assert found["difference_by_epoch"] == [a / b - 1 for a, b in zip(ours, theirs)]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_loss_curves_need_the_twins_graph(root):
+    process = run(sys.executable, "benchmarks/loss_curves.py", "--config=configs/icnet_liminn.yaml",
+                  f"--dataset={root}")
+    assert process.returncode == 1
+    assert process.stderr.strip() == "expected the recipe of fast_scnn tramac, found icnet liminn"

@@ -84,6 +84,13 @@ def test_camvid_takes_its_colours_together():
     assert description.color_table[numbers].tolist() == [0, 1, 1, 3, 10, 255, 254]
 
 
+def test_camvid_in_eleven_classes():
+    spec = load_dataset_spec("camvid11")
+    assert spec.class_names == load_dataset_spec("camvid").class_names
+    assert spec.palette == load_dataset_spec("camvid").palette
+    assert spec.id_table[[0, 2, 10, 11, 12, 255]].tolist() == [0, 2, 10, 255, 254, 255]
+
+
 @pytest.mark.parametrize("path", sorted((configs_folder() / "datasets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_description_is_named_as_its_file(path):
     assert load_dataset_spec(path.stem).name == path.stem == load_dataset_spec(path).name
@@ -140,7 +147,7 @@ def test_images_and_labels_must_differ_and_files_must_be_there(describe, tmp_pat
     path = describe(BY_COLORS, ("image_suffix: .jpg", "image_suffix: .png"), ("labels: b", "labels: a/"))
     with pytest.raises(ConfigError, match="images and labels to differ in their folder or their suffix"):
         load_dataset_spec(path)
-    with pytest.raises(ConfigError, match="--dataset_config citiscapes: expected a YAML file or one of camvid, city"):
+    with pytest.raises(ConfigError, match="--dataset_config citiscapes: expected a YAML file or one of camvid,"):
         load_dataset_spec("citiscapes")
     with pytest.raises(ConfigError, match="--dataset_config .*none.yaml: expected a readable YAML file"):
         load_dataset_spec(tmp_path / "none.yaml")

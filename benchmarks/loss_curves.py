@@ -1,0 +1,145 @@
+"""The training loss of Fast-SCNN epoch by epoch, in MindSpore and in PyTorch, on the very same batches.
+
+    python benchmarks/loss_curves.py --dataset D --config configs/camvid/fast_scnn.yaml [--seeds 1 2] [--plot FILE.png]
+                                     [--json] [flags of train.py, such as --epochs 10 --crop_size 256,320]
+
+Both sides take crops, learning rates and loss from the recipe; the seed decides the batches. Each starts from weights
+of its own, ours by rtseg.models.initialization, the twin by PyTorch itself: hence "tramac", whose rule that is. The
+dropout masks differ, too. So single steps can't agree, but the curves must lie as close to each other as those of two
+seeds do. Needs PyTorch: pip install -r requirements-benchmark.txt
+"""
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+from typing import Dict, Iterator, List
+
+import numpy as np
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
+
+from rtseg.config.config import Config, parse_arguments  # noqa: E402
+
+SIDES = ("MindSpore", "PyTorch")
+
+
+def mindspore_step(config: Config, rates: List[float]):
+    """Returns a function that trains on a batch and returns its loss."""
+    from mindspore import Tensor
+
+    from rtseg.training.optimizer import build_optimizer
+    from rtseg.training.train_step import TrainStep
+    from rtseg.training.trainer import build_loss
+    from rtseg.models.registry import create_model
+
+    network = create_model(config.model, config.variant, config.dataset_config.num_classes, config.aux, config.dropout,
+                          config.bn_momentum, config.seed).set_train(True)
+    step = TrainStep(network, build_loss(config, network), build_optimizer(config, network, rates), config.mean,
+                     config.std)
+    return lambda images, labels: float(step(Tensor(images), Tensor(labels)).asnumpy())
+
+
+def torch_step(config: Config, rates: List[float]):
+    """Returns a function that trains on a batch and returns its loss."""
+    import torch
+
+    from benchmarks.torch_fast_scnn import FastSCNN, mix_softmax_cross_entropy
+
+    torch.manual_seed(config.seed)
+    network = FastSCNN(config.dataset_config.num_classes, config.variant, config.aux, config.dropout).train()
+    optimizer = torch.optim.SGD(network.parameters(), rates[0], config.momentum, weight_decay=config.weight_decay)
+    upcoming = iter(rates)
+    class_weights = torch.tensor(config.class_weights) if config.class_weights else None
+    shift, scale = (255 * torch.tensor(values).reshape(1, 3, 1, 1) for values in (config.mean, config.std))
+
+    def step(images, labels):
+        optimizer.param_groups[0]["lr"] = next(upcoming)
+        outputs = network((torch.from_numpy(images).permute(0, 3, 1, 2).float() - shift) / scale)
+        loss = mix_softmax_cross_entropy(outputs, torch.from_numpy(labels).long(), config.aux_weight, class_weights)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+    return step
+
+
+def train(side: str, config: Config) -> Iterator[float]:
+    """Yields the mean loss of each epoch."""
+    from rtseg.runtime.device import setup_device
+    setup_device("CPU", seed=config.seed)
+    from rtseg.data.cache import with_cache
+    from rtseg.data.dataset import SegmentationDataset
+    from rtseg.training.lr_schedules import learning_rates
+    from rtseg.training.trainer import build_loader
+
+    dataset = SegmentationDataset(config.dataset, config.train_split, config.dataset_config)
+    loader = build_loader(config, with_cache(dataset, config.prepared_cache))
+    step = (mindspore_step if side == "MindSpore" else torch_step)(config, learning_rates(config, len(loader)))
+    for epoch in range(config.epochs):
+        yield mean(step(images, labels) for images, labels in loader.epoch(epoch))
+
+
+def compare(curves: Dict[str, List[List[float]]]) -> dict:
+    """What the curves, side -> seed -> loss by epoch, say about each other."""
+    means = {side: np.mean(by_seed, axis=0) for side, by_seed in curves.items()}
+    difference = means["MindSpore"] / means["PyTorch"] - 1
+    spread = {side: float(np.mean(np.ptp(by_seed, axis=0) / means[side])) for side, by_seed in curves.items()}
+    return {"difference_by_epoch": difference.tolist(), "difference": float(np.mean(difference)),
+            "last_difference": float(difference[-1]), "spread_of_seeds": spread}
+
+
+def plot(curves: Dict[str, List[List[float]]], path: str) -> None:
+    """Draws all curves, a colour for each side."""
+    from matplotlib.figure import Figure
+
+    axes = (figure := Figure(figsize=(7, 4.5), layout="constrained")).subplots()
+    for (side, by_seed), color in zip(curves.items(), ("tab:blue", "tab:orange")):
+        for i, losses in enumerate(by_seed):
+            axes.plot(range(1, len(losses) + 1), losses, color=color, label=None if i else side)
+    axes.set(title="Training loss on the same batches", xlabel="epoch", ylabel="mean loss")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--plot", help="PNG file for the curves")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    arguments, flags = parser.parse_known_args()
+    config = parse_arguments("train", __doc__, flags)
+    if (config.model, config.variant) != ("fast_scnn", "tramac"):
+        raise SystemExit(f"expected the recipe of fast_scnn tramac, found {config.model} {config.variant}")
+    if arguments.side:
+        for loss in train(arguments.side, config):
+            print(f"loss: {loss}", flush=True)
+        return
+
+    curves = {side: [] for side in SIDES}
+    for seed in arguments.seeds:
+        for side in SIDES:  # each in a process of its own: the two frameworks' threads don't get along
+            command = [sys.executable, __file__, "--side", side, *flags, "--seed", str(seed)]
+            process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            curves[side].append([float(line.split()[1]) for line in process.stdout.splitlines()
+                                 if line.startswith("loss: ")])
+            print(f"{side}, seed {seed}: " + " ".join(f"{loss:.3f}" for loss in curves[side][-1]), file=sys.stderr)
+    result = {"epochs": config.epochs, "crop_size": config.crop_size, "batch_size": config.batch_size,
+              "seeds": arguments.seeds, "curves": curves, **compare(curves)}
+    if arguments.plot:
+        plot(curves, arguments.plot)
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    print(f"Fast-SCNN tramac, batch {config.batch_size}, crop {config.crop_size}, seeds {arguments.seeds}: MindSpore's "
+          f"loss over PyTorch's {100 * result['difference']:+.2f} % (last epoch {100 * result['last_difference']:+.2f} "
+          "%); from seed to seed " + ", ".join(f"{side} {100 * value:.2f} %"
+                                               for side, value in result["spread_of_seeds"].items()))
+
+
+if __name__ == "__main__":
+    main()
