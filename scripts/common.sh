@@ -80,7 +80,7 @@ sys.path[0] = sys.argv[1] + "/src"
 from rtseg.config.config import parse_arguments
 from rtseg.models.registry import check_model
 from rtseg.runtime.device import mindspore_version
-from rtseg.utils.errors import run_door
+from rtseg.utils.errors import run_command
 
 
 def main(_):
@@ -90,6 +90,6 @@ def main(_):
     return 0
 
 
-run_door(main)
+run_command(main)
 END
 }
