@@ -1,12 +1,12 @@
 """A whole evaluation of images at full size against its parts, each of them alone, and its peak memory, on the CPU.
 
     python benchmarks/evaluation.py --dataset DIR [--prepared_cache DIR] [--split val] [--images 8] [--rounds 5]
-                                    [--model fast_scnn/mmseg] [--card_ms 0] [--json]
+                                    [--model fast_scnn/mmseg] [--device_ms 0] [--json]
 
 The parts: decode (image and label files to arrays), forward (array to class map), score (the confusion matrix). The
 whole overlaps them. Where the forward pass keeps all cores busy it cannot be as short as its slowest part: the
 processor time of the other parts has to go somewhere. Hence "bound": the slowest part, or all processor time shared by
-all cores if that is longer. With --card_ms the forward pass is a wait of so long, as a card looks from the processor.
+all cores if that is longer. With --device_ms the forward pass is a wait of so long, as an NPU looks from the processor.
 The measurement runs in a process of its own; its memory is the operating system's peak, minus what it had before the
 network was built.
 """
@@ -54,11 +54,11 @@ def measure_parts(arguments) -> dict:
     peak = peak_memory()
     image, label = dataset.load(0)
     prediction = evaluator.graph(ms.Tensor(image[None])).asnumpy()
-    if arguments.metadata_ms:
+    if arguments.device_ms:
         result = ms.Tensor(prediction)
 
         def metadata(_):
-            time.sleep(arguments.metadata_ms / 1000)
+            time.sleep(arguments.device_ms / 1000)
             return result
 
         evaluator.graph = metadata
@@ -90,7 +90,7 @@ def measure_parts(arguments) -> dict:
     slowest = [max(values) for values in zip(*parts)]
     processor = sum(statistics.median(values[1:]) for values in busy.values())
     bound = [max(value, processor / os.cpu_count()) for value in slowest]
-    name = f"a wait of {arguments.metadata_ms} ms" if arguments.metadata_ms else arguments.model
+    name = f"a wait of {arguments.device_ms} ms" if arguments.device_ms else arguments.model
     return {"model": name, "mindspore": ms.__version__, "opencv": cv2.__version__, "cores": os.cpu_count(),
             "size": label.shape, "images": arguments.images, "rounds": arguments.rounds, "ms_per_image": medians,
             "cores_busy_in_forward": statistics.median(busy[forward][1:]) / statistics.median(seconds["forward"]),
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--prepared_cache", default="", help="of the data set, to read instead of its PNG files")
     parser.add_argument("--split", default="val")
     parser.add_argument("--model", default="fast_scnn/mmseg")
-    parser.add_argument("--card_ms", type=int, default=0, help="wait so long instead of running the network")
+    parser.add_argument("--device_ms", type=int, default=0, help="wait so long instead of running the network")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")

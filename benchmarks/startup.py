@@ -6,6 +6,7 @@ Each is a process of its own. "python -c pass" is what the interpreter takes by 
 """
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -23,13 +24,14 @@ WRONG = "--no_such_flag"
 
 def programs() -> list:
     """Commands without arguments of all commands, modules that are programs, and scripts."""
-    doors = [[sys.executable, path.relative_to(PROJECT).as_posix()]
-             for path in (*sorted(PROJECT.glob("*.py")), *with_arguments("scripts"))]
-    modules = [[sys.executable, "-m", ".".join(path.relative_to(PROJECT).with_suffix("").parts)]
+    commands = [[sys.executable, path.relative_to(PROJECT).as_posix()]
+                for path in (*(path for path in sorted(PROJECT.glob("*.py")) if path.name != "setup.py"),
+                             *with_arguments("scripts"))]
+    modules = [[sys.executable, "-m", ".".join(path.relative_to(PROJECT / "src").with_suffix("").parts)]
                for path in with_arguments("src")]
     scripts = [["bash", f"scripts/{path.name}"] for path in sorted(PROJECT.glob("scripts/*.sh"))
                if path.name not in NOT_MEASURED]
-    return doors + modules + scripts
+    return commands + modules + scripts
 
 
 def with_arguments(folder: str) -> list:
@@ -40,7 +42,8 @@ def with_arguments(folder: str) -> list:
 
 def answer(command: list) -> int:
     """Runs a command and returns its exit code."""
-    return subprocess.run(command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
+    return subprocess.run(command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL).returncode
 
 
