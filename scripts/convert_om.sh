@@ -43,7 +43,7 @@ output=${output:-${model%.*}$suffix}
 output=${output%.om}
 # Writes the .om's card, and with AIPP its configuration, and prints the description of the model's input.
 model_path=$(realpath "$model") om_path=$(realpath -m "$output.om")
-input=$(cd "$project" && "$python" -m rtseg.export.atc "$model_path" "$om_path" "$aipp")
+input=$(cd "$project" && PYTHONPATH=$project/src "$python" -m rtseg.export.atc "$model_path" "$om_path" "$aipp")
 command=(atc "--framework=$framework" "--model=$model" "--output=$output" "--soc_version=$soc_version")
 [[ $framework != 5 ]] || command+=("--input_shape=${input#* }" "--input_format=${input%% *}")
 [[ $aipp == 0 ]] || command+=("--insert_op_conf=$output.aipp.cfg")

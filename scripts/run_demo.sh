@@ -34,6 +34,7 @@ echo "== 1/5 software"
 prepare_venv "$venv" "$project/requirements.txt"
 PYTHON=$(cd -- "$venv/bin" && pwd)/python
 export PYTHON
+export PYTHONPATH=$project/src${PYTHONPATH:+:$PYTHONPATH}
 
 echo "== 2/5 pictures: drawn by a program, neither photographs nor Cityscapes"
 (cd -- "$project" && "$PYTHON" -m rtseg.synthetic.generator --output "$data" --train "$train" --val "$val" --test 0 \
