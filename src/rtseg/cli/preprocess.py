@@ -61,7 +61,8 @@ def parse_arguments(argv) -> argparse.Namespace:
     parser.add_argument("--dataset_config", help="what the data set is: a name in configs/datasets/ or a YAML file "
                         f"({Config.dataset_config})")
     parser.add_argument("--out_dir", default="preprocess_Result", help="where to write (%(default)s)")
-    parser.add_argument("--model_card", help="the exported model's .json; says all that the following four say")
+    parser.add_argument("--model_card", dest="model_metadata",
+                        help="the exported model's .json; says all that the following four say")
     parser.add_argument("--image_height", type=int, help=f"height of the model's input ({Config.image_height})")
     parser.add_argument("--image_width", type=int, help=f"width of the model's input ({Config.image_width})")
     parser.add_argument("--input_type", choices=("float32", "uint8"), help=f"({Config.input_type})")

@@ -65,7 +65,8 @@ def parse_arguments(argv) -> argparse.Namespace:
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument("--dataset_config", default=Config.dataset_config, help="what the data set is: a name in "
                          "configs/datasets/ or a YAML file (%(default)s)")
-    classes.add_argument("--model_card", help="the exported model's .json, which has the classes too")
+    classes.add_argument("--model_card", dest="model_metadata",
+                         help="the exported model's .json, which has the classes too")
     parser.add_argument("--save_mask", type=int, choices=(0, 1), default=0, help="write coloured masks (%(default)s)")
     parser.add_argument("--mask_result_path", default="mask_Result", help="folder for the masks (%(default)s)")
     options = parser.parse_args(argv)
