@@ -1,4 +1,4 @@
-"""Writes images and labels as .bin files for the C++ program: rtseg.cli.preprocess, from a clone that need not be installed."""
+"""Writes images and labels as .bin files: rtseg.cli.preprocess, from a clone that need not be installed."""
 import sys
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: `configs/` stands at the top of a clone and becomes the package data `rtseg/configs`."""
+"""What pyproject.toml cannot say: `configs/` at the top of a clone becomes the package data `rtseg/configs`."""
 from setuptools import find_packages, setup
 
 setup(package_dir={"": "src", "rtseg.configs": "configs"},

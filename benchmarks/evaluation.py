@@ -22,9 +22,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
-from benchmarks.repeated_images import Repeated  # noqa: E402
-
 from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
+from benchmarks.repeated_images import Repeated  # noqa: E402
 from benchmarks.side_process import peak_memory  # noqa: E402
 from rtseg.config.config import load_config  # noqa: E402
 from rtseg.data.cache import with_cache  # noqa: E402

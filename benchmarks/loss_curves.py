@@ -30,10 +30,10 @@ def mindspore_step(config: Config, rates: List[float]):
     """Returns a function that trains on a batch and returns its loss."""
     from mindspore import Tensor
 
+    from rtseg.models.registry import create_model
     from rtseg.training.optimizer import build_optimizer
     from rtseg.training.train_step import TrainStep
     from rtseg.training.trainer import build_loss
-    from rtseg.models.registry import create_model
 
     network = create_model(config.model, config.variant, config.dataset_config.num_classes, config.aux, config.dropout,
                           config.bn_momentum, config.seed).set_train(True)

@@ -1,4 +1,4 @@
-"""What tests/runtime/test_distributed.py runs under msrun: the commands on a tiny network, and checks that need several ranks.
+"""What tests/runtime/test_distributed.py runs under msrun: commands on a tiny network, checks that need several ranks.
 
     distributed_program.py train|eval FOLDER FLAG...    the command, with the network below as --model tiny
     distributed_program.py both FOLDER FLAG...          train, then eval of its best checkpoint into FOLDER/two

@@ -11,8 +11,9 @@ DOUBLE = PROJECT / "tests" / "moxing_double"
 
 
 def environment(bucket, faults="", **variables):
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(DOUBLE), str(PROJECT / "src"))), "MOXING_BUCKETS": str(bucket),
-            "MOXING_FAULTS": faults, "MOXING_CALLS": str(bucket.parent / "calls"), **variables}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(DOUBLE), str(PROJECT / "src"))),
+            "MOXING_BUCKETS": str(bucket), "MOXING_FAULTS": faults,
+            "MOXING_CALLS": str(bucket.parent / "calls"), **variables}
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ FLOORS = (
     {"cal_mIoU", "eval", "export", "predict", "preprocess", "rtseg.__main__", "rtseg.cli", "scripts", "setup", "train"},
 )
 # They start in a blink, and on machines that have no MindSpore.
-NEVER_MINDSPORE = ("rtseg.cli.preprocess", "rtseg.cli.score", "rtseg.config.", "rtseg.data.", "rtseg.inference.bin_files",
-                   "rtseg.inference.metadata", "rtseg.metrics.", "rtseg.utils.")
+NEVER_MINDSPORE = ("rtseg.cli.preprocess", "rtseg.cli.score", "rtseg.config.", "rtseg.data.",
+                   "rtseg.inference.bin_files", "rtseg.inference.metadata", "rtseg.metrics.", "rtseg.utils.")
 # They answer --help and wrong arguments before they import it.
 MINDSPORE_LATER = ("rtseg.cli.", "rtseg.tools.")
 

@@ -68,7 +68,7 @@ def scores_in(text):
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 def test_the_whole_way_without_code(project):
-    checked = python(project, "-m", "rtseg.tools.check_dataset", "--dataset=my data", "--dataset_config=balls.yaml").stdout
+    checked = python(project, "-m", "rtseg", "check-data", "--dataset=my data", "--dataset_config=balls.yaml").stdout
     assert "my data: 'balls', 2 classes" in checked and "train: 6 images, 6 of them good" in checked
 
     python(project, PROJECT / "train.py", "--dataset=my data", "--dataset_config=balls.yaml", "--output_path=runs",

@@ -19,7 +19,7 @@ from rtseg.tools import convert_torch_weights as torch_weights
 
 PAGE = (PROJECT / "docs" / "coming_from.md").read_text(encoding="utf-8")
 PROGRAM = re.compile(r"(?:train|eval|export|predict|preprocess|cal_mIoU)\.py|scripts/\w+\.sh|"
-                     r"src\.models\.torch_weights|main")
+                     r"rtseg\.tools\.convert_torch_weights|main")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 # What a program needs next to the flags that are tested.
 REQUIRED = {"train": ["--dataset=d"], "eval": ["--dataset=d", "--resume_path=r"], "export": ["--ckpt_file=c"],
@@ -112,7 +112,8 @@ def known():
             start(["--help"])
         return set(FLAG.findall(text.getvalue()))
 
-    flags = {f"{command}.py": of_help(lambda argv, command=command: parse_arguments(command, "", argv)) for command in REQUIRED}
+    flags = {f"{command}.py": of_help(lambda argv, command=command: parse_arguments(command, "", argv))
+             for command in REQUIRED}
     flags["preprocess.py"] = of_help(preprocess.parse_arguments)
     flags["cal_mIoU.py"] = of_help(cal_mIoU.parse_arguments)
     flags["rtseg.tools.convert_torch_weights"] = of_help(torch_weights.main)
@@ -163,7 +164,8 @@ def test_every_link_has_its_heading():
     assert set(re.findall(r"\]\(#([^)]+)\)", PAGE)) <= anchors
 
 
-@pytest.mark.parametrize("command, flags, field, value", OLD_NAMES, ids=lambda part: part if isinstance(part, str) else "")
+@pytest.mark.parametrize("command, flags, field, value", OLD_NAMES,
+                         ids=lambda part: part if isinstance(part, str) else "")
 def test_old_name(command, flags, field, value):
     assert getattr(parse_arguments(command, "", REQUIRED[command] + flags), field) == value
 

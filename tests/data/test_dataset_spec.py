@@ -240,7 +240,7 @@ def test_equal_names_get_their_folders_in_front(describe, tmp_path):
     assert [sample.name for sample in SegmentationDataset(tmp_path, "train", description).samples] == [
         "images_monday_1", "images_tuesday_1"]
     (tmp_path / "val.txt").write_text("images/monday/1.png truth/monday/1_id.png\n" * 2)
-    with pytest.raises(DataError, match="2 images share the name pictures_monday_1"):
+    with pytest.raises(DataError, match="2 images share the name images_monday_1"):
         SegmentationDataset(tmp_path, "val", description)
 
 

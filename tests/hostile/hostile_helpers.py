@@ -1,4 +1,4 @@
-"""Runs commands with hostile input in this process, and watches what they do: exit code, traceback, time, memory, writes.
+"""Runs commands with hostile input in this process and watches exit code, traceback, time, memory and writes.
 
 HOSTILE_CASES multiplies the number of cases of every test that draws them (default 1, as in continuous integration).
 """

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtseg.cli import eval as eval_command
-from rtseg.cli import export, preprocess, train
+from rtseg.cli import export, preprocess
 from rtseg.cli import score as cal_mIoU
+from rtseg.cli import train
 from rtseg.config.config import Config, load_config, parse_arguments
 from rtseg.utils.errors import ConfigError
 

@@ -12,8 +12,9 @@ from data_helpers import write_sample
 from hostile_helpers import command, count, limits, tree, written_outside
 
 from rtseg.cli import eval as eval_command
-from rtseg.cli import export, preprocess, train
+from rtseg.cli import export, preprocess
 from rtseg.cli import score as cal_mIoU
+from rtseg.cli import train
 from rtseg.models.registry import create_model
 from rtseg.synthetic import generator as synthetic
 from rtseg.training.checkpoint import read_checkpoint, save_weights
@@ -45,8 +46,8 @@ def commands(data, out):
     """{name: (main, arguments)} of every command that writes, with everything going below `out`."""
     return {
         "train": (train.main, [f"--dataset={data / 'data'}", f"--output_path={out}", *TINY]),
-        "eval": (eval_command.main, [f"--dataset={data / 'data'}", f"--resume_path={data / 'w.ckpt'}", "--variant=tramac",
-                                  f"--output_path={out}", "--num_workers=0"]),
+        "eval": (eval_command.main, [f"--dataset={data / 'data'}", f"--resume_path={data / 'w.ckpt'}",
+                                      "--variant=tramac", f"--output_path={out}", "--num_workers=0"]),
         "export": (export.main, [f"--ckpt_file={data / 'w.ckpt'}", "--variant=tramac", f"--file_name={out}/net",
                                  "--image_height=32", "--image_width=64"]),
         "preprocess": (preprocess.main, [f"--image_path={data / 'data'}", f"--out_dir={out}", "--image_height=32",

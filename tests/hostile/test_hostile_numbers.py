@@ -1,4 +1,4 @@
-"""Properties that hold for all values: label tables, learning lr_per_step, samplers, augmentation, the confusion matrix."""
+"""Properties that hold for all values: label tables, learning rates, samplers, augmentation, the confusion matrix."""
 import math
 from types import SimpleNamespace
 

@@ -48,8 +48,8 @@ def checkpoint(tmp_path_factory):
 
 
 def run_preprocess(root, out, kind, codes=(0, 3)):
-    outcome = command(preprocess.main, f"--image_path={root}", f"--out_dir={out}", "--image_height=32", "--image_width=64",
-                   "--input_type=uint8", "--num_workers=1", kind=kind, codes=codes)
+    outcome = command(preprocess.main, f"--image_path={root}", f"--out_dir={out}", "--image_height=32",
+                      "--image_width=64", "--input_type=uint8", "--num_workers=1", kind=kind, codes=codes)
     assert not written_outside(outcome, out), outcome.writes
     assert not list(out.rglob(".tmp-*"))
     return outcome

@@ -231,8 +231,8 @@ def test_pickle_bombs(tmp_path, name):
 def test_compressed_bomb(tmp_path):
     path = tmp_path / "w.pth"
     path.write_bytes(zipped(tensor_pickle(count_=int4(1 << 28)), zipfile.ZIP_DEFLATED, **{"0": bytes(1 << 26)}))
-    outcome = command(torch_weights.main, "--model=fast_scnn", f"--input={path}", "--output=out.ckpt", kind="pickle bomb",
-                   codes=(3,))
+    outcome = command(torch_weights.main, "--model=fast_scnn", f"--input={path}", "--output=out.ckpt",
+                      kind="pickle bomb", codes=(3,))
     assert "which PyTorch never does" in outcome.stderr
 
 
@@ -306,7 +306,8 @@ def test_damaged_mindir(tmp_path, mindir):
         path.write_bytes(damaged(content, rng, rng.choice(OTHER_KINDS)))
         onnx_path = tmp_path / "net.onnx"
         onnx_path.unlink(missing_ok=True)
-        outcome = command(export.main, f"--from_mindir={path}", "--file_format=ONNX", kind="damaged MINDIR", codes=(0, 3))
+        outcome = command(export.main, f"--from_mindir={path}", "--file_format=ONNX", kind="damaged MINDIR",
+                          codes=(0, 3))
         assert onnx_path.exists() == (outcome.code == 0)
         assert not written_outside(outcome, tmp_path)
     assert {file.name for file in tmp_path.iterdir()} <= {"net.mindir", "net.onnx"}

@@ -213,9 +213,9 @@ def test_plan_of_8_processes_with_msrun(place):
              f"PATH={os.path.dirname(sys.executable)}:{os.environ['PATH']} {sys.executable} -m "
              "mindspore.parallel.cluster.run --worker_num=8 --local_worker_num=8 --node_rank=0 "
              f"--master_addr=127.0.0.1 --master_port={port} --log_dir={place.output}/msrun --join=False python3 "
-             f"{PROJECT}/src/rtseg/launch/start_rank.py {launcher} {place.output} {sys.executable} {place.code}/train.py "
-             f"--dataset={place.data} --epochs=3 --batch_size=2 --lr=0.1 --output_path={place.output} --aux=1 "
-             f"--device_target=CPU > {place.output}/msrun/msrun.log 2>&1")
+             f"{PROJECT}/src/rtseg/launch/start_rank.py {launcher} {place.output} {sys.executable} "
+             f"{place.code}/train.py --dataset={place.data} --epochs=3 --batch_size=2 --lr=0.1 "
+             f"--output_path={place.output} --aux=1 --device_target=CPU > {place.output}/msrun/msrun.log 2>&1")
     variables = (f"env -u RANK_TABLE_FILE MS_SCHED_HOST=127.0.0.1 MS_SCHED_PORT={port} MS_WORKER_NUM=8 RANK_SIZE=8 "
                  "MS_ROLE=")
     assert done.stdout == filled(MSRUN_PLAN, place, place.output, "CPU", msrun=msrun, env=variables + "MS_WORKER",

@@ -172,7 +172,8 @@ def test_summary_literal():
 
 
 def test_imports_no_mindspore():
-    code = ("import sys, rtseg.metrics.confusion_matrix, rtseg.visualization.masks, rtseg.utils.logging, rtseg.utils.atomic;"
+    code = ("import sys, rtseg.metrics.confusion_matrix, rtseg.visualization.masks, rtseg.utils.logging\n"
+            "import rtseg.utils.atomic\n"
             "print([name for name in ('mindspore', 'matplotlib', 'tqdm') if name in sys.modules])")
     result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"

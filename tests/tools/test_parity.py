@@ -27,8 +27,9 @@ def test_golden(graph):
 
 
 def test_a_deviation_fails(monkeypatch, capsys):
-    monkeypatch.setattr(ParityCheck, "report", lambda self: [ParityResult("good", 1e-5, 1e-4), ParityResult("bad", 2e-4, 1e-4),
-                                                           ParityResult("not a number", float("nan"), 1e-4)])
+    monkeypatch.setattr(ParityCheck, "report", lambda self: [
+        ParityResult("good", 1e-5, 1e-4), ParityResult("bad", 2e-4, 1e-4),
+        ParityResult("not a number", float("nan"), 1e-4)])
     assert main(["--golden", str(GOLDENS / "icnet_mmseg.npz")]) == 1
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:]] == ["ok", "FAILED", "FAILED"]
 

@@ -34,7 +34,8 @@ def state(value):
 
 def test_state_comes_back_exactly(tmp_path):
     path = tmp_path / "last.ckpt"
-    progress = TrainState(epoch=3, step=7, loss_sum=1 / 3, best_miou=0.1 + 0.2, best_epoch=2, seed=5, global_batch_size=8)
+    progress = TrainState(epoch=3, step=7, loss_sum=1 / 3, best_miou=0.1 + 0.2, best_epoch=2, seed=5,
+                          global_batch_size=8)
     save_state(path, Network(1.5, dropout_step=11), state(4), progress)
     network, loaded = Network(), state(0)
     assert load_state(path, network, loaded) == progress

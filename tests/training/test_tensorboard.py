@@ -49,8 +49,8 @@ def test_bytes_are_literal(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run():
-    return SimpleNamespace(last_loss=(0, math.nan), global_step=0, lr_per_step=[0.5, 0.25, 0.125], images_per_second=math.nan,
-                           epoch_scores=None, stop_requested=False)
+    return SimpleNamespace(last_loss=(0, math.nan), global_step=0, lr_per_step=[0.5, 0.25, 0.125],
+                           images_per_second=math.nan, epoch_scores=None, stop_requested=False)
 
 
 class Recorder:

@@ -43,7 +43,7 @@ def test_overlay_literal():
     assert (image == 100).all() and train_ids.tolist() == [[0, 13, 255]]
 
 
-@pytest.mark.parametrize("picture", [np.zeros((2, 3, 3), np.float32), np.zeros((3, 2, 3), np.uint8)])
+@pytest.mark.parametrize("image", [np.zeros((2, 3, 3), np.float32), np.zeros((3, 2, 3), np.uint8)])
 def test_overlay_refuses_another_image(image):
     with pytest.raises(DataError, match=r"image must be uint8 of shape \(2, 3, 3\)"):
         overlay(image, np.zeros((2, 3), np.uint8))
@@ -51,17 +51,17 @@ def test_overlay_refuses_another_image(image):
 
 @pytest.mark.parametrize("shape", [(4, 6, 3), (4, 6)])
 def test_save_png_round_trip(shape, tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     path = tmp_path / "masks" / "aachen.png"
-    save_png(path, picture)
-    np.testing.assert_array_equal(np.array(Image.open(path)), picture)
+    save_png(path, image)
+    np.testing.assert_array_equal(np.array(Image.open(path)), image)
     assert [found.name for found in path.parent.iterdir()] == ["aachen.png"]
 
 
-@pytest.mark.parametrize("picture", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2), np.int32), np.zeros(3, np.uint8)])
-def test_save_png_refuses_other_arrays(picture, tmp_path):
+@pytest.mark.parametrize("image", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2), np.int32), np.zeros(3, np.uint8)])
+def test_save_png_refuses_other_arrays(image, tmp_path):
     with pytest.raises(DataError, match="a PNG needs uint8"):
-        save_png(tmp_path / "a.png", picture)
+        save_png(tmp_path / "a.png", image)
     assert not list(tmp_path.iterdir())
 
 
@@ -89,10 +89,10 @@ def test_error_map_literal():
 @pytest.mark.parametrize("count, lines", [(2, 2), (20, 20), (21, 11), (254, 20)])
 def test_legend_has_every_class(count, lines):
     palette = [(index, 10, 255 - index) for index in range(count)]
-    picture = legend([f"class {index}" for index in range(count)], palette)
-    assert picture.dtype == np.uint8 and picture.shape[0] == 24 * lines + 8
-    assert set(palette) <= {tuple(color) for color in picture.reshape(-1, 3).tolist()}
-    assert picture[12, 15].tolist() == [0, 10, 255] and picture[12 + 24, 15].tolist() == [1, 10, 254]
+    image = legend([f"class {index}" for index in range(count)], palette)
+    assert image.dtype == np.uint8 and image.shape[0] == 24 * lines + 8
+    assert set(palette) <= {tuple(color) for color in image.reshape(-1, 3).tolist()}
+    assert image[12, 15].tolist() == [0, 10, 255] and image[12 + 24, 15].tolist() == [1, 10, 254]
 
 
 def test_contact_sheet_without_labels_has_two_columns_and_rows_of_any_size():
@@ -112,12 +112,12 @@ def test_contact_sheet_refuses_no_rows():
     ("1,372,nan,0.001,3.1,,\n2,744,inf,0.0005,3.1,nan,nan\n3,1116,2.0,0.0,3.1,0.5,0.25\n4,14", True),
     ("".join(f"{epoch},{epoch},{1 / epoch},0.001,3,,\n" for epoch in range(1, 60)), False),
 ], ids=["no evaluation", "single row", "gaps and a cut last line", "many"])
-def test_plot_curves_draws_a_image_of_any_run(rows, evaluated, tmp_path):
+def test_plot_curves_draws_an_image_of_any_run(rows, evaluated, tmp_path):
     (tmp_path / "metrics.csv").write_text(HEADER + rows)
     plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
-    picture = np.array(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
-    assert (picture == [214, 39, 40]).all(axis=1).any()  # tab:red, the loss
-    assert (picture == [31, 119, 180]).all(axis=1).any() == evaluated  # tab:blue, the mIoU
+    image = np.array(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
+    assert (image == [214, 39, 40]).all(axis=1).any()  # tab:red, the loss
+    assert (image == [31, 119, 180]).all(axis=1).any() == evaluated  # tab:blue, the mIoU
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "metrics.csv"]
 
 
@@ -150,8 +150,8 @@ def test_plot_curves_leaves_matplotlib_as_it_was(tmp_path):
 def test_class_iou_draws_a_bar_for_each_class(tmp_path):
     palette = [(0, 60, 0), (255, 80, 0), (9, 9, 200)]
     plot_class_iou([1.0, 0.25, np.nan], ["road_$x_$", "ball", "absent"], palette, tmp_path / "class_iou.png")
-    picture = np.array(Image.open(tmp_path / "class_iou.png").convert("RGB")).reshape(-1, 3)
-    full, quarter, absent = ((picture == color).all(axis=1).sum() for color in palette)
+    image = np.array(Image.open(tmp_path / "class_iou.png").convert("RGB")).reshape(-1, 3)
+    full, quarter, absent = ((image == color).all(axis=1).sum() for color in palette)
     assert 3.8 < full / quarter < 4.2 and absent == 0
     plot_class_iou([np.nan, np.nan], ["a", "b"], palette[:2], tmp_path / "nothing.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["class_iou.png", "nothing.png"]

@@ -1,7 +1,7 @@
 """Writes the images and labels of a split as .bin files for the inference program. Needs no MindSpore.
 
-<out_dir>/img_data/<name>_img.bin and <out_dir>/label/<name>_label.bin, see src/rtseg/inference/bin_files.py. An image of another
-size than asked for is scaled and centre-cropped, as by `eval.py --eval_mode crop`.
+<out_dir>/img_data/<name>_img.bin and <out_dir>/label/<name>_label.bin, see src/rtseg/inference/bin_files.py. An image
+of another size than asked for is scaled and centre-cropped, as by `eval.py --eval_mode crop`.
 """
 import argparse
 import sys
@@ -90,8 +90,8 @@ def form_of(options, recipe: Config) -> Form:
     _, height, width = card.size
     for name, value in (("image_height", height), ("image_width", width), ("input_type", card.input_type)):
         if getattr(options, name) not in (None, value):
-            raise ConfigError(f"--{name}: expected {value}, which the model takes (see {options.model_metadata}), found "
-                              f"{getattr(options, name)}")
+            raise ConfigError(f"--{name}: expected {value}, which the model takes (see {options.model_metadata}), "
+                              f"found {getattr(options, name)}")
     if card.classes != recipe.dataset_config.class_names:
         raise ConfigError(f"--dataset_config: expected the description of a data set with the model's classes "
                           f"{', '.join(card.classes)}, found '{recipe.dataset_config.name}' with "

@@ -33,8 +33,8 @@ def addresses_of_tool(tool: str, cards) -> dict:
     """Card number -> address, from what `hccn_tool -i <card> -ip -g` prints; cards that it does not know are absent."""
     addresses = {}
     for metadata in cards:
-        done = subprocess.run([tool, "-i", str(metadata), "-ip", "-g"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              universal_newlines=True)
+        done = subprocess.run([tool, "-i", str(metadata), "-ip", "-g"], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, universal_newlines=True)
         match = _TOOL_LINE.search(done.stdout)
         if done.returncode == 0 and match:
             addresses[metadata] = match[1]

@@ -11,22 +11,8 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import yaml
 
-from rtseg.config.values import (
-    LARGEST_SIDE,
-    boolean,
-    choice,
-    factors,
-    integer,
-    loss_scale,
-    multiple_of_32,
-    name_or_description,
-    number,
-    numbers,
-    optional,
-    size,
-    text,
-    texts,
-)
+from rtseg.config.values import (LARGEST_SIDE, boolean, choice, factors, integer, loss_scale, multiple_of_32,
+                                 name_or_description, number, numbers, optional, size, text, texts)
 from rtseg.data.dataset_spec import DatasetSpec, description_of, load_dataset_spec
 from rtseg.utils.errors import ConfigError
 from rtseg.utils.files import configs_folder
@@ -125,7 +111,8 @@ class Config:
     dataset_config: DatasetSpec = _option(
         name_or_description, "what the data set is: a name in configs/datasets/ or a YAML file, explained in "
         "src/rtseg/data/dataset_spec.py", default="cityscapes", commands=_NETWORK_DOORS)
-    train_split: str = _option(choice("train", "trainval", "val"), "split to train on", default="train", commands=_TRAIN)
+    train_split: str = _option(choice("train", "trainval", "val"), "split to train on", default="train",
+                               commands=_TRAIN)
     eval_split: str = _option(choice("val", "train", "trainval", "test"), "split to evaluate", default="val")
     prepared_cache: str = _option(text, "cache of the dataset, made by scripts/prepare_cache.sh (empty: read the "
                               "PNG files)", default="")
@@ -316,8 +303,8 @@ def _parse_values(raw: Dict[str, Any], source: str, prefix: str) -> Dict[str, An
             import difflib
             name = key[:100] if isinstance(key, str) else _shown(key)
             close = difflib.get_close_matches(name, _FIELDS, 1)
-            raise ConfigError(f"{source}'{prefix}{name}' is unknown; expected one of the keys in src/rtseg/config/config.py"
-                              + (f", perhaps '{close[0]}'" if close else ""))
+            raise ConfigError(f"{source}'{prefix}{name}' is unknown; expected one of the keys in "
+                              "src/rtseg/config/config.py" + (f", perhaps '{close[0]}'" if close else ""))
         try:
             values[key] = _FIELDS[key].metadata["parse"](value)
         except ValueError as error:

@@ -73,7 +73,7 @@ class DatasetSpec:
     image_suffix: str
     label_suffix: str
     train_id_suffix: str
-    origin: Union[str, Dict[str, Any]]  # what `dataset_config` in a YAML file says: a name in configs/datasets, or all keys
+    origin: Union[str, Dict[str, Any]]  # `dataset_config` of a YAML file: a name in configs/datasets, or all keys
 
     @property
     def num_classes(self) -> int:

@@ -58,9 +58,9 @@ def export_checkpoint(config: Config) -> Path:
     network = create_model(config.model, config.variant, dataset.num_classes, backbone=config.backbone)
     load_weights(config.ckpt_file, network)
     size = (config.export_batch_size, config.image_height, config.image_width)
-    card = ModelMetadata(config.model, config.variant, config.input_type, config.output_type, size, config.mean, config.std,
-                     sha256_of(config.ckpt_file), Path(config.ckpt_file).name, dataset=dataset.name,
-                     classes=dataset.class_names, palette=dataset.palette)
+    card = ModelMetadata(config.model, config.variant, config.input_type, config.output_type, size, config.mean,
+                         config.std, sha256_of(config.ckpt_file), Path(config.ckpt_file).name, dataset=dataset.name,
+                         classes=dataset.class_names, palette=dataset.palette)
     check_metadata_is_free(path, card)
 
     form = InferenceForm(network, config.mean, config.std, config.input_type, config.output_type)

@@ -1,7 +1,7 @@
 """What becomes of each MINDIR operator in ONNX: the table CONVERTERS, and one function per kind of operator.
 
-A converter takes the builder (see rtseg.export.onnx_converter) and the node, and adds ONNX nodes of which the last one has
-the name `builder.name(node.output)`. What it cannot convert raises ValueError, and unexpected attributes may raise
+A converter takes the builder (see rtseg.export.onnx_converter) and the node, and adds ONNX nodes of which the last one
+has the name `builder.name(node.output)`. What it cannot convert raises ValueError, and unexpected attributes may raise
 whatever they raise: the caller makes a DataError of it that names the node.
 """
 from typing import Any, Dict, NamedTuple

@@ -146,7 +146,8 @@ def check_metadata_is_free(model_path: Union[str, Path], metadata: ModelMetadata
               if other.exists() and other != Path(model_path)]
     if not others or not path.exists():
         return
-    known = dataclasses.replace(read_metadata(path), checkpoint_sha256=metadata.checkpoint_sha256, source=metadata.source)
+    known = dataclasses.replace(read_metadata(path), checkpoint_sha256=metadata.checkpoint_sha256,
+                                source=metadata.source)
     if known != metadata:
         raise ConfigError(f"{path} describes {others[0]}, whose input, output or normalisation is another one; "
                           "expected another --file_name")

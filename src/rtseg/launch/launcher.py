@@ -16,10 +16,10 @@ from typing import List, Optional, Tuple
 if __name__ == "__main__":  # from any working folder, which stays that of the ranks
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from rtseg.launch.process_supervisor import Process, Supervisor  # noqa: E402
-from rtseg.launch.start_rank import log_path, rank_arguments, scheduler_log_path  # noqa: E402
-from rtseg.runtime.rank_table import RankTable, read_rank_table  # noqa: E402
-from rtseg.utils.errors import ConfigError, run_command  # noqa: E402
+from rtseg.launch.process_supervisor import Process, Supervisor
+from rtseg.launch.start_rank import log_path, rank_arguments, scheduler_log_path
+from rtseg.runtime.rank_table import RankTable, read_rank_table
+from rtseg.utils.errors import ConfigError, run_command
 
 CARDS_PER_SERVER = 8
 _MSRUN_PORT = 8118

@@ -10,15 +10,8 @@ from mindspore import nn, ops
 
 from rtseg.models.initialization import initialize
 from rtseg.models.interpolation import upsample_bilinear
-from rtseg.models.layers import (
-    ChannelDropout,
-    ClassifierHead,
-    ConvBN,
-    DepthwiseSeparableConv,
-    PyramidPooling,
-    classifier,
-    resize_bilinear,
-)
+from rtseg.models.layers import (ChannelDropout, ClassifierHead, ConvBN, DepthwiseSeparableConv, PyramidPooling,
+                                 classifier, resize_bilinear)
 
 
 class Variant(NamedTuple):

@@ -24,7 +24,7 @@ def upsample_bilinear(x, size, align_corners):
 
 
 def upsample_bilinear_transposed(x, size, align_corners):
-    """The transpose of `upsample_bilinear` as a linear map: float32 (N, H, W, C), channels last -> (N, C, h, w), `size`."""
+    """The transpose of `upsample_bilinear` as a linear map: float32 (N, H, W, C) -> (N, C, h, w) of `size`."""
     batch, height, width, channels = x.shape
     if (height, width) == size:
         return ops.transpose(x, (0, 3, 1, 2))

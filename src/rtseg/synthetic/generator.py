@@ -1,6 +1,6 @@
 """Writes a synthetic street-scene data set in the Cityscapes folder layout, so that everything runs without a download.
 
-    python -m rtseg.synthetic.generator --output DIR [--train 24] [--val 6] [--test 2] [--height 256] [--width 512] [--seed 1]
+    rtseg synthetic --output DIR [--train 24] [--val 6] [--test 2] [--height 256] [--width 512] [--seed 1]
 
 The images are drawn by `synthetic_scene` from a seed. They are not photographs and contain nothing of Cityscapes: a
 score on them says that the software works, and nothing about real streets. The output says so too, in README.txt, in
@@ -29,7 +29,7 @@ SMALLEST, LARGEST = (64, 128), (8192, 16384)  # height, width
 
 README = """Synthetic street scenes, not Cityscapes and not photographs
 
-Every image and label map in this folder was drawn by a program (python -m rtseg.synthetic.generator) from a seed. The folder
+Every image and label map in this folder was drawn by a program (rtseg synthetic) from a seed. The folder
 layout, the file names and the label ids are those of Cityscapes, so that Cityscapes software can read it; the cities do
 not exist. Use it to try and test software. Scores on it say nothing about real streets: do not report them as
 Cityscapes results. As in Cityscapes, the test split has no public labels.

@@ -1,7 +1,7 @@
 """Imports the PyTorch weights of the reference implementations, and ImageNet weights of their backbones.
 
-    python -m rtseg.tools.convert_torch_weights --model bisenetv1 --input model_final_v1_city.pth --output bisenetv1.ckpt
-    python -m rtseg.tools.convert_torch_weights --model bisenetv1 --input resnet18.pth --output resnet18.ckpt --backbone_only
+    rtseg convert-weights --model bisenetv1 --input model_final_v1_city.pth --output bisenetv1.ckpt
+    rtseg convert-weights --model bisenetv1 --input resnet18.pth --output resnet18.ckpt --backbone_only
 
 The first checkpoint is for eval.py and export.py; both are for `train.py --pretrained`. PyTorch is not needed.
 """
@@ -199,7 +199,7 @@ def import_weights(model: str, variant: str, backbone: Optional[str], source, ta
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rtseg.tools.convert_torch_weights", description=__doc__.split("\n")[0],
+    parser = argparse.ArgumentParser(prog="rtseg convert-weights", description=__doc__.split("\n")[0],
                                      allow_abbrev=False)
     parser.add_argument("--model", required=True, help=f"one of {', '.join(MODEL_VARIANTS)}")
     parser.add_argument("--variant", help="published graph (default: the model's first)")

@@ -18,14 +18,8 @@ from rtseg.runtime.distributed import ProcessGroup
 from rtseg.training.checkpoint import TrainState, save_state, save_weights
 from rtseg.utils.atomic import atomic_write, write_text
 from rtseg.utils.errors import DataError, UserError
-from rtseg.utils.logging import (
-    LOGGER_NAME,
-    best_checkpoint_line,
-    best_result_line,
-    epoch_time_line,
-    evaluation_line,
-    step_line,
-)
+from rtseg.utils.logging import (LOGGER_NAME, best_checkpoint_line, best_result_line, epoch_time_line, evaluation_line,
+                                 step_line)
 from rtseg.visualization.plots import plot_curves
 
 BEST_NAME = "best_map.ckpt"
@@ -140,8 +134,8 @@ class LossMonitor(Callback):
                 raise TrainingDiverged(
                     f"training stopped: the loss of epoch {run.epoch} step {first + i + 1} is {value}; expected a "
                     f"finite number. The last good state is kept ({run.folder / LAST_NAME} if an epoch was saved). "
-                    f"Lower --lr (now {run.lr_per_step[run.global_step - 1]:.3g}), lengthen --warmup_epochs, or check the "
-                    "labels.")
+                    f"Lower --lr (now {run.lr_per_step[run.global_step - 1]:.3g}), lengthen --warmup_epochs, or check "
+                    "the labels.")
             run.progress.loss_sum += value
         return values[-1] if values else math.nan
 

@@ -6,8 +6,8 @@ from mindspore import nn
 from rtseg.utils.errors import ConfigError
 
 
-def parameter_groups(parameters: Sequence, lr_per_step: Sequence[float], weight_decay: float, decay_bn_bias: bool = True,
-                     lr_factors: Dict[str, float] = None) -> List[dict]:
+def parameter_groups(parameters: Sequence, lr_per_step: Sequence[float], weight_decay: float,
+                     decay_bn_bias: bool = True, lr_factors: Dict[str, float] = None) -> List[dict]:
     """Groups for a MindSpore optimizer: one per pair of learning-rate factor and weight decay that occurs.
 
     Args:
@@ -31,7 +31,8 @@ def parameter_groups(parameters: Sequence, lr_per_step: Sequence[float], weight_
         factor = lr_factors[max(prefixes, key=len)] if prefixes else 1.0
         decays = decay_bn_bias or not parameter.name.endswith((".gamma", ".beta", ".bias"))
         members.setdefault((factor, decays), []).append(parameter)
-    return [{"params": group, "lr": [rate * factor for rate in lr_per_step], "weight_decay": weight_decay if decays else 0.0}
+    return [{"params": group, "lr": [rate * factor for rate in lr_per_step],
+             "weight_decay": weight_decay if decays else 0.0}
             for (factor, decays), group in members.items()]
 
 

@@ -20,26 +20,10 @@ from rtseg.losses.ohem_cross_entropy import OhemCrossEntropy
 from rtseg.models.mixed_precision import set_amp_level
 from rtseg.models.registry import create_model
 from rtseg.runtime.distributed import ProcessGroup, batch_norms, synchronise_batch_norm
-from rtseg.training.callbacks import (
-    LAST_NAME,
-    CheckpointCallback,
-    EvalCallback,
-    LossMonitor,
-    MetricsRecorder,
-    Run,
-    UploadCallback,
-    copy_best_checkpoint,
-    load_previous_metrics,
-    save_progress,
-)
-from rtseg.training.checkpoint import (
-    TrainState,
-    checkpoint_path,
-    count_parameters,
-    digests,
-    load_pretrained,
-    load_state,
-)
+from rtseg.training.callbacks import (LAST_NAME, CheckpointCallback, EvalCallback, LossMonitor, MetricsRecorder, Run,
+                                      UploadCallback, copy_best_checkpoint, load_previous_metrics, save_progress)
+from rtseg.training.checkpoint import (TrainState, checkpoint_path, count_parameters, digests, load_pretrained,
+                                       load_state)
 from rtseg.training.lr_schedules import learning_rates
 from rtseg.training.optimizer import build_optimizer
 from rtseg.training.tensorboard import TensorBoardWriter
@@ -180,7 +164,7 @@ def _starting_point(config: Config, network, train_step) -> Tuple[TrainState, st
 def replica_fingerprint(config: Config, network, lr_per_step, progress: TrainState, train_set, eval_set) -> dict:
     """What must be the same on all ranks when training starts, the weights to the last bit."""
     facts = {f"--{name}": repr(getattr(config, name)) for name in _SAME_ON_ALL_RANKS}
-    facts.update({"the number of training images": str(len(train_set)), "the learning lr_per_step": repr(sum(lr_per_step)),
+    facts.update({"the number of training images": str(len(train_set)), "the learning rates": repr(sum(lr_per_step)),
                   "the number of evaluation images": str(eval_set and len(eval_set)),
                   "the progress of the run": repr(progress)})
     facts.update({f"parameter {name}": digest for name, digest in digests(network).items()})
