@@ -1,0 +1,118 @@
+"""Copies a data set with all images scaled to one size, and their labels with them.
+
+    python -m rtseg.tools.resize_dataset --dataset DIR --dataset_config NAME_OR_FILE --size 768,1024 --output DIR
+
+For images so small that thin objects vanish at a network's stride, as in CamVid's copy of 480x360, or so large that
+reading them takes most of the time. Images are averaged by area where they shrink and bicubic where they grow; labels
+are nearest and keep their form. All files keep their names, so the same description fits the copy, and those that are
+there already are left alone. The exit code is 3 if files could not be read; the others are copied. Needs no MindSpore.
+"""
+import argparse
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from rtseg.config.values import size
+from rtseg.data.dataset import SegmentationDataset
+from rtseg.data.dataset_spec import DatasetSpec, load_dataset_spec
+from rtseg.data.loader import prefetch
+from rtseg.utils.atomic import atomic_write
+from rtseg.utils.errors import ConfigError, DataError, report_errors, run_command
+
+Size = Tuple[int, int]
+
+
+def resize_dataset(root: Path, spec: DatasetSpec, output: Path, *, target: Size,
+                   num_workers: int = 2) -> Tuple[int, List[DataError]]:
+    """Copies every split of `spec`, scaled to `target` = (height, width).
+
+    Returns:
+        the number of images, and the errors of those that could not be read.
+
+    Raises:
+        ConfigError: `output` is the data set itself.
+        DataError: the data set is not laid out as described.
+    """
+    root, output = root.resolve(), output.resolve()
+    if root == output:
+        raise ConfigError(f"--output: expected another folder than the data set, found {output}")
+    total, errors = 0, []
+    for name, split in spec.splits.items():
+        dataset = SegmentationDataset(root, name, spec, require_labels=name != "test" or bool(split.labels))
+        copy = partial(_copy_sample, dataset, output, target)
+        progress = tqdm(prefetch(copy, range(len(dataset)), num_workers), name, len(dataset), unit="image",
+                        disable=not sys.stderr.isatty())
+        errors += [error for error in progress if error is not None]
+        total += len(dataset)
+        if split.list:
+            shutil.copyfile(root / split.list, output / split.list)
+    return total, errors
+
+
+def resize_image(image: np.ndarray, target: Size) -> np.ndarray:
+    """uint8 (h, w, 3) -> uint8 (H, W, 3) with `target` = (H, W)."""
+    height, width = target
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def _copy_sample(dataset: SegmentationDataset, output: Path, target: Size, index: int) -> Optional[DataError]:
+    sample = dataset.samples[index]
+    copies = [output / path.resolve().relative_to(dataset.root) for path in (sample.image, sample.label) if path]
+    if all(copy.is_file() for copy in copies):
+        return None
+    try:
+        image, _ = dataset.load(index)
+    except DataError as error:
+        return error
+    _save(Image.fromarray(resize_image(image, target)), copies[0])
+    if sample.label:
+        # Not the train ids: the copy's label holds what the original's holds, ids, palette or colours.
+        with Image.open(sample.label) as label:
+            _save(label.resize(target[::-1], Image.NEAREST), copies[1])
+    return None
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    with atomic_write(path) as temporary:
+        image.save(temporary, quality=95, compress_level=1)  # the first for JPEG, the second for PNG
+
+
+def main(argv=None) -> int:
+    options = parse_arguments(argv)
+    total, errors = resize_dataset(options.dataset, load_dataset_spec(options.dataset_config), options.output,
+                                   target=options.size, num_workers=options.num_workers)
+    print(f"{total - len(errors)} images of {options.size[0]}x{options.size[1]} are in {options.output}")
+    if errors:
+        return report_errors(f"{len(errors)} of {total} images could not be read:", errors)
+    return 0
+
+
+def parse_arguments(argv) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m rtseg.tools.resize_dataset", description=__doc__.splitlines()[0],
+                                     allow_abbrev=False)
+    parser.add_argument("--dataset", required=True, type=Path, help="root of the data set")
+    parser.add_argument("--dataset_config", required=True, help="what the data set is: a name in configs/datasets/ or "
+                        "a YAML file")
+    parser.add_argument("--size", required=True, help="height,width of the copy's images")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the copy")
+    parser.add_argument("--num_workers", type=int, default=2, help="threads (%(default)s)")
+    options = parser.parse_args(argv)
+    if options.num_workers < 1:
+        raise ConfigError(f"--num_workers: expected an integer >= 1, found {options.num_workers}")
+    try:
+        options.size = size(options.size)
+    except ValueError as error:
+        raise ConfigError(f"--size: {error}") from None
+    return options
+
+
+if __name__ == "__main__":
+    run_command(main)

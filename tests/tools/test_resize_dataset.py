@@ -1,0 +1,97 @@
+"""Copies of data sets at another size: pixels by hand, labels of every form, what cannot be read."""
+import numpy as np
+import pytest
+from data_helpers import write_png
+from PIL import Image
+
+from rtseg.data.dataset import SegmentationDataset
+from rtseg.data.dataset_spec import load_dataset_spec
+from rtseg.tools.resize_dataset import main, resize_image
+from rtseg.utils.errors import ConfigError
+
+SPEC = """
+name: stripes
+image_suffix: .png
+label_suffix: _label.png
+splits:
+  train: {images: train, labels: train}
+  test: {images: test}
+classes:
+  - {name: left, id: 7, color: [255, 0, 0]}
+  - {name: right, id: 9, color: [0, 255, 0]}
+"""
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A training image of 16x32 with its label and a test image without."""
+    root = tmp_path / "data"
+    image = np.zeros((16, 32, 3), np.uint8)
+    image[:, 16:] = 200
+    label = np.full((16, 32), 7, np.uint8)
+    label[:, 16:] = 9
+    write_png(root / "train" / "a" / "one.png", image)
+    write_png(root / "train" / "a" / "one_label.png", label)
+    write_png(root / "test" / "two.png", image)
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    return root
+
+
+def resized(data, *flags):
+    return main([f"--dataset={data}", f"--dataset_config={data.parent / 'spec.yaml'}", "--size=32,64",
+                 f"--output={data.parent / 'copy'}", *flags])
+
+
+def test_the_copy_fits_the_same_description(data, capsys):
+    assert resized(data) == 0
+    assert capsys.readouterr().out == f"2 images of 32x64 are in {data.parent / 'copy'}\n"
+    spec = load_dataset_spec(data.parent / "spec.yaml")
+    image, label = SegmentationDataset(data.parent / "copy", "train", spec).load(0)
+    assert image.shape == (32, 64, 3) and not image[:, :28].any() and (image[:, 36:] == 200).all()
+    assert (label[:, :32] == 0).all() and (label[:, 32:] == 1).all()
+    assert (data.parent / "copy" / "test" / "two.png").is_file()
+
+
+def test_what_is_there_is_left_alone(data):
+    resized(data)
+    copy = data.parent / "copy" / "train" / "a" / "one.png"
+    copy.write_bytes(b"mine")
+    assert resized(data) == 0 and copy.read_bytes() == b"mine"
+
+
+def test_labels_with_a_palette_keep_it(data):
+    label = Image.fromarray(np.full((16, 32), 7, np.uint8), "P")
+    label.putpalette([1, 2, 3] * 256)
+    label.save(data / "train" / "a" / "one_label.png")
+    resized(data)
+    with Image.open(data.parent / "copy" / "train" / "a" / "one_label.png") as copy:
+        assert copy.mode == "P" and copy.getpalette()[:3] == [1, 2, 3] and (np.array(copy) == 7).all()
+
+
+def test_shrinking_averages():
+    image = np.array([[0, 100], [50, 250]], np.uint8)[..., None].repeat(3, 2)
+    assert resize_image(image, (1, 1)).tolist() == [[[100, 100, 100]]]
+
+
+def test_a_damaged_image_is_listed_and_the_others_are_copied(data, capsys):
+    path = data / "test" / "two.png"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert resized(data) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("1 images of 32x64") and f"1 of 2 images could not be read:\n  {path}" in err
+    assert (data.parent / "copy" / "train" / "a" / "one.png").is_file()
+
+
+@pytest.mark.parametrize("flag, message", [
+    ("--size=30,64", "--size: expected one number or H,W, both positive multiples of 32"),
+    ("--num_workers=0", "--num_workers: expected an integer >= 1, found 0"),
+])
+def test_refused(data, flag, message):
+    with pytest.raises(ConfigError) as error:
+        resized(data, flag)
+    assert message in str(error.value)
+
+
+def test_the_data_set_itself_is_no_place_for_the_copy(data):
+    with pytest.raises(ConfigError, match="--output: expected another folder than the data set"):
+        resized(data, f"--output={data}")
