@@ -1,4 +1,4 @@
-"""Puts the double of moxing in the place of the real one, with folders for buckets and faults at will."""
+"""Puts the fake of moxing in the place of the real one, with folders for buckets and faults at will."""
 import os
 import sys
 
@@ -7,21 +7,21 @@ from script_helpers import PROJECT
 
 from rtseg.launch import object_storage
 
-DOUBLE = PROJECT / "tests" / "moxing_double"
+FAKE = PROJECT / "tests" / "fake_moxing"
 
 
 def environment(bucket, faults="", **variables):
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(DOUBLE), str(PROJECT / "src"))),
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(FAKE), str(PROJECT / "src"))),
             "MOXING_BUCKETS": str(bucket), "MOXING_FAULTS": faults,
             "MOXING_CALLS": str(bucket.parent / "calls"), **variables}
 
 
 @pytest.fixture
 def bucket(tmp_path, monkeypatch):
-    """The folder of all buckets; in this process the double is moxing, and failed attempts are repeated at once."""
+    """The folder of all buckets; in this process the fake is moxing, and failed attempts are repeated at once."""
     for name in ("moxing", "moxing.file"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.syspath_prepend(str(DOUBLE))
+    monkeypatch.syspath_prepend(str(FAKE))
     monkeypatch.setenv("MOXING_BUCKETS", str(tmp_path / "buckets"))
     monkeypatch.setenv("MOXING_CALLS", str(tmp_path / "calls"))
     monkeypatch.setattr(object_storage, "_PAUSES", (0, 0, 0))

@@ -1,4 +1,4 @@
-"""ModelArts jobs against a double of moxing whose buckets are folders: one process, several, and whole runs."""
+"""ModelArts jobs against a fake of moxing whose buckets are folders: one process, several, and whole runs."""
 import csv
 import hashlib
 import json
@@ -14,11 +14,9 @@ from moxing_helpers import bucket, calls, environment, faults, tree  # noqa: F40
 from script_helpers import PROJECT, TINY_TRAINING
 
 from rtseg.config.config import load_config, parse_arguments
-from rtseg.launch import modelarts
 from rtseg.launch.modelarts import modelarts_job
 from rtseg.launch.object_storage import TransferError
 from rtseg.synthetic.generator import generate
-from rtseg.training import callbacks
 from rtseg.training.checkpoint import read_checkpoint
 from rtseg.utils.errors import ConfigError, DataError
 
@@ -94,7 +92,7 @@ def test_an_evaluation_copies_the_one_checkpoint_that_it_needs(bucket, tmp_path)
 
 @pytest.mark.parametrize("url, message", [
     ("obs://b/nothing", "obs://b/nothing: expected a checkpoint or the folder of one, found nothing"),
-    ("obs://b/data", "obs://b/data: expected last.ckpt in it, found none that is whole"),
+    ("obs://b/data", "obs://b/data: expected last.ckpt in it, found none that is complete"),
     ("obs://b/empty", "obs://b/empty: expected a folder with files in it, found nothing")])
 def test_nothing_to_resume(bucket, tmp_path, url, message):
     (bucket / "b" / "empty").mkdir()
@@ -124,11 +122,9 @@ def test_local_paths_are_used_as_they_are_and_need_no_moxing(tmp_path, monkeypat
     config = job_config(tmp_path, dataset="data/", train_url=str(tmp_path / "kept"), pretrained="w.ckpt",
                         resume_path="auto")
     with modelarts_job(config, "train") as (local, upload):
-        assert (local.dataset, local.pretrained, local.resume_path, upload) == ("data/", "w.ckpt", "", None)
-        assert local.output_path == str(tmp_path / "kept")
-        write_result(local)
-    with modelarts_job(config, "train") as (local, _):
-        assert local.resume_path == str(tmp_path / "kept" / "run")
+        assert (local.dataset, local.pretrained, upload) == ("data/", "w.ckpt", None)
+        # The training looks for the newest run itself.
+        assert (local.resume_path, local.output_path) == ("auto", str(tmp_path / "kept"))
     with modelarts_job(config, "export") as (local, _):
         assert local.file_name == str(tmp_path / "kept" / "fast_scnn")
     assert f"the results go to {tmp_path / 'kept'}" in capsys.readouterr().out
@@ -149,7 +145,6 @@ def test_auto_continues_the_newest_whole_run(bucket, faults, tmp_path):
     with modelarts_job(job_config(tmp_path, **auto), "train") as (local, _):
         assert tree(Path(local.resume_path)) == {"last.ckpt": "2026-01-02/last.ckpt",
                                                  "metrics.csv": "2026-01-02/metrics.csv"}
-    assert modelarts.STATE_NAME == callbacks.LAST_NAME
 
 
 def test_results_are_brought_when_the_work_fails(bucket, faults, tmp_path, capsys):
@@ -186,7 +181,6 @@ def test_results_that_cannot_be_brought_at_the_end_are_an_error_and_stay(bucket,
 def test_each_rank_brings_what_it_writes(bucket, tmp_path, monkeypatch, rank, on_master, expected):
     monkeypatch.setenv("RANK_ID", rank)
     config = job_config(tmp_path, is_distributed="1", is_save_on_master=on_master, outer_path="obs://b/out")
-    # What the worker locks stays locked, and this process is the only one.
     with modelarts_job(config, "train") as (local, upload):
         for name in ("train.log", "ckpt_0/a.ckpt", "ckpt_3/a.ckpt"):
             path = Path(local.output_path) / "run" / name
@@ -215,7 +209,6 @@ def test_the_unrelated_moxing_and_none_are_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("flags, message", [
     (["--dataset", "obs://b/d"], "--dataset obs://b/d: addresses are copied with --use_modelarts 1 only"),
     (["--dataset", "d", "--output_path", "s3://b/o"], "--output_path s3://b/o: expected a local path"),
-    (["--dataset", "d", "--resume_path", "auto"], "resume_path: auto continues what is in the outer_path of a"),
     (["--use_modelarts", "1"], "--dataset: expected the Cityscapes root"),
 ])
 def test_flags_that_do_not_go_together(flags, message):
@@ -254,7 +247,7 @@ def start_rank(bucket, faults="", *flags, rank=0, **variables):
 def finish(*processes):
     outcomes = []
     for process in processes:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         outcomes.append((process.returncode, out, err))
     return outcomes
 
@@ -270,7 +263,7 @@ def test_one_process_copies_and_the_others_wait(bucket):
         assert len(calls(bucket, "copy_parallel")) == start
     assert tree(bucket / "b" / "out") == {"run/last.ckpt": "result"}
     (job,) = (bucket.parent / "cache").glob("*/job-*")
-    assert len([path for path in job.iterdir() if path.is_dir()]) == 1
+    assert len([path for path in job.iterdir() if path.is_dir()]) == 1  # that of the first start is gone
 
 
 def test_a_copy_that_fails_ends_all_processes_with_its_message(bucket):
@@ -278,7 +271,6 @@ def test_a_copy_that_fails_ends_all_processes_with_its_message(bucket):
     assert [code for code, _, _ in outcomes] == [1, 1]
     messages = {err for _, _, err in outcomes}
     assert len(messages) == 1 and "error: copying obs://b/data to " in messages.pop()
-    assert not list((bucket.parent / "cache").rglob("*.done"))
     assert [code for code, _, _ in finish(start_rank(bucket))] == [0]  # the failure was that start's
 
 
@@ -302,14 +294,14 @@ def wait_for(path, text):
     raise AssertionError(f"no {text} in {path}")
 
 
-def test_a_waiting_process_ends_when_the_worker_is_gone(bucket):
+def test_a_waiting_process_takes_over_when_the_worker_is_killed(bucket):
     worker = start_rank(bucket, "copy_parallel:1:hang")
     wait_for(bucket.parent / "calls", "copy_parallel")
     waiting = start_rank(bucket, rank=1)
     assert waiting.stdout.readline() == "waiting for another process of this machine, which copies\n"
     worker.kill()
-    (_, (code, _, err)) = finish(worker, waiting)
-    assert code == 1 and "the process that copied for this machine ended before it was done" in err
+    (_, (code, out, err)) = finish(worker, waiting)
+    assert code == 0 and out.endswith(" ['a.png', 'a.png', 'z.txt']\n"), err
 
 
 def test_termination_brings_the_results(bucket):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,11 +54,12 @@ class Place:
         ).write(path)
         return path
 
-    def command(self, table, *flags):
-        return [str(part) for part in (SCRIPT, self.code, self.data, 3, 2, 0.1, self.output, table, *flags)]
+    def command(self, *arguments):
+        """`arguments`: the rank table, which may be left out, and flags."""
+        return [str(part) for part in (SCRIPT, self.code, self.data, 3, 2, 0.1, self.output, *arguments)]
 
-    def run(self, table, *flags, do="", **variables):
-        return run(*self.command(table, *flags), cwd=self.path, DO=do, **variables)
+    def run(self, *arguments, do="", **variables):
+        return run(*self.command(*arguments), cwd=self.path, DO=do, **variables)
 
     def start(self, *flags, do=WAIT):
         """Starts two ranks in front and returns the launcher once both have printed that they are ready."""
@@ -156,11 +158,9 @@ rank 13: {env} RANK_ID=13 DEVICE_ID=5 {train} --rank=13 --group_size=16 --device
 rank 14: {env} RANK_ID=14 DEVICE_ID=6 {train} --rank=14 --group_size=16 --device_id=6 > {out}/device6{end}
 rank 15: {env} RANK_ID=15 DEVICE_ID=7 {train} --rank=15 --group_size=16 --device_id=7 > {out}/device7{end}
 """
-MSRUN_PLAN = """\
+SCHEDULER_PLAN = """\
 working folder: {folder}
-msrun: {msrun}
-which starts:
-scheduler: {scheduler} RANK_ID=0 {train} --rank=0 --group_size=8 --device_id=0 > {out}/scheduler.log 2>&1
+scheduler: {scheduler} RANK_ID=0 DEVICE_ID=0 {train} --rank=0 --group_size=8 --device_id=0 > {out}/scheduler.log 2>&1
 rank 0: {env} MS_NODE_ID=0 RANK_ID=0 DEVICE_ID=0 {train} --rank=0 --group_size=8 --device_id=0 > {out}/device0{end}
 rank 1: {env} MS_NODE_ID=1 RANK_ID=1 DEVICE_ID=1 {train} --rank=1 --group_size=8 --device_id=1 > {out}/device1{end}
 rank 2: {env} MS_NODE_ID=2 RANK_ID=2 DEVICE_ID=2 {train} --rank=2 --group_size=8 --device_id=2 > {out}/device2{end}
@@ -170,10 +170,8 @@ rank 5: {env} MS_NODE_ID=5 RANK_ID=5 DEVICE_ID=5 {train} --rank=5 --group_size=8
 rank 6: {env} MS_NODE_ID=6 RANK_ID=6 DEVICE_ID=6 {train} --rank=6 --group_size=8 --device_id=6 > {out}/device6{end}
 rank 7: {env} MS_NODE_ID=7 RANK_ID=7 DEVICE_ID=7 {train} --rank=7 --group_size=8 --device_id=7 > {out}/device7{end}
 """
-MSRUN_PLAN_OF_SERVER_1 = """\
+SCHEDULER_PLAN_OF_SERVER_1 = """\
 working folder: {folder}
-msrun: {msrun}
-which starts:
 rank 8: {env} MS_NODE_ID=8 RANK_ID=8 DEVICE_ID=0 {train} --rank=8 --group_size=16 --device_id=0 > {out}/device0{end}
 rank 9: {env} MS_NODE_ID=9 RANK_ID=9 DEVICE_ID=1 {train} --rank=9 --group_size=16 --device_id=1 > {out}/device1{end}
 rank 10: {env} MS_NODE_ID=10 RANK_ID=10 DEVICE_ID=2 {train} --rank=10 --group_size=16 --device_id=2 > {out}/device2{end}
@@ -183,7 +181,7 @@ rank 13: {env} MS_NODE_ID=13 RANK_ID=13 DEVICE_ID=5 {train} --rank=13 --group_si
 rank 14: {env} MS_NODE_ID=14 RANK_ID=14 DEVICE_ID=6 {train} --rank=14 --group_size=16 --device_id=6 > {out}/device6{end}
 rank 15: {env} MS_NODE_ID=15 RANK_ID=15 DEVICE_ID=7 {train} --rank=15 --group_size=16 --device_id=7 > {out}/device7{end}
 """
-NO_MSRUN = "-u MS_ROLE -u MS_SCHED_HOST -u MS_SCHED_PORT -u MS_WORKER_NUM -u MS_NODE_ID -u MS_NODE_RANK"
+NO_SCHEDULER = "-u MS_ROLE -u MS_SCHED_HOST -u MS_SCHED_PORT -u MS_WORKER_NUM -u MS_NODE_ID -u MS_NODE_RANK"
 
 
 def filled(plan, place, out, target="Ascend", **values):
@@ -200,27 +198,37 @@ def test_plan_of_8_processes_with_a_rank_table(place):
     done = place.run("rank_table.json", "--aux=1", "--dry_run")
     assert done.returncode == 0, done.stderr
     assert done.stdout == filled(RANK_TABLE_PLAN, place, place.output, env=(
-        f"env {NO_MSRUN} RANK_TABLE_FILE={place.path}/rank_table.json RANK_SIZE=8"))
+        f"env {NO_SCHEDULER} RANK_TABLE_FILE={place.path}/rank_table.json RANK_SIZE=8"))
     assert list(place.output.iterdir()) == []
 
 
-def test_plan_of_8_processes_with_msrun(place):
+def test_plan_of_8_processes_without_a_rank_table(place):
+    """The environment is that of msrun --worker_num=8 --local_worker_num=8."""
     port = free_port()
-    done = place.run("-", "--aux=1", "--dry_run", f"--master_port={port}", DEVICE_TARGET="CPU")
-    assert done.returncode == 0, done.stderr
-    launcher = re.search(r"start_rank\.py (\d+) ", done.stdout)[1]
-    msrun = (f"env {NO_MSRUN} -u RANK_TABLE_FILE -u RANK_ID -u DEVICE_ID "
-             f"PATH={os.path.dirname(sys.executable)}:{os.environ['PATH']} {sys.executable} -m "
-             "mindspore.parallel.cluster.run --worker_num=8 --local_worker_num=8 --node_rank=0 "
-             f"--master_addr=127.0.0.1 --master_port={port} --log_dir={place.output}/msrun --join=False python3 "
-             f"{PROJECT}/src/rtseg/launch/start_rank.py {launcher} {place.output} {sys.executable} "
-             f"{place.code}/train.py --dataset={place.data} --epochs=3 --batch_size=2 --lr=0.1 "
-             f"--output_path={place.output} --aux=1 --device_target=CPU > {place.output}/msrun/msrun.log 2>&1")
-    variables = (f"env -u RANK_TABLE_FILE MS_SCHED_HOST=127.0.0.1 MS_SCHED_PORT={port} MS_WORKER_NUM=8 RANK_SIZE=8 "
-                 "MS_ROLE=")
-    assert done.stdout == filled(MSRUN_PLAN, place, place.output, "CPU", msrun=msrun, env=variables + "MS_WORKER",
-                                 scheduler=variables + "MS_SCHED")
+    for table in (("-",), ()):  # the seventh position is optional
+        done = place.run(*table, "--aux=1", "--dry_run", f"--master_port={port}", DEVICE_TARGET="CPU")
+        assert done.returncode == 0, done.stderr
+        variables = (f"env -u RANK_TABLE_FILE MS_SCHED_HOST=127.0.0.1 MS_SCHED_PORT={port} MS_WORKER_NUM=8 "
+                     "MS_TOPO_TIMEOUT=600 RANK_SIZE=8 MS_ROLE=")
+        assert done.stdout == filled(SCHEDULER_PLAN, place, place.output, "CPU", env=variables + "MS_WORKER",
+                                     scheduler=variables + "MS_SCHED")
     assert list(place.output.iterdir()) == []
+
+
+def test_a_rank_table_next_to_the_script_is_taken_when_none_is_given(place):
+    for name in ("run_distribute_train.sh", "common.sh"):
+        shutil.copy(SCRIPTS / name, place.path / name)
+    (place.path.parent / "src").symlink_to(PROJECT / "src")  # where the script looks for the launcher
+    command = [place.path / "run_distribute_train.sh", *place.command()[1:], "--dry_run"]
+    table = place.table().rename(place.path / "hccl_2p_01_10.0.0.1.json")
+    done = run(*command, cwd=place.path, RANK_SIZE="2")
+    assert done.returncode == 0 and f" RANK_TABLE_FILE={table} RANK_SIZE=2 RANK_ID=1 " in done.stdout, done.stderr
+    for variables in ({"RANK_SIZE": "4"}, {"RANK_SIZE": "2", "DEVICE_TARGET": "CPU"}):
+        done = run(*command, cwd=place.path, **variables)
+        assert done.returncode == 0 and " RANK_TABLE_FILE=" not in done.stdout and "MS_SCHED_HOST=" in done.stdout
+    shutil.copy(table, place.path / "hccl_2p_23_10.0.0.1.json")
+    done = run(*command, cwd=place.path, RANK_SIZE="2")
+    assert done.returncode == 2 and "rank_table_file: expected one of these to be given: " in done.stderr
 
 
 def test_plan_of_server_1_of_2(place):
@@ -228,14 +236,12 @@ def test_plan_of_server_1_of_2(place):
     table = place.table(cards=8, servers=2)
     done = place.run(table, "--aux=1", "--dry_run", "--node_rank=1")
     assert done.stdout == filled(RANK_TABLE_PLAN_OF_SERVER_1, place, out, env=(
-        f"env {NO_MSRUN} RANK_TABLE_FILE={table} RANK_SIZE=16")), done.stderr
+        f"env {NO_SCHEDULER} RANK_TABLE_FILE={table} RANK_SIZE=16")), done.stderr
 
     done = place.run("-", "--aux=1", "--dry_run", "--node_num=2", "--node_rank=1", "--master_addr=10.0.0.1")
-    msrun = re.search(r"^msrun: (.* --worker_num=16 --local_worker_num=8 --node_rank=1 --master_addr=10\.0\.0\.1 "
-                      r"--master_port=8118 .*)$", done.stdout, re.MULTILINE)[1]
-    assert done.stdout == filled(MSRUN_PLAN_OF_SERVER_1, place, out, msrun=msrun, env=(
-        "env -u RANK_TABLE_FILE MS_SCHED_HOST=10.0.0.1 MS_SCHED_PORT=8118 MS_WORKER_NUM=16 RANK_SIZE=16 "
-        "MS_ROLE=MS_WORKER")), done.stderr
+    assert done.stdout == filled(SCHEDULER_PLAN_OF_SERVER_1, place, out, env=(
+        "env -u RANK_TABLE_FILE MS_SCHED_HOST=10.0.0.1 MS_SCHED_PORT=8118 MS_WORKER_NUM=16 MS_TOPO_TIMEOUT=600 "
+        "RANK_SIZE=16 MS_ROLE=MS_WORKER")), done.stderr
 
 
 def test_some_cards_of_a_table_in_the_form_of_modelarts(place):
@@ -267,13 +273,15 @@ def test_some_cards_of_a_table_in_the_form_of_modelarts(place):
     (("-", "--node_num=2"), {}, "error: --node_rank: expected the number of this server, 0 to 1, found nothing"),
     (("-", "--node_num=2", "--node_rank=2"), {}, "error: --node_rank: expected 0 to 1 (--node_num=2), found 2"),
     (("-", "--node_num=2", "--node_rank=1"), {}, "error: --master_addr: expected the address of server 0"),
+    (("-", "--node_num=2", "--node_rank=1", "--master_addr=no host"), {},
+     "error: --master_addr: expected the address of server 0, found 'no host': "),
     (("-", "--node_num=3", "--node_rank=1", "--master_addr=10.0.0.1"), {"RANK_SIZE": "8"},
      "error: RANK_SIZE: expected the same number of ranks on each of 3 servers, found 8 in all"),
     (("-", "--master_port=80"), {}, "error: argument --master_port: expected an integer in 1024..65535, found '80'"),
-    (("TABLE",), {"DEVICE_TARGET": "CPU"}, "error: rank_table_file: a rank table lists Ascend cards; with "
+    (("TABLE",), {"DEVICE_TARGET": "CPU"}, "error: rank_table_file: a rank table lists Ascend devices; with "
      "DEVICE_TARGET=CPU expected -, found "),
     (("TABLE", "--master_addr=10.0.0.1"), {}, "error: --master_addr, --master_port: with a rank table the ranks find "),
-    (("TABLE",), {}, "expected 8 cards per server, found 2 on 1; if that is right, set RANK_SIZE=2"),
+    (("TABLE",), {}, "expected 8 devices per server, found 2 on 1; if that is right, set RANK_SIZE=2"),
     (("TABLE",), {"RANK_SIZE": "4"}, "not a usable rank table:\n  - expected 4 cards (RANK_SIZE), found 2\n"),
     (("TABLE", "--node_num=2", "--node_rank=0"), {"RANK_SIZE": "2"},
      "error: --node_num: expected 1, the number of servers in "),
@@ -299,16 +307,16 @@ def test_port_in_use_is_refused(place):
 def test_usage():
     done = run(SCRIPT, "--help")
     assert done.returncode == 0 and done.stdout.startswith("Usage: run_distribute_train.sh [train_code_path] ")
-    done = run(SCRIPT, ".", "data", 1, 2, 0.1, "output", "--aux=1")
+    done = run(SCRIPT, ".", "data", 1, 2, 0.1, "--aux=1")
     assert done.returncode == 2 and done.stderr.startswith("Usage: run_distribute_train.sh ")
 
 
 # --- what is started ---
 
-@pytest.mark.parametrize("start", ["rank table", "msrun"])
+@pytest.mark.parametrize("start", ["rank table", "scheduler"])
 def test_processes_get_what_the_plan_says(spaced, start):
     table, flags = (spaced.table(), ()) if start == "rank table" else ("-", (f"--master_port={free_port()}",))
-    target = "CPU" if start == "msrun" else "Ascend"
+    target = "CPU" if start == "scheduler" else "Ascend"
     variables = {"RANK_SIZE": "2", "DEVICE_TARGET": target, "MS_ROLE": "left behind"}
     plan = spaced.run(table, *flags, "--dry_run", **variables).stdout
     done = spaced.run(table, *flags, "--foreground", do="print('[WARNING] ME(1) noise')", **variables)
@@ -329,7 +337,7 @@ def test_processes_get_what_the_plan_says(spaced, start):
     assert spaced.lines(0)[0] in done.stdout and "\n[WARNING]" not in done.stdout
 
 
-@pytest.mark.parametrize("start", ["rank table", "msrun"])
+@pytest.mark.parametrize("start", ["rank table", "scheduler"])
 def test_the_first_to_fail_ends_the_others(spaced, start):
     table, target = (spaced.table(), "Ascend") if start == "rank table" else ("-", "CPU")
     done = spaced.run(table, "--foreground", RANK_SIZE="2", DEVICE_TARGET=target, do=HELPER + """
@@ -342,7 +350,7 @@ time.sleep(100)""")
     assert done.stderr.endswith("error: no such image\n"
                                 "all processes have ended; rank 1 failed first: exit code 3\n")
     started = process_ids(done.stdout)
-    assert len(started) == (2 if start == "rank table" else 3)  # msrun's scheduler too
+    assert len(started) == (2 if start == "rank table" else 3)  # the scheduler too
     assert not any(map(is_running, [*started, int(spaced.lines(1)[1])]))
 
 

@@ -133,7 +133,7 @@ class Config:
     pretrained: str = _option(text, "checkpoint to start from: a whole network's weights, or a backbone's", default="",
                               commands=_TRAIN, aliases=("--load-from", "--finetune-from"))
     resume_path: str = _option(text, "folder of the checkpoint (or the file itself); train: auto continues the "
-                               "newest run of a ModelArts job's outer_path, if there is one", default="",
+                               "newest run in output_path (ModelArts: outer_path), if there is one", default="",
                                aliases=("--resume-from", "--checkpoint_path"))
     resume_name: str = _option(text, "file in resume_path (train: last.ckpt, eval: best_map.ckpt)", default="")
     output_path: str = _option(text, "where results go; train makes a folder with the time in it", default="output",
@@ -333,9 +333,6 @@ def _check_combinations(config: Config, path) -> None:
          f"group_size = {config.group_size}, found {config.rank}"),
         (not config.is_distributed and (config.rank or config.group_size != 1), "rank, group_size: expected "
          f"is_distributed 1 with them, found {config.rank} and {config.group_size} without it"),
-        (config.resume_path == AUTO_RESUME and not (config.use_modelarts and (config.outer_path or config.train_url)),
-         "resume_path: auto continues what is in the outer_path of a ModelArts job; expected use_modelarts 1 and "
-         "outer_path or train_url"),
     )
     for wrong, message in problems:
         if wrong:

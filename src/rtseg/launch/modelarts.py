@@ -13,16 +13,15 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 from rtseg.config.config import AUTO_RESUME, REMOTE_PREFIXES, Config
-from rtseg.launch.object_storage import SPARE_SUFFIX, Mirror, ObjectStorage, TransferError
+from rtseg.launch.object_storage import Mirror, ObjectStorage, TransferError
 from rtseg.launch.once_per_node import once_per_node
+from rtseg.training import run_folder
 from rtseg.utils.errors import ConfigError, DataError, UserError
 
-STATE_NAME = "last.ckpt"  # what a training run leaves for being continued
 # What tells the jobs on a machine apart that have several processes each.
-_SCHEDULER = "MS_SCHED"
 _JOB_VARIABLES = ("MA_VJ_NAME", "RANK_TABLE_FILE", "MS_SCHED_HOST", "MS_SCHED_PORT")
 
 Upload = Callable[[], None]
@@ -52,16 +51,13 @@ def modelarts_job(config: Config, command: str) -> Iterator[Tuple[Config, Option
     if not config.use_modelarts:
         yield config, None
         return
-    with _termination_as_exit(), _inputs(config, command) as local:
+    with _exit_on_sigterm(), _inputs(config, command) as local:
         mirror = _mirror(local, command)
         if mirror is None:
             yield local, None
             return
-
-        def upload():
-            mirror.sync(ObjectStorage(config.copy_timeout, pauses=()))
         try:
-            yield local, upload
+            yield local, lambda: mirror.sync(ObjectStorage(config.copy_timeout, pauses=()))
         except BaseException:
             try:
                 _finish(mirror, config.copy_timeout)
@@ -75,20 +71,20 @@ def _finish(mirror: Mirror, timeout: float) -> None:
     # A platform that takes the machine away asks once and then waits a while.
     handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        brought = mirror.finish(ObjectStorage(timeout))
+        copied = mirror.finish(ObjectStorage(timeout))
     except UserError as error:
         raise TransferError(f"the results are not all at {mirror.url}: {error} They are kept in "
                             f"{mirror.root.resolve()} on this machine.") from None
     finally:
         signal.signal(signal.SIGTERM, handler)
-    if brought:
-        _log(f"copied the results to {mirror.url}")
+    if copied:
+        _print(f"copied the results to {mirror.url}")
 
 
 @contextlib.contextmanager
-def _termination_as_exit() -> Iterator[None]:
+def _exit_on_sigterm() -> Iterator[None]:
     """SIGTERM ends the process by an exception, so that the results get copied. A training handles it itself."""
-    def leave(number, _frame):
+    def leave(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
     previous = signal.signal(signal.SIGTERM, leave)
     try:
@@ -97,21 +93,21 @@ def _termination_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+# --- in ---
+
 @contextlib.contextmanager
 def _inputs(config: Config, command: str) -> Iterator[Config]:
     """The configuration with everything it needs on this machine."""
     cache = _cache_folder(config)
     if config.is_distributed:
         identity = "\n".join(os.environ.get(name, "") for name in _JOB_VARIABLES)
-        # The scheduler of an msrun start runs the same program; it needs no data, but must not run out of patience.
         changes = once_per_node(cache / f"job-{hashlib.sha256(identity.encode()).hexdigest()[:12]}",
-                                lambda folder: _copy_in(config, command, folder), config.copy_timeout,
-                                may_work=os.environ.get("MS_ROLE") != _SCHEDULER)
-        yield _local(config, changes, command)
+                                lambda folder: _copy_in(config, command, folder=folder), timeout=config.copy_timeout)
+        yield _with_local_paths(config, changes, command=command)
         return
     folder = Path(tempfile.mkdtemp(prefix="single-", dir=cache))
     try:
-        yield _local(config, _copy_in(config, command, folder), command)
+        yield _with_local_paths(config, _copy_in(config, command, folder=folder), command=command)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -127,76 +123,66 @@ def _cache_folder(config: Config) -> Path:
     return folder
 
 
-def _copy_in(config: Config, command: str, folder: Path) -> Dict[str, str]:
+def _copy_in(config: Config, command: str, *, folder: Path) -> Dict[str, str]:
     """Copies what `config` names remotely into `folder` and returns the fields of `config` that change with it."""
     storage = ObjectStorage(config.copy_timeout)
     changes = {}
     if command != "export":
         changes["dataset"] = dataset = config.dataset or config.data_url
         if _is_remote(dataset):
-            _log(f"copying {dataset}")
+            _print(f"copying {dataset}")
             storage.fetch_tree(dataset.rstrip("/"), folder / "dataset")
             changes["dataset"] = str(folder / "dataset")
     for name in ("pretrained", "ckpt_file", "from_mindir"):
         url = getattr(config, name)
         if _is_remote(url):
-            _log(f"copying {url}")
+            _print(f"copying {url}")
             changes[name] = str(storage.fetch_file(url, folder / name))
     if _is_remote(config.from_mindir):
         metadata = config.from_mindir.rpartition(".")[0] + ".json"
-        if storage.is_there(metadata):
+        if storage.has_file(metadata):
             storage.fetch_file(metadata, folder / "from_mindir")
         if not config.file_name:  # the default is the name next to the .mindir, which is a copy here
             changes["file_name"] = Path(config.from_mindir).stem
-    changes.update(_copy_checkpoint(storage, config, command, folder / "checkpoint"))
+    if config.resume_path == AUTO_RESUME:
+        if command == "train" and _is_remote(_outer(config)):
+            changes["resume_path"] = _fetch_newest_run(storage, _outer(config), folder=folder / "checkpoint")
+    elif _is_remote(config.resume_path):
+        changes.update(_fetch_checkpoint(storage, config, command=command, folder=folder / "checkpoint"))
     return changes
 
 
-def _copy_checkpoint(storage: ObjectStorage, config: Config, command: str, folder: Path) -> Dict[str, str]:
+def _fetch_newest_run(storage: ObjectStorage, outer: str, *, folder: Path) -> str:
+    """Where the run in `outer` with the latest name that has a complete state has been copied to; "" for none."""
+    for name in sorted(storage.names(outer), reverse=True):
+        url = f"{outer}/{name}"
+        if storage.has_file(f"{url}/{run_folder.LAST}"):
+            storage.fetch_files(url, folder)
+            if (folder / run_folder.LAST).is_file():
+                _print(f"continuing {url}")
+                return str(folder)
+            shutil.rmtree(folder)
+    _print(f"nothing to continue in {outer}, so the training begins")
+    return ""
+
+
+def _fetch_checkpoint(storage: ObjectStorage, config: Config, *, command: str, folder: Path) -> Dict[str, str]:
     url, name = config.resume_path.rstrip("/"), config.resume_name
-    if url == AUTO_RESUME and command == "train":
-        url = _newest_run(storage, _outer(config), folder)
-        _log(f"continuing {url}" if url else f"nothing to continue in {_outer(config)}, so the training begins")
-        if not url:
-            return {"resume_path": "", "resume_name": ""}
-        return {"resume_path": str(folder) if _is_remote(url) else url}
-    if not _is_remote(url):
-        return {}
-    _log(f"copying {url}")
+    _print(f"copying {url}")
     if not name and not storage.is_folder(url):
-        if not _has(storage, url):
+        if not storage.has_file(url):
             raise DataError(f"{url}: expected a checkpoint or the folder of one, found nothing; check the address")
         url, _, name = url.rpartition("/")
     if command == "train" or not name:  # to be continued, a run needs its scores and best weights, too
         storage.fetch_files(url, folder)
-        if command == "train" and not (folder / (name or STATE_NAME)).is_file():
-            raise DataError(f"{url}: expected {name or STATE_NAME} in it, found none that is whole")
+        if command == "train" and not (folder / (name or run_folder.LAST)).is_file():
+            raise DataError(f"{url}: expected {name or run_folder.LAST} in it, found none that is complete")
     else:
         storage.fetch_file(f"{url}/{name}", folder)
     return {"resume_path": str(folder), "resume_name": name}
 
 
-def _newest_run(storage: ObjectStorage, outer: str, folder: Path) -> str:
-    """The run in `outer` with the latest name that has a whole state, fetched to `folder` if remote; "" for none."""
-    if not _is_remote(outer):
-        states = sorted(Path(outer).glob(f"*/{STATE_NAME}"), reverse=True)
-        return str(states[0].parent) if states else ""
-    for name in sorted(storage.names(outer), reverse=True):
-        url = f"{outer}/{name}"
-        if _has(storage, f"{url}/{STATE_NAME}"):
-            storage.fetch_files(url, folder)
-            if (folder / STATE_NAME).is_file():
-                return url
-            shutil.rmtree(folder)
-    return ""
-
-
-def _has(storage: ObjectStorage, url: str) -> bool:
-    """Whether the file is there, or at least its spare."""
-    return storage.is_there(url) or storage.is_there(url + SPARE_SUFFIX)
-
-
-def _local(config: Config, changes: Dict[str, str], command: str) -> Config:
+def _with_local_paths(config: Config, changes: Dict[str, str], *, command: str) -> Config:
     outer = _outer(config)
     if outer and not _is_remote(outer):
         if command == "export":
@@ -204,27 +190,26 @@ def _local(config: Config, changes: Dict[str, str], command: str) -> Config:
             changes = {**changes, "file_name": str(Path(outer) / Path(name).name)}
         else:
             changes = {**changes, "output_path": outer}
-    return dataclasses.replace(config, use_modelarts=False, **changes)
+    values: Dict[str, Any] = {**changes, "use_modelarts": False}
+    return dataclasses.replace(config, **values)
 
+
+# --- out ---
 
 def _mirror(config: Config, command: str) -> Optional[Mirror]:
     outer, rank = _outer(config), int(os.environ.get("RANK_ID") or config.rank or 0)
-    if os.environ.get("MS_ROLE") == _SCHEDULER or rank and config.is_save_on_master:
+    if os.environ.get("MS_ROLE") == "MS_SCHED" or rank and config.is_save_on_master:
         return None
     if not _is_remote(outer):
-        _log(f"the results go to {outer}" if outer else
-             "note: neither --outer_path nor --train_url is given, so the results stay on this machine")
+        _print(f"the results go to {outer}" if outer else
+               "note: neither --outer_path nor --train_url is given, so the results stay on this machine")
         return None
     if command == "export":
         path = Path(config.file_name or config.model)
-        return Mirror(path.parent, f"{glob.escape(path.stem)}.*", outer)
-    return Mirror(Path(config.output_path), "**/*", outer, wanted=lambda path: _is_of_rank(path, rank))
-
-
-def _is_of_rank(path: Path, rank: int) -> bool:
-    """Each rank brings its own ckpt_<rank>/, and rank 0 everything else."""
-    folder = path.parent.name
-    return folder == f"ckpt_{rank}" or rank == 0 and not folder.startswith("ckpt_")
+        return Mirror(lambda: sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")), root=path.parent, url=outer)
+    output = Path(config.output_path)
+    return Mirror(lambda: run_folder.files_of_rank(output, rank), root=output, url=outer,
+                  is_kept_twice=run_folder.is_resume_file)
 
 
 def _outer(config: Config) -> str:
@@ -235,5 +220,5 @@ def _is_remote(path: str) -> bool:
     return path.startswith(REMOTE_PREFIXES)
 
 
-def _log(message: str) -> None:
+def _print(message: str) -> None:
     print(message, flush=True)

@@ -5,7 +5,7 @@ moxing is imported when the first remote address is used. Its `moxing.file` has 
 
 A file that a later job reads is kept twice while a job runs, so that a connection lost half-way never leaves a broken
 file as the only one: as itself, and with its SHA-256 appended as `<name>.spare`. The spare is written first, unless a
-failed attempt may have broken the file itself, which then comes first. A reader takes the spare if it is whole, else
+failed attempt may have broken the file itself, which then comes first. A reader takes the spare if it is complete, else
 the file itself.
 """
 import concurrent.futures
@@ -16,14 +16,14 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple, TypeVar
 
 from rtseg.utils.errors import ConfigError, DataError, UserError
 
-SPARE_SUFFIX = ".spare"
+_SPARE_SUFFIX = ".spare"
 _DIGEST_BYTES = 32
-# Seconds before the second, third and last attempt.
-_PAUSES = (1, 5, 20)
+_PAUSES = (1, 5, 20)  # seconds before the second, third and last attempt
+_Result = TypeVar("_Result")
 
 
 class TransferError(UserError):
@@ -34,7 +34,7 @@ class _Incomplete(Exception):
     """A copy that moxing calls done lacks something."""
 
 
-def _moxing_file():
+def _moxing_file() -> Any:
     """`moxing.file`.
 
     Raises:
@@ -64,7 +64,7 @@ class ObjectStorage:
     is up.
     """
 
-    def __init__(self, timeout: float, pauses: Optional[Tuple[float, ...]] = None):
+    def __init__(self, timeout: float, pauses: Optional[Sequence[float]] = None):
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
         self._pauses = _PAUSES if pauses is None else pauses
@@ -75,7 +75,7 @@ class ObjectStorage:
         Raises:
             DataError: there is nothing at `url`.
         """
-        def copy():
+        def copy() -> None:
             if not self._call("exists", url) or not self._call("list_directory", url):
                 raise DataError(f"{url}: expected a folder with files in it, found nothing; check the address")
             shutil.rmtree(folder, ignore_errors=True)
@@ -83,20 +83,21 @@ class ObjectStorage:
             missing = list(self._missing(url, folder))
             if missing:
                 raise _Incomplete(f"{len(missing)} files are missing, such as {missing[0]}")
-            self._check_size(url, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()), tree=True)
+            self._check_size(url, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+                             recursive=True)
         self._attempt(f"copying {url} to {folder}", copy)
 
     def fetch_file(self, url: str, folder: Path) -> Path:
         """Copies the file at `url` into `folder` and returns its path.
 
         Raises:
-            DataError: there is no whole file at `url`.
+            DataError: there is no complete file at `url`.
         """
         path = folder / url.rstrip("/").rpartition("/")[2]
         folder.mkdir(parents=True, exist_ok=True)
 
-        def copy():
-            for suffix in (SPARE_SUFFIX, ""):
+        def copy() -> None:
+            for suffix in (_SPARE_SUFFIX, ""):
                 if not self._call("exists", url + suffix):
                     continue
                 self._call("copy", url + suffix, str(path))
@@ -104,53 +105,53 @@ class ObjectStorage:
                 if not suffix or _strip_digest(path):
                     return
             path.unlink(missing_ok=True)
-            raise DataError(f"{url}: expected a file, found none, or none that is whole")
+            raise DataError(f"{url}: expected a file, found none, or none that is complete")
         self._attempt(f"copying {url} to {path}", copy)
         return path
 
     def fetch_files(self, url: str, folder: Path) -> None:
-        """Copies the whole files of the folder at `url`, without those of its subfolders, into `folder`.
+        """Copies the complete files of the folder at `url`, without those of its subfolders, into `folder`.
 
         Raises:
             DataError: there are no files at `url`.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        names = [name for name in self.names(url) if not self.is_folder(f"{url}/{name}")]
+        names = {name.removesuffix(_SPARE_SUFFIX) for name in self.names(url) if not self.is_folder(f"{url}/{name}")}
         if not names:
             raise DataError(f"{url}: expected a folder with files in it, found nothing; check the address")
-        for name in sorted({name[:-len(SPARE_SUFFIX)] if name.endswith(SPARE_SUFFIX) else name for name in names}):
+        for name in sorted(names):
             try:
                 self.fetch_file(f"{url}/{name}", folder)
-            except DataError:  # the first copy of it was broken off, so that neither of the two is whole
+            except DataError:  # its very first copy was broken off, so that neither of the two is complete
                 continue
 
     def names(self, url: str) -> List[str]:
         """Names of the files and folders in the folder at `url`; none if there is no such folder."""
         return self._attempt(f"listing {url}", lambda: list(self._names(url)) if self._call("exists", url) else [])
 
-    def is_there(self, url: str) -> bool:
-        """Whether there is a file or folder at `url`."""
-        return self._attempt(f"looking for {url}", lambda: self._call("exists", url))
+    def has_file(self, url: str) -> bool:
+        """Whether the file is there, or at least its spare."""
+        return any(self.call("exists", url + suffix) for suffix in ("", _SPARE_SUFFIX))
 
     def is_folder(self, url: str) -> bool:
         """Whether `url` is a folder."""
-        return self._attempt(f"looking at {url}", lambda: self._call("is_directory", url))
+        return self.call("is_directory", url)
 
     def put(self, path: Path, url: str) -> None:
         """Copies the file `path` to `url`."""
-        def copy():
+        def copy() -> None:
             self._call("copy", str(path), url)
             self._check_size(url, path.stat().st_size)
         self._attempt(f"copying {path} to {url}", copy)
 
-    def make_folder(self, url: str) -> None:
-        """Makes the folder `url`, with those above it."""
-        self._attempt(f"making {url}", lambda: self._call("make_dirs", url))
-
     def remove(self, url: str) -> None:
-        """Removes a file, if this moxing can."""
-        if hasattr(_moxing_file(), "remove"):
-            self._attempt(f"removing {url}", lambda: self._call("exists", url) and self._call("remove", url))
+        """Removes a file that may be there, if this moxing can."""
+        if hasattr(_moxing_file(), "remove") and self.call("exists", url):
+            self.call("remove", url)
+
+    def call(self, function: str, *arguments: str) -> Any:
+        """moxing.file.<function>(*arguments), again if it fails."""
+        return self._attempt(f"{function} {' '.join(arguments)}", lambda: self._call(function, *arguments))
 
     def _names(self, url: str) -> Iterator[str]:
         return (name.strip("/") for name in self._call("list_directory", url))
@@ -164,31 +165,31 @@ class ObjectStorage:
             elif not path.is_file():
                 yield address
 
-    def _check_size(self, url: str, found: int, tree: bool = False) -> None:
+    def _check_size(self, url: str, found: int, **options: bool) -> None:
         if not hasattr(_moxing_file(), "get_size"):
             return
-        expected = self._call("get_size", url, recursive=True) if tree else self._call("get_size", url)
+        expected = self._call("get_size", url, **options)
         if expected != found:
             raise _Incomplete(f"{url} has {expected} bytes, and {found} bytes are here")
 
-    def _call(self, function: str, *arguments, **keywords):
+    def _call(self, function: str, *arguments: str, **options: bool) -> Any:
         """Calls a function of moxing in a thread of its own, since it may hang for good."""
         target = getattr(_moxing_file(), function)
-        outcome = concurrent.futures.Future()
+        outcome: concurrent.futures.Future = concurrent.futures.Future()
 
-        def work():
+        def work() -> None:
             try:
-                outcome.set_result(target(*arguments, **keywords))
+                outcome.set_result(target(*arguments, **options))
             except BaseException as error:  # handed on to the thread that waits
                 outcome.set_exception(error)
         threading.Thread(target=work, daemon=True).start()
         if not concurrent.futures.wait([outcome], max(0, self._deadline - time.monotonic())).done:
-            raise TransferError(f"moxing.file.{function}({', '.join(map(str, arguments))}) has not returned within "
+            raise TransferError(f"moxing.file.{function}({', '.join(arguments)}) has not returned within "
                                 f"--copy_timeout {self._timeout:g} seconds; the connection may hang, or more time is "
                                 "needed.")
         return outcome.result()
 
-    def _attempt(self, what: str, action: Callable):
+    def _attempt(self, what: str, action: Callable[[], _Result]) -> _Result:
         """Does it, again after a pause if it fails. moxing raises errors of many kinds, so all but ours count."""
         for attempt, pause in enumerate((*self._pauses, None), 1):
             try:
@@ -209,18 +210,19 @@ class Mirror:
     """Brings the files of a folder to object storage, those that are new or changed since the last time.
 
     Args:
-        root: folder whose contents go to `url` under the same relative names. What it holds already is left out.
-        pattern: of the files below `root`.
+        files: lists the files to bring, all below `root`, in the order in which to bring them. What is there already
+            when the Mirror is made is left out.
+        root: folder whose contents go to `url` under the same relative names.
         url: remote folder.
-        wanted: says of a path whether it is to be brought.
+        is_kept_twice: whether a later job may read the file, which is replaced from time to time.
     """
 
-    def __init__(self, root: Path, pattern: str, url: str, wanted: Callable[[Path], bool] = lambda path: True):
-        self.root, self.pattern, self.url, self.wanted = root, pattern, url, wanted
-        self._before = self._stamps()
-        self._sent: Dict[Path, Tuple[int, int]] = {}
-        self._broken: Set[Path] = set()
-        self._folders: Set[Path] = set()
+    def __init__(self, files: Callable[[], Sequence[Path]], *, root: Path, url: str,
+                 is_kept_twice: Callable[[Path], bool] = lambda path: False):
+        self.files, self.root, self.url, self.is_kept_twice = files, root, url, is_kept_twice
+        self._known = self._stamps()           # of what is there, or need not be
+        self._sent: Set[Path] = set()
+        self._broken: Set[Path] = set()        # whose remote copy may be incomplete
 
     def sync(self, storage: ObjectStorage) -> None:
         """Brings everything up to date. After an error the next call continues.
@@ -228,17 +230,16 @@ class Mirror:
         Raises:
             TransferError: a file could not be copied.
         """
-        stamps, known = self._stamps(), {**self._before, **self._sent}
-        for path in sorted((path for path in stamps if stamps[path] != known.get(path)), key=_order):
-            self._make_folder(storage, path.parent)
-            if _kept_twice(path):
-                self._put_twice(storage, path)
-            else:
-                storage.put(path, self._address(path))
-            self._sent[path] = stamps[path]
-        for path in set(self._sent) - set(stamps):  # deleted here, such as the oldest checkpoint
+        stamps = self._stamps()
+        for path, stamp in stamps.items():
+            if self._known.get(path) != stamp:
+                storage.call("make_dirs", self._address(path.parent))
+                self._put(storage, path)
+                self._known[path] = stamp
+                self._sent.add(path)
+        for path in self._sent - set(stamps):  # deleted here, such as the oldest checkpoint
             storage.remove(self._address(path))
-            del self._sent[path]
+            self._sent.discard(path)
 
     def finish(self, storage: ObjectStorage) -> int:
         """Brings everything up to date for the last time, removes the spares, and returns the number of files brought.
@@ -247,53 +248,37 @@ class Mirror:
             TransferError: a file could not be copied.
         """
         self.sync(storage)
-        for path in filter(_kept_twice, self._sent):
-            storage.remove(self._address(path) + SPARE_SUFFIX)
+        for path in filter(self.is_kept_twice, self._sent):
+            storage.remove(self._address(path) + _SPARE_SUFFIX)
         return len(self._sent)
 
-    def _put_twice(self, storage: ObjectStorage, path: Path) -> None:
+    def _put(self, storage: ObjectStorage, path: Path) -> None:
+        address = self._address(path)
+        if not self.is_kept_twice(path):
+            storage.put(path, address)
+            return
         with tempfile.TemporaryDirectory() as folder:
             spare, content = Path(folder) / path.name, path.read_bytes()
             spare.write_bytes(content + hashlib.sha256(content).digest())
-            slots = [(path.with_name(path.name + SPARE_SUFFIX), spare), (path, path)]
-            if path in self._broken:  # then the spare is the only whole one
-                slots.reverse()
-            for place, source in slots:
-                if place == path:
-                    self._broken.add(path)
-                storage.put(source, self._address(place))
-                if place == path:
-                    self._broken.discard(path)
-
-    def _make_folder(self, storage: ObjectStorage, folder: Path) -> None:
-        if folder not in self._folders:
-            storage.make_folder(self._address(folder))
-            self._folders.add(folder)
+            if path not in self._broken:
+                storage.put(spare, address + _SPARE_SUFFIX)
+            was_broken = path in self._broken
+            self._broken.add(path)
+            storage.put(path, address)
+            self._broken.discard(path)
+            if was_broken:  # until now the spare was the only complete one
+                storage.put(spare, address + _SPARE_SUFFIX)
 
     def _address(self, path: Path) -> str:
         return "/".join((self.url.rstrip("/"), *path.relative_to(self.root).parts))
 
     def _stamps(self) -> Dict[Path, Tuple[int, int]]:
-        stamps = {}
-        for path in self.root.glob(self.pattern):
-            if path.is_file() and not path.name.startswith(".tmp-") and self.wanted(path):
-                status = os.stat(path)
-                stamps[path] = (status.st_mtime_ns, status.st_size)
-        return stamps
-
-
-def _kept_twice(path: Path) -> bool:
-    """Whether a job that continues this one reads the file, and it is replaced from time to time."""
-    return path.suffix in (".ckpt", ".csv") and not path.parent.name.startswith("ckpt_")
-
-
-def _order(path: Path) -> tuple:
-    """Checkpoints last: whoever sees one finds next to it what belongs to it."""
-    return _kept_twice(path), path.suffix == ".ckpt", path
+        statuses = {path: os.stat(path) for path in self.files()}
+        return {path: (status.st_mtime_ns, status.st_size) for path, status in statuses.items()}
 
 
 def _strip_digest(path: Path) -> bool:
-    """Whether `path` is a whole spare, which it is made the file of."""
+    """Whether `path` is a complete spare, which it is made the file of."""
     content = path.read_bytes()
     body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
