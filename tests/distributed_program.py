@@ -31,7 +31,8 @@ def tiny_network(num_classes, variant, aux, dropout, bn_momentum, seed):
     """A convolution with BatchNorm and a head, and as many auxiliary heads."""
     from mindspore import nn
 
-    from rtseg.models.layers import ClassifierHead, ConvBN, resize_bilinear
+    from rtseg.models.interpolation import resize_bilinear
+    from rtseg.models.layers import ClassifierHead, ConvBN
 
     class Tiny(nn.Cell):
         align_corners = False

@@ -10,8 +10,10 @@ from rtseg.losses.ohem_cross_entropy import OhemCrossEntropy
 MEAN = {"loss": MixSoftmaxCrossEntropy(0.4), "aux_weight": 0.4}
 WEIGHTED = {"loss": MixSoftmaxCrossEntropy(0.4, class_weights=(0.1, 0.0, 2.0, 0.5, 1e-3)), "aux_weight": 0.4,
             "class_weights": (0.1, 0.0, 2.0, 0.5, 1e-3)}
-OHEM_MANY = {"loss": OhemCrossEntropy(0.7, 1 / 16, 1.0), "aux_weight": 1.0, "threshold": 0.7, "min_kept": 1 / 16}
-OHEM_FEW = {"loss": OhemCrossEntropy(1e-4, 0.25, 0.4), "aux_weight": 0.4, "threshold": 1e-4, "min_kept": 0.25}
+OHEM_MANY = {"loss": OhemCrossEntropy(0.7, 1 / 16, aux_weight=1.0), "aux_weight": 1.0, "threshold": 0.7,
+             "min_kept": 1 / 16}
+OHEM_FEW = {"loss": OhemCrossEntropy(1e-4, 0.25, aux_weight=0.4), "aux_weight": 0.4, "threshold": 1e-4,
+            "min_kept": 0.25}
 
 
 class LossAndGradients(nn.Cell):
@@ -93,7 +95,7 @@ def test_literal_value():
 def test_weighted_ohem_scales_the_losses_before_choosing():
     logits = np.zeros((1, 2, 1, 4), np.float32)
     labels = np.array([[[0, 0, 0, 1]]], np.uint8)
-    value, _ = run(OhemCrossEntropy(0.01, 0.25, 0.0, class_weights=(1.0, 3.0)), logits, logits, labels)
+    value, _ = run(OhemCrossEntropy(0.01, 0.25, aux_weight=0.0, class_weights=(1.0, 3.0)), logits, logits, labels)
     assert value == pytest.approx(3 * np.log(2), rel=1e-6)  # none is hard, so the largest quarter is kept
 
 

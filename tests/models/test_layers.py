@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from rtseg.models.layers import ChannelDropout, PyramidPooling, adaptive_average_pool, resize_bilinear
+from rtseg.models.interpolation import resize_bilinear
+from rtseg.models.layers import ChannelDropout, PyramidPooling, adaptive_average_pool
 
 
 def pooled_by_loops(x, bins):

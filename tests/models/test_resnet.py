@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from rtseg.models.layers import ConvBN, avg_pool_2x2, resize_nearest
+from rtseg.models.interpolation import resize_nearest
+from rtseg.models.layers import ConvBN, avg_pool_2x2
 from rtseg.models.resnet import MaxPool, ResNet
 
 

@@ -14,7 +14,7 @@ from rtseg.data.loader import prefetch
 from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import resize_center_crop
 from rtseg.metrics.confusion_matrix import ConfusionMatrix
-from rtseg.models.layers import resize_bilinear
+from rtseg.models.interpolation import resize_bilinear
 from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.runtime.distributed import ProcessGroup
 from rtseg.training.train_step import InputNormalization

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from mindspore import nn, ops
 
 from rtseg.models.initialization import initialize
-from rtseg.models.layers import ClassifierHead, ConvBN, adaptive_average_pool, resize_bilinear, resize_nearest
+from rtseg.models.interpolation import resize_bilinear, resize_nearest
+from rtseg.models.layers import ClassifierHead, ConvBN, adaptive_average_pool
 from rtseg.models.resnet import CHANNELS, ResNet
 
 

@@ -9,9 +9,9 @@ from typing import NamedTuple, Tuple
 from mindspore import nn, ops
 
 from rtseg.models.initialization import initialize
-from rtseg.models.interpolation import upsample_bilinear
+from rtseg.models.interpolation import products_are_faster, resize_bilinear, upsample_bilinear
 from rtseg.models.layers import (ChannelDropout, ClassifierHead, ConvBN, DepthwiseSeparableConv, PyramidPooling,
-                                 classifier, resize_bilinear)
+                                 classifier)
 
 
 class Variant(NamedTuple):
@@ -94,13 +94,15 @@ class FeatureFusionModule(nn.Cell):
         super().__init__()
         momentum, bias = variant.bn_momentum, variant.fusion_bias
         self.align_corners = variant.align_corners
+        self.products_are_faster = products_are_faster()
         self.dwconv = ConvBN(128, 128, 3, padding=1, group=128, bn_momentum=momentum)
         self.conv_lower_res = ConvBN(128, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
         self.conv_higher_res = ConvBN(64, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
 
     def construct(self, high, low):
-        # The same numbers; the one has the faster gradient, the other is one operator for the runtimes of exports.
-        low = (upsample_bilinear if self.training else resize_bilinear)(low, high.shape[2:], self.align_corners)
+        # The same numbers; products have the faster gradient, an exported model has the operator.
+        by_products = self.training and self.products_are_faster
+        low = (upsample_bilinear if by_products else resize_bilinear)(low, high.shape[2:], self.align_corners)
         low = self.conv_lower_res(self.dwconv(low))
         return ops.relu(low + self.conv_higher_res(high))
 

@@ -1,17 +1,37 @@
-"""Bilinear enlargement written as matrix products, for the loss.
+"""Resizing of feature maps, label maps and logits.
 
-The resize kernel's gradient runs in one thread on a CPU and took a quarter of a training step; the gradient of a
-product is a product. Rows are enlarged in blocks, each from the few source rows it needs, so little is multiplied by
-zero.
+`resize_bilinear` and `resize_nearest` are the operators that every device and every exported model has. In training on
+a CPU `upsample_bilinear` computes the same as the former by matrix products: the resize operator's gradient runs in one
+thread there and took a quarter of a training step, while the gradient of a product is a product. Rows are upsampled in
+blocks, each from the few source rows it needs, so little is multiplied by zero.
 """
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, dtype, ops
 
-_BLOCK = 32  # enlarged rows that are computed together
+_BLOCK = 32  # upsampled rows that are computed together
+
+
+def products_are_faster() -> bool:
+    """Whether training should upsample by matrix products: on a CPU. Other devices have fast resize operators, and an
+    Ascend would compute the products in float16."""
+    return ms.get_context("device_target") == "CPU"
+
+
+def resize_bilinear(x, size, align_corners):
+    """Bilinear resize of (N, C, H, W) to `size` = (height, width); nothing to do when it has that size already."""
+    if x.shape[2:] == size:
+        return x
+    return ops.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def resize_nearest(x, size):
+    """Nearest resize of (N, C, H, W) to `size` = (height, width): source row floor(i * H / height)."""
+    return ops.interpolate(x, size=size, mode="nearest")
 
 
 def upsample_bilinear(x, size, align_corners):
-    """Bilinear enlargement of float32 or float16 (N, C, h, w) to `size` = (H, W): (N, C, H, W) of the same type."""
+    """`resize_bilinear` to a larger `size` = (H, W) by products: float32 or float16 (N, C, h, w) -> (N, C, H, W)."""
     batch, channels, height, width = x.shape
     if (height, width) == size:
         return x
@@ -24,7 +44,7 @@ def upsample_bilinear(x, size, align_corners):
 
 
 def upsample_bilinear_transposed(x, size, align_corners):
-    """The transpose of `upsample_bilinear` as a linear map: float32 (N, H, W, C) -> (N, C, h, w) of `size`."""
+    """The transpose of `upsample_bilinear` as a linear map: float32 (N, H, W, C) -> (N, C, h, w), `size` = (h, w)."""
     batch, height, width, channels = x.shape
     if (height, width) == size:
         return ops.transpose(x, (0, 3, 1, 2))
@@ -38,7 +58,7 @@ def upsample_bilinear_transposed(x, size, align_corners):
 
 
 def _matrix(length, size, align_corners):
-    """(size, length) float32: row i holds the weights with which enlarged line i mixes the lines of the source."""
+    """(size, length) float32: row i holds the weights with which upsampled line i mixes the lines of the source."""
     if align_corners:
         places = np.arange(size) * ((length - 1) / max(1, size - 1))
     else:
@@ -52,7 +72,7 @@ def _matrix(length, size, align_corners):
 
 
 def _windows(length, size, align_corners):
-    """(first source row of each block, rows in a window): the source rows that each block of enlarged rows needs."""
+    """(first source row of each block, rows in a window): the source rows that each block of upsampled rows needs."""
     block = _BLOCK if size % _BLOCK == 0 else size
     used = _matrix(length, size, align_corners).reshape(-1, block, length).any(1)
     first = used.argmax(1)
@@ -69,7 +89,7 @@ def _columns(length, size, align_corners):
 
 @ops.constexpr
 def _blocks(length, size, align_corners):
-    """(blocks, enlarged rows in a block, source rows in a window) float32."""
+    """(blocks, upsampled rows in a block, source rows in a window) float32."""
     starts, window = _windows(length, size, align_corners)
     matrix = _matrix(length, size, align_corners).reshape(len(starts), -1, length)
     return Tensor(np.stack([rows[:, start:start + window] for rows, start in zip(matrix, starts)]))

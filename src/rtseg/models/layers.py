@@ -5,6 +5,8 @@ The reference implementations are PyTorch: BatchNorm eps 1e-5, and their momentu
 import numpy as np
 from mindspore import Parameter, Tensor, dtype, nn, ops
 
+from rtseg.models.interpolation import resize_bilinear
+
 BATCH_NORM_EPS = 1e-5
 
 
@@ -90,18 +92,6 @@ class DepthwiseSeparableConv(nn.Cell):
 
     def construct(self, x):
         return self.pointwise(self.depthwise(x))
-
-
-def resize_bilinear(x, size, align_corners):
-    """Bilinear resize of (N, C, H, W) to `size` = (height, width); nothing to do when it has that size already."""
-    if x.shape[2:] == size:
-        return x
-    return ops.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
-
-
-def resize_nearest(x, size):
-    """Nearest resize of (N, C, H, W) to `size` = (height, width): source row floor(i * H / height)."""
-    return ops.interpolate(x, size=size, mode="nearest")
 
 
 def avg_pool_2x2(x):

@@ -116,7 +116,7 @@ class ParityCheck:
         """Every output of every input size in the file against the reference, BatchNorm with running statistics."""
         from mindspore import Tensor
 
-        from rtseg.models.layers import resize_bilinear
+        from rtseg.models.interpolation import resize_bilinear
 
         network = self.network()
         findings = []
@@ -139,17 +139,18 @@ class ParityCheck:
                                         relative_error(stats, self.golden[f"{key}_stats"]), 1e-4))
         return findings
 
-    def frozen(self) -> List[ParityResult]:
-        """Loss and gradients with running statistics, logits divided by 1000."""
+    def frozen(self, by_products: bool) -> List[ParityResult]:
+        """Loss and gradients with running statistics, logits divided by 1000; the loss in one of its two forms."""
         from mindspore import Tensor
 
         network = _frozen(self.network())
-        gradient = _gradient_cell(self._network_with_loss(network, _FROZEN_LOGIT_SCALE))
+        gradient = _gradient_cell(self._network_with_loss(network, _FROZEN_LOGIT_SCALE, by_products))
         loss, norms = _loss_and_norms(gradient, network, *map(Tensor, training_batch(self.golden)))
-        return [ParityResult("frozen loss", relative_error(loss, self.golden["frozen/loss"]), 1e-5),
+        form = "by products" if by_products else "by operators"
+        return [ParityResult(f"frozen loss {form}", relative_error(loss, self.golden["frozen/loss"]), 1e-5),
                 self._gradient_finding("frozen", norms)]
 
-    def training(self) -> List[ParityResult]:
+    def training(self, by_products: bool) -> List[ParityResult]:
         """Ten steps of SGD on one batch with batch statistics: losses, gradients of the first step, running means."""
         from mindspore import Tensor, nn
 
@@ -157,7 +158,7 @@ class ParityCheck:
 
         network = self.network().set_train(True)
         optimizer = nn.Momentum(network.trainable_params(), float(self.golden["train/lr"]), _MOMENTUM, _WEIGHT_DECAY)
-        step = _gradient_cell(self._network_with_loss(network, 1.0), optimizer)
+        step = _gradient_cell(self._network_with_loss(network, 1.0, by_products), optimizer)
         x, labels = map(Tensor, training_batch(self.golden))
         expected = self.golden["train/loss_trajectory"]
         steps = [_loss_and_norms(step, network, x, labels) for _ in expected]
@@ -166,7 +167,8 @@ class ParityCheck:
         keys = self.golden["train/running_mean_keys"]
         means = [np.linalg.norm(parameters[parameter_name(self.graph, key)].asnumpy()) for key in keys]
         counts = [not re.search(_OTHER_MEANS.get(self.graph, "$^"), key) for key in keys]
-        return [ParityResult("training loss, step 0", relative_error(losses[0], expected[0]), 1e-4),
+        form = "by products" if by_products else "by operators"
+        return [ParityResult(f"training loss {form}, step 0", relative_error(losses[0], expected[0]), 1e-4),
                 self._gradient_finding("train", steps[0][1]),
                 ParityResult("loss of ten steps", float(np.max(np.abs(losses - expected) / expected)),
                         max(1e-3, 10 * self.golden["train/loss_trajectory_noise"].max())),
@@ -174,11 +176,11 @@ class ParityCheck:
                         _largest_relative(means, self.golden["train/running_mean_norm_after"], counts),
                         max(1e-3, 10 * self.golden["train/running_mean_norm_after_noise"].max()))]
 
-    def _network_with_loss(self, network, logit_scale):
+    def _network_with_loss(self, network, logit_scale, by_products):
         from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 
         loss = MixSoftmaxCrossEntropy(self.aux_weight, align_corners=network.align_corners,
-                                      labels_to_logits=network.labels_to_logits)
+                                      labels_to_logits=network.labels_to_logits, by_products=by_products)
         return _network_with_loss(network, loss, logit_scale)
 
     def _gradient_finding(self, part, norms) -> ParityResult:
@@ -192,7 +194,7 @@ class ParityCheck:
 
     def report(self) -> List[ParityResult]:
         """All findings."""
-        return self.inference() + self.frozen() + self.training()
+        return (self.inference() + self.frozen(True) + self.training(True) + self.frozen(False) + self.training(False))
 
 
 def _loss_and_norms(gradient, network, x, labels):

@@ -115,7 +115,7 @@ def build_loss(config: Config, network):
     options = {"align_corners": network.align_corners, "labels_to_logits": network.labels_to_logits,
                "class_weights": config.class_weights, "group_size": config.group_size}
     if config.loss == "ohem":
-        return OhemCrossEntropy(config.ohem_threshold, config.ohem_min_kept, config.aux_weight, **options)
+        return OhemCrossEntropy(config.ohem_threshold, config.ohem_min_kept, aux_weight=config.aux_weight, **options)
     return MixSoftmaxCrossEntropy(config.aux_weight, **options)
 
 
