@@ -127,5 +127,5 @@ def test_weights_for_other_classes_are_refused(tmp_path):
     assert note.endswith("220 of 222 parameters; fresh: classifier.classifier.bias, classifier.classifier.weight")
 
 
-def test_the_readme_shows_this_description():
-    assert f"```yml\n{DESCRIPTION}```" in (PROJECT / "README.md").read_text(encoding="utf-8")
+def test_the_documents_show_this_specification():
+    assert f"```yml\n{DESCRIPTION}```" in (PROJECT / "docs" / "data.md").read_text(encoding="utf-8")
