@@ -7,8 +7,7 @@ from script_helpers import PROJECT
 
 # From the ground up. The longest name that a module begins with says where it stands.
 FLOORS = (
-    {"rtseg", "rtseg.config", "rtseg.data.dataset_spec", "rtseg.data.labels", "rtseg.inference.bin_files",
-     "rtseg.inference.metadata", "rtseg.metrics", "rtseg.utils"},
+    {"rtseg", "rtseg.config", "rtseg.data.dataset_spec", "rtseg.data.labels", "rtseg.metrics", "rtseg.utils"},
     {"rtseg.data", "rtseg.losses", "rtseg.models", "rtseg.runtime", "rtseg.synthetic", "rtseg.visualization"},
     {"rtseg.export", "rtseg.inference", "rtseg.training"},
     {"rtseg.launch", "rtseg.tools"},
@@ -16,7 +15,8 @@ FLOORS = (
 )
 # They start in a blink, and on machines that have no MindSpore.
 NEVER_MINDSPORE = ("rtseg.cli.preprocess", "rtseg.cli.score", "rtseg.config.", "rtseg.data.",
-                   "rtseg.inference.bin_files", "rtseg.inference.metadata", "rtseg.metrics.", "rtseg.utils.")
+                   "rtseg.inference.bin_files", "rtseg.inference.metadata", "rtseg.inference.postprocessing",
+                   "rtseg.inference.preprocessing", "rtseg.metrics.", "rtseg.utils.")
 # They answer --help and wrong arguments before they import it.
 MINDSPORE_LATER = ("rtseg.cli.", "rtseg.tools.")
 

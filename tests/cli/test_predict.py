@@ -38,7 +38,7 @@ def varied_network(variant, num_classes, image):
     """A network with random weights that sees every class somewhere in `image`, uint8 (H, W, 3)."""
     from mindspore import Tensor
 
-    from rtseg.inference.bin_files import normalize
+    from rtseg.inference.preprocessing import normalize
     from rtseg.models.registry import create_model
 
     network = create_model("fast_scnn", variant, num_classes)
@@ -193,15 +193,16 @@ def test_submission_has_the_score_of_eval(tmp_path):
 
 # --- back ends, with a fake for the runtime ---
 
-def card(**changes):
-    return ModelMetadata(**{**dict(model="fast_scnn", variant="mmseg", input_type="uint8", output_type="class_map",
-                               size=(1, 32, 64), mean=(0.5,) * 3, std=(0.25,) * 3, checkpoint_sha256="ab",
-                               source="a.ckpt", classes=("grass", "ball", "sky"), palette=PALETTE), **changes})
+def metadata(**changes):
+    return ModelMetadata.describe(**{**dict(
+        model="fast_scnn", variant="mmseg", input_type="uint8", output_type="class_map", size=(1, 32, 64),
+        mean=(0.5,) * 3, std=(0.25,) * 3, dataset="garden", checkpoint_sha256="ab", source="a.ckpt",
+        classes=("grass", "ball", "sky"), palette=PALETTE), **changes})
 
 
 def test_other_sizes_are_scaled_there_and_back():
     """The fake sees a ball where it is bright."""
-    predictor = ExportedPredictor("m", card(), lambda x: (x[..., 0] > 127).astype(np.uint8))
+    predictor = ExportedPredictor("m", metadata(), lambda x: (x[..., 0] > 127).astype(np.uint8))
     image = np.zeros((64, 192, 3), np.uint8)
     image[:32, :96] = 255
     (classes,) = predictor([image])
@@ -215,7 +216,8 @@ def test_logits_of_a_batch():
     def run_model(x):
         seen.append(x[:, 0, 0, 0].tolist())
         return np.concatenate([x[:, :1], -x[:, :1], -x[:, :1]], axis=1)
-    predictor = ExportedPredictor("m", card(input_type="float32", output_type="logits", size=(2, 32, 64)), run_model)
+    predictor = ExportedPredictor("m", metadata(input_type="float32", output_type="logits", size=(2, 32, 64)),
+                                  run_model)
     maps = predictor([np.full((32, 64, 3), value, np.uint8) for value in (0, 255)])
     assert [np.unique(classes).tolist() for classes in maps] == [[1], [0]]  # the first of equal classes
     assert [len(predictor([np.zeros((5, 9, 3), np.uint8)])), seen] == [1, [[0, 0], [-2, 2], [-2, -2]]]
@@ -233,12 +235,12 @@ def test_a_model_that_is_not_what_its_metadata_says(result, message):
             raise result
         return result
     with pytest.raises(DataError, match=message):
-        ExportedPredictor("m", card(), run_model)
+        ExportedPredictor("m", metadata(), run_model)
 
 
 def test_logits_that_are_not_finite():
     results = iter([np.zeros((1, 3, 32, 64), np.float32), np.full((1, 3, 32, 64), np.nan, np.float32)])
-    predictor = ExportedPredictor("m", card(input_type="float32", output_type="logits"), lambda _: next(results))
+    predictor = ExportedPredictor("m", metadata(input_type="float32", output_type="logits"), lambda _: next(results))
     with pytest.raises(DataError, match="expected finite logits, found NaN or infinity"):
         predictor([np.zeros((32, 64, 3), np.uint8)])
 
@@ -261,11 +263,11 @@ def test_wrong_files_end_before_anything_is_written(tmp_path):
     write_png(tmp_path / "a.png", picture(0))
     (tmp_path / "b.onnx").write_text("no model")
     flags = [str(tmp_path / "a.png"), f"--model_path={tmp_path / 'b.onnx'}"]
-    with pytest.raises(DataError, match="expected a metadata at .*b.json"):
+    with pytest.raises(DataError, match="expected the model's metadata at .*b.json"):
         predict.main([*flags, f"--output_path={tmp_path / 'out'}"])
     with pytest.raises(ConfigError, match="--output_path .*: expected a folder that can be written; File exists"):
         predict.main([*flags, f"--output_path={tmp_path / 'a.png'}"])
-    (tmp_path / "b.json").write_text(card().to_json())
+    (tmp_path / "b.json").write_text(metadata().to_json())
     if importlib.util.find_spec("openvino"):
         with pytest.raises(DataError, match="b.onnx: expected an ONNX model, found a file that OpenVINO cannot load"):
             predict.main([*flags, f"--output_path={tmp_path / 'out'}"])

@@ -8,6 +8,7 @@ from data_helpers import write_png, write_sample
 from script_helpers import PROJECT
 
 from rtseg.cli import preprocess
+from rtseg.data.labels import CITYSCAPES
 from rtseg.inference.metadata import ModelMetadata, write_metadata
 from rtseg.utils.errors import ConfigError, DataError
 
@@ -60,17 +61,19 @@ def test_other_size_is_a_centre_crop(dataset, tmp_path):
 
 
 def test_model_metadata_says_it_all(dataset, tmp_path):
-    card = write_metadata(tmp_path / "net.onnx", ModelMetadata("fast_scnn", "mmseg", "float32", "logits", (1, 32, 64),
-                                                       (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "", ""))
+    metadata = write_metadata(tmp_path / "net.onnx", ModelMetadata.describe(
+        model="fast_scnn", variant="mmseg", input_type="float32", output_type="logits", size=(1, 32, 64),
+        mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), dataset="cityscapes", classes=CITYSCAPES.class_names,
+        palette=CITYSCAPES.palette))
     out = tmp_path / "out"
-    assert run(dataset, out, f"--model_card={card}", "--image_height=32") == 0
+    assert run(dataset, out, f"--metadata={metadata}", "--image_height=32") == 0
     image = np.fromfile(out / "img_data" / "bonn_000001_000000_img.bin", "<f4")
     assert image.size == 3 * 32 * 64 and image[0] == 1.0
     with pytest.raises(ConfigError, match="--image_width: expected 64, .*found 96"):
-        run(dataset, out, f"--model_card={card}", "--image_width=96")
+        run(dataset, out, f"--metadata={metadata}", "--image_width=96")
     with pytest.raises(ConfigError, match="--input_type: expected float32"):
-        run(dataset, out, f"--model_card={card}", "--input_type=uint8")
-    with pytest.raises(DataError, match="expected a metadata at"):
+        run(dataset, out, f"--metadata={metadata}", "--input_type=uint8")
+    with pytest.raises(DataError, match="expected the model's metadata at"):
         run(dataset, out, "--model_card=none.json")
 
 

@@ -5,6 +5,7 @@ from PIL import Image
 
 from rtseg.cli import score as cal_mIoU
 from rtseg.inference.bin_files import read_label, read_result
+from rtseg.inference.metadata import ModelMetadata, write_metadata
 from rtseg.utils.errors import DataError
 
 HEIGHT, WIDTH = 2, 4
@@ -83,6 +84,22 @@ def test_nothing_to_score(folders, tmp_path):
         run(folders)
 
 
+def test_head_logits_are_scored_as_the_metadata_says(folders, tmp_path, capsys):
+    """One source pixel each for road and car, upsampled four times with half-pixel centres."""
+    write_metadata(tmp_path / "net.onnx", ModelMetadata.describe(
+        model="fast_scnn", variant="mmseg", input_type="uint8", output_type="head_logits", size=(1, 4, 8),
+        mean=(0.5,) * 3, std=(0.5,) * 3, dataset="two", classes=("road", "car"), palette=((0, 0, 0), (0, 0, 255)),
+        stride=4, align_corners=False))
+    (folders[0] / "a_label.bin").write_bytes(bytes([0, 0, 0, 0, 1, 1, 1, 255]) * 4)
+    head = np.array([[[1, 0]], [[0, 1.5]]], "<f4")
+    (folders[1] / "a_img_0.bin").write_bytes(head.tobytes())
+    assert cal_mIoU.main([f"--label_path={folders[0]}", f"--output_path={folders[1]}", "--image_height=4",
+                          "--image_width=8", f"--metadata={tmp_path / 'net.json'}"]) == 0
+    lines = {line.rpartition(" ")[0].strip(): line.split()[-1] for line in capsys.readouterr().out.splitlines()}
+    # The classes meet 0.4 of the way from column 1.5 to column 5.5, at 3.1.
+    assert (lines["road"], lines["car"], lines["pixAcc"]) == ("100.00", "100.00", "100.00")
+
+
 @pytest.mark.parametrize("flag", ["--image_height=0", "--image_width=big", "--save_mask=2", "--bogus=1"])
 def test_wrong_usage(flag):
     with pytest.raises(SystemExit) as error:
@@ -93,14 +110,14 @@ def test_wrong_usage(flag):
 def test_first_of_equal_classes_wins(tmp_path):
     path = tmp_path / "a_img_0.bin"
     path.write_bytes(np.zeros((19, HEIGHT, WIDTH), "<f4").tobytes())
-    assert read_result(path, HEIGHT, WIDTH).tolist() == [[0] * 4] * 2
+    assert read_result(path, HEIGHT, WIDTH, num_classes=19).tolist() == [[0] * 4] * 2
 
 
 def test_any_logits_give_numpys_argmax(tmp_path):
     logits = np.random.default_rng(0).integers(-3, 4, (19, 24, 40)).astype("<f4")
     path = tmp_path / "a_img_0.bin"
     path.write_bytes(logits.tobytes())
-    np.testing.assert_array_equal(read_result(path, 24, 40), logits.argmax(0))
+    np.testing.assert_array_equal(read_result(path, 24, 40, num_classes=19), logits.argmax(0))
     with pytest.raises(DataError, match=r"expected 960 bytes \(uint8 train ids\), found 72960"):
         read_label(path, 24, 40)
     with pytest.raises(DataError, match="cannot be read"):

@@ -1,5 +1,4 @@
 """export.py: what it writes gives eval.py's classes in MindSpore and in ONNX Runtime, and says what it is."""
-import dataclasses
 import hashlib
 import json
 import os
@@ -18,16 +17,20 @@ from rtseg.cli import export
 from rtseg.config.config import load_config
 from rtseg.data.labels import CLASS_NAMES, PALETTE
 from rtseg.export.atc import main as om_metadata
-from rtseg.inference.bin_files import normalize
-from rtseg.inference.evaluator import ClassMap
+from rtseg.inference.graph import InferenceGraph
 from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, read_metadata, write_metadata
+from rtseg.inference.postprocessing import argmax_upsampled
+from rtseg.inference.preprocessing import normalize
 from rtseg.models.registry import create_model
 from rtseg.training.checkpoint import save_weights
 from rtseg.utils.errors import ConfigError, DataError
 
 HEIGHT, WIDTH = 160, 352
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CARD = ModelMetadata("fast_scnn", "mmseg", "float32", "logits", (1, 64, 96), MEAN, STD, "ab12", "best_map.ckpt")
+METADATA = ModelMetadata.describe(
+    model="fast_scnn", variant="mmseg", input_type="float32", output_type="logits", size=(1, 64, 96), mean=MEAN,
+    std=STD, dataset="cityscapes", classes=CLASS_NAMES, palette=PALETTE, checkpoint_sha256="ab12",
+    source="best_map.ckpt")
 
 
 STATISTICS = {"gamma": (0.7, 1.3), "beta": (-0.3, 0.3), "moving_mean": (-0.2, 0.2), "moving_variance": (0.5, 1.5)}
@@ -59,7 +62,7 @@ def trained(tmp_path_factory):
     bias.set_data(Tensor(-network(x).asnumpy().mean(axis=(0, 2, 3))))  # no class is ahead everywhere
     path = tmp_path_factory.mktemp("run") / "best_map.ckpt"
     save_weights(path, network)
-    classes = ClassMap(network, MEAN, STD)(Tensor(image[None])).asnumpy()
+    classes = InferenceGraph(network, MEAN, STD)(Tensor(image[None])).asnumpy()
     assert len(np.unique(classes)) > 5
     return Trained(path, image, network(x).asnumpy(), classes)
 
@@ -70,7 +73,8 @@ def run_onnx(path, x):
     return session.run(None, {"x": x})[0]
 
 
-@pytest.mark.parametrize("input_type, output_type", [("float32", "logits"), ("uint8", "class_map")])
+@pytest.mark.parametrize("input_type, output_type", [("float32", "logits"), ("uint8", "class_map"),
+                                                     ("uint8", "head_logits")])
 def test_every_form_agrees_with_eval(trained, input_type, output_type, tmp_path, capsys):
     pytest.importorskip("onnx", reason="the package onnx is not installed")
     name = tmp_path / "net.v1"
@@ -91,12 +95,15 @@ def test_every_form_agrees_with_eval(trained, input_type, output_type, tmp_path,
         if output_type == "logits":
             assert np.linalg.norm(result - trained.logits) < 1e-3 * np.linalg.norm(trained.logits)
             result = result.argmax(1)
+        elif output_type == "head_logits":
+            assert (result.dtype, result.shape) == (np.float32, (1, 19, HEIGHT // 8, WIDTH // 8))
+            result = argmax_upsampled(result[0], (HEIGHT, WIDTH), align_corners=False)[None]
         else:
             assert result.dtype == np.uint8
         assert (result == trained.classes).mean() > 0.999
-    card = read_metadata(f"{name}.json")
-    assert (card.input_type, card.output_type, card.size) == (input_type, output_type, (1, HEIGHT, WIDTH))
-    assert card.checkpoint_sha256 == hashlib.sha256(trained.checkpoint.read_bytes()).hexdigest()
+    metadata = read_metadata(f"{name}.json")
+    assert (metadata.input_type, metadata.output_type, metadata.size) == (input_type, output_type, (1, HEIGHT, WIDTH))
+    assert metadata.checkpoint_sha256 == hashlib.sha256(trained.checkpoint.read_bytes()).hexdigest()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["net.v1.json", "net.v1.mindir", "net.v1.onnx"]
 
 
@@ -135,7 +142,7 @@ def test_training_batch_size_does_not_leak():
 
 
 def test_metadata_literal(tmp_path):
-    path = write_metadata(tmp_path / "net.mindir", CARD)
+    path = write_metadata(tmp_path / "net.mindir", METADATA)
     assert path == tmp_path / "net.json"
     assert json.loads(path.read_text()) == {
         "format_version": 1, "model": "fast_scnn", "variant": "mmseg",
@@ -145,19 +152,30 @@ def test_metadata_literal(tmp_path):
         "output": {"name": "output", "kind": "logits", "shape": [1, 19, 64, 96], "dtype": "float32"},
         "dataset": "cityscapes", "classes": list(CLASS_NAMES), "palette": PALETTE.tolist(), "ignore_label": 255,
         "checkpoint_sha256": "ab12", "source": "best_map.ckpt"}
-    assert read_metadata(path) == CARD
+    assert read_metadata(path) == METADATA
+
+
+def test_metadata_of_head_logits_literal():
+    metadata = METADATA.changed(output_type="head_logits", stride=8, align_corners=False)
+    assert json.loads(metadata.to_json())["output"] == {
+        "name": "output", "kind": "head_logits", "shape": [1, 19, 8, 12], "dtype": "float32", "stride": 8,
+        "align_corners": False}
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda card: card.pop("output"), "found another file .KeyError: 'output'"),
-    (lambda card: card.update(format_version=2), "expected format_version 1, found 2"),
-    (lambda card: card["input"].update(dtype="uint8"), "contradict each other"),
-    (lambda card: card["input"].update(shape=[1, 3, "64", 96]), "positive integers"),
-    (lambda card: card["palette"].pop(), "palette must have three integers of 0 to 255 for each class"),
-    (lambda card: card["palette"][3].append(0), "palette must have"),
+    (lambda content: content.pop("output"), r"found another file \(output: Field required\)"),
+    (lambda content: content.update(format_version=2), "expected format_version 1, found 2"),
+    (lambda content: content["input"].update(dtype="uint8"), "contradict each other: layout is NCHW, expected NHWC"),
+    (lambda content: content["input"].update(shape=[1, 3, "64", 96]), r"input.shape.2: .*valid integer"),
+    (lambda content: content["input"].update(shape=[1, 3, 0, 96]), r"input.shape.2: .*greater than or equal to 1"),
+    (lambda content: content["output"].update(stride=8), "belong to head_logits"),
+    (lambda content: content["output"].update(kind="head_logits"), "head_logits needs both"),
+    (lambda content: content["palette"].pop(), "the palette has 18 colours for 19 classes"),
+    (lambda content: content["palette"][3].append(0), "palette.3"),
+    (lambda content: content.update(colour=1), "colour: Extra inputs"),
 ])
-def test_damaged_cards(change, message, tmp_path):
-    path = write_metadata(tmp_path / "net.mindir", CARD)
+def test_damaged_metadata(change, message, tmp_path):
+    path = write_metadata(tmp_path / "net.mindir", METADATA)
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
@@ -167,14 +185,14 @@ def test_damaged_cards(change, message, tmp_path):
 
 def test_models_of_one_name_have_one_form(tmp_path):
     (tmp_path / "net.mindir").write_bytes(b"")
-    write_metadata(tmp_path / "net.mindir", CARD)
-    check_metadata_is_free(tmp_path / "net.onnx", CARD)
+    write_metadata(tmp_path / "net.mindir", METADATA)
+    check_metadata_is_free(tmp_path / "net.onnx", METADATA)
     with pytest.raises(ConfigError, match="net.json describes .*net.mindir.*another --file_name"):
-        check_metadata_is_free(tmp_path / "net.onnx", dataclasses.replace(CARD, input_type="uint8"))
+        check_metadata_is_free(tmp_path / "net.onnx", METADATA.changed(input_type="uint8"))
 
 
 def test_aipp_literal(tmp_path, capsys):
-    write_metadata(tmp_path / "net.onnx", CARD)
+    write_metadata(tmp_path / "net.onnx", METADATA)
     assert om_metadata([str(tmp_path / "net.onnx"), str(tmp_path / "net_aipp.om"), "1"]) == 0
     assert capsys.readouterr().out == "NCHW x:1,3,64,96\n"
     assert (tmp_path / "net_aipp.aipp.cfg").read_text() == """aipp_op {
@@ -198,7 +216,7 @@ def test_aipp_literal(tmp_path, capsys):
 
 
 def test_convert_om_prints_the_command_and_needs_atc(tmp_path):
-    write_metadata(tmp_path / "net.onnx", CARD)
+    write_metadata(tmp_path / "net.onnx", METADATA)
     (tmp_path / "net.onnx").write_bytes(b"")
     script = PROJECT / "scripts" / "convert_om.sh"
     environment = {**os.environ, "PYTHON": sys.executable}

@@ -10,8 +10,8 @@ from hostile_helpers import cases, command, count, damaged, examples, limits, ra
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from test_hostile_cards import places, replaced
 from test_hostile_configuration import VALUES
+from test_hostile_metadata import places, replaced
 
 from rtseg.cli import preprocess
 from rtseg.data.cache import CachedDataset, prepare

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
+from rtseg.models.layers import resize_bilinear
 from rtseg.models.registry import MODEL_BACKBONES, MODEL_VARIANTS, check_model, create_model
 from rtseg.tools.complexity import _count_macs, main, measure
 from rtseg.utils.errors import ConfigError
@@ -47,6 +48,11 @@ def test_outputs_in_training_and_inference(model, variant):
     for batch, height, width in ((2, 96, 64), (1, 32, 32)):
         output = network(image(batch, height, width))
         assert output.shape == (batch, 19, height, width) and np.isfinite(output.asnumpy()).all()
+        head = network.head_logits(image(batch, height, width))
+        assert network.head_stride == (4 if (model, variant) == ("icnet", "liminn") else 8)
+        assert head.shape == (batch, 19, height // network.head_stride, width // network.head_stride)
+        upsampled = resize_bilinear(head, (height, width), network.align_corners)
+        np.testing.assert_array_equal(upsampled.asnumpy(), output.asnumpy())
 
 
 @pytest.mark.parametrize("model, variant", GRAPHS[::2])

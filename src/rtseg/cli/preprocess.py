@@ -16,13 +16,14 @@ from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.dataset_spec import SPLIT_PARTS
 from rtseg.data.loader import prefetch
 from rtseg.data.transforms import resize_center_crop
-from rtseg.inference.bin_files import IMAGE_SUFFIX, LABEL_SUFFIX, normalize, write_array
+from rtseg.inference.bin_files import IMAGE_SUFFIX, LABEL_SUFFIX, write_array
 from rtseg.inference.metadata import read_metadata
+from rtseg.inference.preprocessing import normalize
 from rtseg.utils.errors import ConfigError, DataError, report_errors
 from rtseg.utils.files import configs_folder
 
 
-class Form(NamedTuple):
+class InputSpec(NamedTuple):
     """What the model takes."""
 
     input_type: str           # "float32" or "uint8"
@@ -35,7 +36,7 @@ def main(argv=None) -> int:
     options = parse_arguments(argv)
     flags = {} if options.dataset_config is None else {"dataset_config": options.dataset_config}
     recipe = load_config(options.config or configs_folder() / "fast_scnn.yaml", flags)
-    form = form_of(options, recipe)
+    spec = resolve_input_spec(options, recipe)
     dataset = SegmentationDataset(options.image_path, options.split, recipe.dataset_config)
     folders = [Path(options.out_dir) / name for name in ("img_data", "label")]
     for folder, suffix in zip(folders, (IMAGE_SUFFIX, LABEL_SUFFIX)):
@@ -43,11 +44,11 @@ def main(argv=None) -> int:
         for left_over in folder.glob(f"*{suffix}"):  # of another data set or size, which would be inferred too
             left_over.unlink()
 
-    convert = partial(convert_sample, dataset, form, *folders)
+    convert = partial(convert_sample, dataset, spec, *folders)
     results = tqdm(prefetch(convert, range(len(dataset)), options.num_workers), total=len(dataset), unit="image",
                    disable=not sys.stderr.isatty())
     errors = [error for error in results if error is not None]
-    print(f"wrote {len(dataset) - len(errors)} images as {form.input_type}, {form.size[0]} x {form.size[1]}, to "
+    print(f"wrote {len(dataset) - len(errors)} images as {spec.input_type}, {spec.size[0]} x {spec.size[1]}, to "
           f"{options.out_dir}")
     if errors:
         return report_errors(f"{len(errors)} of {len(dataset)} images are left out:", errors)
@@ -61,7 +62,7 @@ def parse_arguments(argv) -> argparse.Namespace:
     parser.add_argument("--dataset_config", help="what the data set is: a name in configs/datasets/ or a YAML file "
                         f"({Config.dataset_config})")
     parser.add_argument("--out_dir", default="preprocess_Result", help="where to write (%(default)s)")
-    parser.add_argument("--model_card", dest="model_metadata",
+    parser.add_argument("--metadata", "--model_card",
                         help="the exported model's .json; says all that the following four say")
     parser.add_argument("--image_height", type=int, help=f"height of the model's input ({Config.image_height})")
     parser.add_argument("--image_width", type=int, help=f"width of the model's input ({Config.image_width})")
@@ -75,39 +76,39 @@ def parse_arguments(argv) -> argparse.Namespace:
     return options
 
 
-def form_of(options, recipe: Config) -> Form:
+def resolve_input_spec(options, recipe: Config) -> InputSpec:
     """What the metadata says, or else the flags and the recipe.
 
     Raises:
-        ConfigError: a flag or the data set contradicts the card.
+        ConfigError: a flag or the data set contradicts the metadata.
     """
-    if options.model_metadata is None:
+    if options.metadata is None:
         size = (options.image_height or recipe.image_height, options.image_width or recipe.image_width)
-        return Form(options.input_type or recipe.input_type, size, recipe.mean, recipe.std)
+        return InputSpec(options.input_type or recipe.input_type, size, recipe.mean, recipe.std)
     if options.config is not None:
-        raise ConfigError("--model_card, --config: both have mean and std, expected one of them")
-    card = read_metadata(options.model_metadata)
-    _, height, width = card.size
-    for name, value in (("image_height", height), ("image_width", width), ("input_type", card.input_type)):
+        raise ConfigError("--metadata, --config: both have mean and std, expected one of them")
+    metadata = read_metadata(options.metadata)
+    _, height, width = metadata.size
+    for name, value in (("image_height", height), ("image_width", width), ("input_type", metadata.input_type)):
         if getattr(options, name) not in (None, value):
-            raise ConfigError(f"--{name}: expected {value}, which the model takes (see {options.model_metadata}), "
-                              f"found {getattr(options, name)}")
-    if card.classes != recipe.dataset_config.class_names:
+            raise ConfigError(f"--{name}: expected {value}, which the model takes (see {options.metadata}), found "
+                              f"{getattr(options, name)}")
+    if metadata.classes != recipe.dataset_config.class_names:
         raise ConfigError(f"--dataset_config: expected the description of a data set with the model's classes "
-                          f"{', '.join(card.classes)}, found '{recipe.dataset_config.name}' with "
+                          f"{', '.join(metadata.classes)}, found '{recipe.dataset_config.name}' with "
                           f"{', '.join(recipe.dataset_config.class_names)}")
-    return Form(card.input_type, (height, width), card.mean, card.std)
+    return InputSpec(metadata.input_type, (height, width), metadata.mean, metadata.std)
 
 
-def convert_sample(dataset, form: Form, image_folder: Path, label_folder: Path, index: int) -> Optional[DataError]:
+def convert_sample(dataset, spec: InputSpec, image_folder: Path, label_folder: Path, index: int) -> Optional[DataError]:
     """Writes one image and its label; returns what is wrong with them, if anything is."""
     try:
         image, label = dataset.load(index)
     except DataError as error:
         return error
-    image, label = resize_center_crop(image, label, form.size)
+    image, label = resize_center_crop(image, label, spec.size)
     name = dataset.samples[index].name
     write_array(image_folder / f"{name}{IMAGE_SUFFIX}",
-                image if form.input_type == "uint8" else normalize(image, form.mean, form.std))
+                image if spec.input_type == "uint8" else normalize(image, spec.mean, spec.std))
     write_array(label_folder / f"{name}{LABEL_SUFFIX}", label)
     return None

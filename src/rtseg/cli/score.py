@@ -7,7 +7,9 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Callable, Dict, Tuple, Union
 
+import numpy as np
 from tqdm import tqdm
 
 from rtseg.config.config import Config
@@ -29,14 +31,18 @@ def main(argv=None) -> int:
     problems = [f"{labels[name]}: has no result {name}{RESULT_SUFFIX}" for name in labels if name not in results]
     problems += [f"{results[name]}: has no label {name}{LABEL_SUFFIX}" for name in results if name not in labels]
 
-    if options.model_metadata is None:
-        description = load_dataset_spec(options.dataset_config)
-        class_names, palette = description.class_names, description.palette
+    stride, align_corners = None, False
+    if options.metadata is None:
+        spec = load_dataset_spec(options.dataset_config)
+        class_names, palette = spec.class_names, spec.palette
     else:
-        card = read_metadata(options.model_metadata)
-        class_names, palette = card.classes, card.palette
+        metadata = read_metadata(options.metadata)
+        class_names, palette = metadata.classes, metadata.palette
+        stride, align_corners = metadata.output.stride, bool(metadata.output.align_corners)
     matrix = ConfusionMatrix(len(class_names))
-    read = partial(read_pair, labels, results, options.image_height, options.image_width, len(class_names))
+    read_one = partial(read_result, height=options.image_height, width=options.image_width,
+                       num_classes=len(class_names), stride=stride, align_corners=align_corners)
+    read = partial(read_pair, labels, results, read_one, options.image_height, options.image_width)
     names = [name for name in labels if name in results]
     for name, pair in zip(names, tqdm(prefetch(read, names, 2), total=len(names), unit="image",
                                       disable=not sys.stderr.isatty())):
@@ -65,8 +71,8 @@ def parse_arguments(argv) -> argparse.Namespace:
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument("--dataset_config", default=Config.dataset_config, help="what the data set is: a name in "
                          "configs/datasets/ or a YAML file (%(default)s)")
-    classes.add_argument("--model_card", dest="model_metadata",
-                         help="the exported model's .json, which has the classes too")
+    classes.add_argument("--metadata", "--model_card", help="the exported model's .json, which has the classes too; "
+                         "head logits need it")
     parser.add_argument("--save_mask", type=int, choices=(0, 1), default=0, help="write coloured masks (%(default)s)")
     parser.add_argument("--mask_result_path", default="mask_Result", help="folder for the masks (%(default)s)")
     options = parser.parse_args(argv)
@@ -76,9 +82,10 @@ def parse_arguments(argv) -> argparse.Namespace:
     return options
 
 
-def read_pair(labels, results, height: int, width: int, num_classes: int, name: str):
+def read_pair(labels: Dict[str, Path], results: Dict[str, Path], read_one: Callable[[Path], np.ndarray], height: int,
+              width: int, name: str) -> Union[Tuple[np.ndarray, np.ndarray], DataError]:
     """Prediction and label, both uint8 (H, W) train ids, or the DataError that says what is wrong with the files."""
     try:
-        return read_result(results[name], height, width, num_classes), read_label(labels[name], height, width)
+        return read_one(results[name]), read_label(labels[name], height, width)
     except DataError as error:
         return error

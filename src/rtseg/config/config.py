@@ -191,8 +191,10 @@ class Config:
                                      default=1, commands=_EXPORT, aliases=("--batch_size",))
     input_type: str = _option(choice("float32", "uint8"), "float32: normalised images (N, 3, H, W); uint8: images "
                               "as they are (N, H, W, 3), normalised in the graph", default="float32", commands=_EXPORT)
-    output_type: str = _option(choice("logits", "class_map"), "logits: float32 (N, C, H, W); class_map: train ids, "
-                               "uint8 (N, H, W)", default="logits", commands=_EXPORT)
+    output_type: str = _option(choice("logits", "class_map", "head_logits"), "logits: float32 (N, C, H, W); "
+                               "class_map: train ids, uint8 (N, H, W); head_logits: before the network's last "
+                               "upsampling, float32 (N, C, H/8, W/8), or H/4 and W/4 for liminn", default="logits",
+                               commands=_EXPORT)
 
     @property
     def global_batch_size(self) -> int:

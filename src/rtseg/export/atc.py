@@ -2,10 +2,9 @@
 
     python -m rtseg.export.atc <model.onnx|.air> <model.om> <aipp: 0|1>
 
-writes the card of the .om and, with AIPP, <model>.aipp.cfg next to it, and prints `<format> <name>:<shape>`.
+writes the metadata of the .om and, with AIPP, <model>.aipp.cfg next to it, and prints `<format> <name>:<shape>`.
 No MindSpore.
 """
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -16,30 +15,30 @@ from rtseg.utils.errors import ConfigError, run_command
 
 def main(argv=None) -> int:
     model, om, aipp = sys.argv[1:] if argv is None else argv
-    card = read_metadata(metadata_path(model))
-    layout = "NCHW" if card.input_type == "float32" else "ND"  # atc has no NHWC for ONNX
-    print(f"{layout} {card.input_name}:{','.join(map(str, card.input_shape))}")
+    metadata = read_metadata(metadata_path(model))
+    layout = "NCHW" if metadata.input_type == "float32" else "ND"  # atc has no NHWC for ONNX
+    print(f"{layout} {metadata.input.name}:{','.join(map(str, metadata.input_shape))}")
     if aipp == "1":
-        config = aipp_config(card)
-        card = dataclasses.replace(card, input_type="uint8")
+        config = aipp_config(metadata)
+        metadata = metadata.changed(input_type="uint8")
         write_text(Path(om).with_suffix(".aipp.cfg"), config)
-    check_metadata_is_free(om, card)
-    write_metadata(om, card)
+    check_metadata_is_free(om, metadata)
+    write_metadata(om, metadata)
     return 0
 
 
-def aipp_config(card: ModelMetadata) -> str:
+def aipp_config(metadata: ModelMetadata) -> str:
     """AIPP's configuration text; AIPP calculates (byte - min_chn) * var_reci_chn.
 
     Raises:
         ConfigError: the model takes bytes already.
     """
-    if card.input_type != "float32":
+    if metadata.input_type != "float32":
         raise ConfigError("--aipp=1: expected a model with --input_type float32, found one that normalises itself")
-    _, height, width = card.size
+    _, height, width = metadata.size
     lines = ["aipp_mode: static", "input_format: RGB888_U8", "csc_switch: false", "rbuv_swap_switch: false",
              f"src_image_size_w: {width}", f"src_image_size_h: {height}"]
-    for channel, (mean, std) in enumerate(zip(card.mean, card.std)):
+    for channel, (mean, std) in enumerate(zip(metadata.mean, metadata.std)):
         lines += [f"min_chn_{channel}: {255 * mean:.8g}", f"var_reci_chn_{channel}: {1 / (255 * std):.8g}"]
     return "aipp_op {\n" + "".join(f"    {line}\n" for line in lines) + "}\n"
 

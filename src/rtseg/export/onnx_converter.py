@@ -22,26 +22,26 @@ _IR_VERSION = 8
 
 
 def convert_with_metadata(mindir_path: str, file_name: str = "") -> Path:
-    """Converts a MINDIR and copies its metadata; without a card, says so on stderr. Returns the ONNX file's path.
+    """Converts a MINDIR and copies its metadata; without one, says so on stderr. Returns the ONNX file's path.
 
     Args:
         mindir_path: the file.
         file_name: the ONNX file to write; empty for the same name with .onnx.
 
     Raises:
-        ConfigError, DataError: see `convert_file`; or the card is damaged, or `file_name` belongs to another model.
+        ConfigError, DataError: see `convert_file`; or the metadata is damaged, or `file_name` belongs to another model.
     """
     if not Path(mindir_path).is_file():
         raise DataError(f"expected a MINDIR file at {mindir_path}, found none; export.py writes one")
     onnx_path = exported_path(file_name or str(Path(mindir_path).with_suffix("")), "ONNX")
-    card = read_metadata(metadata_path(mindir_path)) if metadata_path(mindir_path).exists() else None
-    if card is not None:
-        check_metadata_is_free(onnx_path, card)
+    metadata = read_metadata(metadata_path(mindir_path)) if metadata_path(mindir_path).exists() else None
+    if metadata is not None:
+        check_metadata_is_free(onnx_path, metadata)
     convert_file(mindir_path, onnx_path)
-    if card is None:
+    if metadata is None:
         print(f"note: {metadata_path(mindir_path)} is absent, so {onnx_path} has no metadata", file=sys.stderr)
     else:
-        write_metadata(onnx_path, card)
+        write_metadata(onnx_path, metadata)
     return onnx_path
 
 

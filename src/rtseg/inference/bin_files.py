@@ -2,15 +2,17 @@
 
     <name>_img.bin     float32 (3, H, W), normalised RGB, or uint8 (H, W, 3), RGB as it is
     <name>_label.bin   uint8 (H, W), train ids
-    <name>_img_0.bin   float32 (C, H, W) logits, or uint8 (H, W) train ids: the inference program's result
+    <name>_img_0.bin   the inference program's result: float32 (C, H, W) logits, float32 (C, H / stride, W / stride)
+                       head logits, or uint8 (H, W) train ids
 """
+import math
 import os
 from pathlib import Path
-from typing import Dict, Sequence
+from typing import Dict, Optional
 
 import numpy as np
 
-from rtseg.data.labels import NUM_CLASSES
+from rtseg.inference.postprocessing import argmax, argmax_upsampled, check_finite
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError
 from rtseg.utils.files import open_regular_file
@@ -31,16 +33,6 @@ def list_files(folder: Path, suffix: str) -> Dict[str, Path]:
     return {path.name[:-len(suffix)]: path for path in sorted(folder.glob(f"*{suffix}"))}
 
 
-def normalize(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """uint8 RGB (H, W, 3) -> float32 (3, H, W), (x / 255 - mean) / std, with the arithmetic of the networks' graph."""
-    result = np.empty((3, *image.shape[:2]), np.float32)
-    for channel in range(3):
-        scale, shift = np.float32(1 / (255 * std[channel])), np.float32(-mean[channel] / std[channel])
-        table = np.arange(256, dtype=np.float32) * scale + shift
-        np.take(table, image[:, :, channel], out=result[channel])
-    return result
-
-
 def write_array(path: Path, array: np.ndarray) -> None:
     """Writes a float32 or uint8 array, atomically."""
     with atomic_write(path) as temporary:
@@ -57,30 +49,32 @@ def read_label(path: Path, height: int, width: int) -> np.ndarray:
     return np.frombuffer(_read(path, {"uint8 train ids": height * width}), np.uint8).reshape(height, width)
 
 
-def read_result(path: Path, height: int, width: int, num_classes: int = NUM_CLASSES) -> np.ndarray:
-    """uint8 (H, W): the class of each pixel, from a class map or from logits; the number of bytes tells which.
+def read_result(path: Path, height: int, width: int, *, num_classes: int, stride: Optional[int] = None,
+                align_corners: bool = False) -> np.ndarray:
+    """uint8 (H, W): the class of each pixel, from a class map, logits or head logits; the number of bytes tells which.
+
+    Args:
+        stride, align_corners: of the head logits; None if the result cannot be those.
 
     Raises:
-        DataError: unreadable, a number of bytes that is neither, or logits that are not finite.
+        DataError: unreadable, a number of bytes that is none of these, or logits that are not finite.
     """
-    logits_bytes = 4 * num_classes * height * width
-    content = _read(path, {"uint8 class map": height * width, "float32 logits": logits_bytes})
-    if len(content) != logits_bytes:
+    shapes = {"uint8 class map": (height, width), "float32 logits": (num_classes, height, width)}
+    if stride is not None:  # first, because 16 classes at stride 8 have as many bytes as a class map
+        shapes = {"float32 head logits": (num_classes, height // stride, width // stride), **shapes}
+    counts = {kind: math.prod(shape) * (4 if kind.startswith("float32") else 1) for kind, shape in shapes.items()}
+    content = _read(path, counts)
+    kind = next(kind for kind, count in counts.items() if count == len(content))
+    if kind == "uint8 class map":
         return np.frombuffer(content, np.uint8).reshape(height, width)
-    logits = np.frombuffer(content, "<f4").reshape(num_classes, height, width)
-    if not np.isfinite(logits).all():
-        raise DataError(f"{path}: expected finite logits, found NaN or infinity; is the model's precision too low?")
+    logits = np.frombuffer(content, "<f4").reshape(shapes[kind])
+    try:
+        if kind == "float32 head logits":
+            return argmax_upsampled(logits, (height, width), align_corners=align_corners)
+        check_finite(logits)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     return argmax(logits)
-
-
-def argmax(logits: np.ndarray) -> np.ndarray:
-    """Logits (C, H, W) -> uint8 (H, W): the class of each pixel, the first among equal ones."""
-    # np.argmax over the first axis takes three times as long.
-    best, classes = logits[0].copy(), np.zeros(logits.shape[1:], np.uint8)
-    for index in range(1, len(logits)):
-        np.putmask(classes, logits[index] > best, np.uint8(index))
-        np.maximum(best, logits[index], out=best)
-    return classes
 
 
 def _read(path: Path, expected: Dict[str, int]) -> bytes:

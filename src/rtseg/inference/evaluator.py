@@ -13,28 +13,15 @@ from rtseg.data.labels import NUM_CLASSES
 from rtseg.data.loader import prefetch
 from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import resize_center_crop
+from rtseg.inference.graph import InferenceGraph, InputNormalization
 from rtseg.metrics.confusion_matrix import ConfusionMatrix
 from rtseg.models.interpolation import resize_bilinear
 from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.runtime.distributed import ProcessGroup
-from rtseg.training.train_step import InputNormalization
 from rtseg.utils.errors import DataError
 
 # Multi-scale evaluation as mmsegmentation defines it.
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-
-
-class ClassMap(nn.Cell):
-    """uint8 RGB (N, H, W, 3) -> int32 (N, H, W) train ids; H and W multiples of 32."""
-
-    def __init__(self, network, mean, std):
-        super().__init__(auto_prefix=False)
-        self.normalize = InputNormalization(mean, std)
-        self.network = network
-        self.argmax = ops.Argmax(axis=1, output_type=dtype.int32)
-
-    def construct(self, images):
-        return self.argmax(self.network(self.normalize(images)))
 
 
 class Probabilities(nn.Cell):
@@ -101,7 +88,7 @@ class Evaluator:
         self.group = group
         self.num_classes = num_classes
         self.indices = DistributedSampler(len(dataset), group.rank, group.size, shuffle=False, pad=False).indices(0)
-        self.graph = (Probabilities if mode == "ms_flip" else ClassMap)(network, mean, std)
+        self.graph = (Probabilities if mode == "ms_flip" else InferenceGraph)(network, mean, std)
 
     def run(self, on_prediction: Optional[Callable] = None, should_stop: Callable[[], bool] = lambda: False,
             progress: Callable = iter) -> Optional[Evaluation]:

@@ -1,67 +1,207 @@
-"""The metadata: a JSON file next to each exported model that says what goes in and what comes out. No MindSpore."""
-import dataclasses
-import hashlib
-import json
-from pathlib import Path
-from typing import List, Tuple, Union
+"""The metadata: a JSON file next to each exported model that says what goes in and what comes out. No MindSpore.
 
-from rtseg.data.labels import CITYSCAPES, IGNORE_LABEL
+`ModelMetadata` is the schema: the JSON file has its fields, in its order, and nothing else.
+"""
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rtseg.data.dataset_spec import IGNORE_LABEL, MAX_CLASSES
 from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import ConfigError, DataError
 from rtseg.utils.files import read_regular_file
 
 FORMAT_VERSION = 1
 _MOST_BYTES = 1 << 20
-_LONGEST = 16384  # sides in pixels, and images in a batch
 MODEL_SUFFIXES = (".mindir", ".onnx", ".air", ".om", ".ms")
-# What the two kinds of input and output are, in the file's words.
+INPUT_TYPES = ("float32", "uint8")
+OUTPUT_TYPES = ("logits", "class_map", "head_logits")
+InputType = Literal["float32", "uint8"]
+OutputType = Literal["logits", "class_map", "head_logits"]
 _INPUT_LAYOUTS = {"float32": "NCHW", "uint8": "NHWC"}
-_OUTPUT_DTYPES = {"logits": "float32", "class_map": "uint8"}
+_OUTPUT_DTYPES = {"logits": "float32", "class_map": "uint8", "head_logits": "float32"}
+
+Length = Annotated[int, Field(ge=1, le=16384)]  # a side in pixels, or images in a batch
+Color = Tuple[Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)],
+              Annotated[int, Field(ge=0, le=255)]]
+_Mean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Std = Annotated[float, Field(ge=1e-6, le=1, allow_inf_nan=False)]
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelMetadata:
-    """What a program must know to use an exported model. Sizes are (batch, height, width)."""
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    model: str                        # network, such as "fast_scnn"
+
+class InputInfo(_Part):
+    """What goes in."""
+
+    name: str
+    shape: Tuple[Length, Length, Length, Length]
+    dtype: InputType  # float32: normalised; uint8: RGB bytes, normalised in the graph
+    layout: Literal["NCHW", "NHWC"]
+    # Lengths of the shape that the model leaves open; the shape then has those that it was exported with.
+    dynamic: Optional[Tuple[Literal["batch", "height", "width"], ...]] = None
+
+
+class Normalization(_Part):
+    """(value / 255 - mean) / std, RGB."""
+
+    mean: Tuple[_Mean, _Mean, _Mean]
+    std: Tuple[_Std, _Std, _Std]
+    in_graph: bool
+
+
+class OutputInfo(_Part):
+    """What comes out."""
+
+    name: str
+    kind: OutputType  # logits: (N, C, H, W); head_logits: (N, C, H/stride, W/stride); class_map: train ids (N, H, W)
+    shape: Tuple[Length, ...]
+    dtype: Literal["float32", "uint8"]
+    # Of head_logits alone: how a bilinear upsampling makes the network's logits of them.
+    stride: Optional[Length] = None
+    align_corners: Optional[bool] = None
+
+
+class ModelMetadata(_Part):
+    """What a program must know to use an exported model. Make one with `describe`, read one with `read_metadata`."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    model: str    # network, such as "fast_scnn"
     variant: str
-    input_type: str                   # "float32": normalised, NCHW; "uint8": RGB bytes, NHWC, normalised in the graph
-    output_type: str                  # "logits": float32 (N, C, H, W); "class_map": uint8 train ids (N, H, W)
-    size: Tuple[int, int, int]
-    mean: Tuple[float, ...]           # RGB, of image values in 0..1
-    std: Tuple[float, ...]
+    input: InputInfo
+    normalization: Normalization
+    color_order: Literal["RGB"] = "RGB"
+    output: OutputInfo
+    dataset: str  # whose classes it tells apart
+    classes: Annotated[Tuple[str, ...], Field(min_length=1, max_length=MAX_CLASSES)]
+    palette: Tuple[Color, ...]  # RGB by class
+    ignore_label: Literal[255] = IGNORE_LABEL
     checkpoint_sha256: str
-    source: str                       # name of the checkpoint file
-    input_name: str = "x"
-    output_name: str = "output"
-    dataset: str = CITYSCAPES.name    # whose classes it tells apart
-    classes: Tuple[str, ...] = CITYSCAPES.class_names
-    palette: Tuple[Tuple[int, ...], ...] = CITYSCAPES.palette  # RGB by class
+    source: str   # name of the checkpoint file
+
+    @classmethod
+    def describe(cls, *, model: str, variant: str, input_type: InputType, output_type: OutputType,
+                 size: Tuple[int, int, int], mean: Tuple[float, ...], std: Tuple[float, ...], dataset: str,
+                 classes: Tuple[str, ...], palette: Tuple[Tuple[int, ...], ...], checkpoint_sha256: str = "",
+                 source: str = "", input_name: str = "x", output_name: str = "output", stride: Optional[int] = None,
+                 align_corners: Optional[bool] = None, dynamic: Tuple[str, ...] = ()) -> "ModelMetadata":
+        """The metadata of a model; shapes, layout and dtypes follow from the rest.
+
+        Args:
+            size: (batch, height, width).
+            stride, align_corners: of head_logits.
+            dynamic: which of batch, height and width the model leaves open.
+
+        Raises:
+            ValueError: what does not go together.
+        """
+        head = {"stride": stride, "align_corners": align_corners} if output_type == "head_logits" else {}
+        return cls(
+            model=model, variant=variant,
+            input=InputInfo(name=input_name, shape=_input_shape(size, input_type), dtype=input_type,
+                            layout=_INPUT_LAYOUTS[input_type], dynamic=tuple(dynamic) or None),
+            normalization=Normalization(mean=tuple(mean), std=tuple(std), in_graph=input_type == "uint8"),
+            output=OutputInfo(name=output_name, kind=output_type,
+                              shape=_output_shape(size, output_type, num_classes=len(classes), stride=stride),
+                              dtype=_OUTPUT_DTYPES[output_type], **head),
+            dataset=dataset, classes=tuple(classes), palette=tuple(tuple(map(int, color)) for color in palette),
+            checkpoint_sha256=checkpoint_sha256, source=source)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "ModelMetadata":
+        if len(self.palette) != len(self.classes):
+            raise ValueError(f"the palette has {len(self.palette)} colours for {len(self.classes)} classes")
+        if (self.output.kind == "head_logits") != (self.output.stride is not None) or (
+                self.output.stride is None) != (self.output.align_corners is None):
+            raise ValueError("stride and align_corners belong to head_logits, and head_logits needs both")
+        if self.output.stride is not None and (self.size[1] % self.output.stride or self.size[2] % self.output.stride):
+            raise ValueError(f"height and width are no multiples of the stride {self.output.stride}")
+        expected = {
+            "layout": (self.input.layout, _INPUT_LAYOUTS[self.input.dtype]),
+            "input shape": (self.input.shape, _input_shape(self.size, self.input.dtype)),
+            "in_graph": (self.normalization.in_graph, self.input.dtype == "uint8"),
+            "output dtype": (self.output.dtype, _OUTPUT_DTYPES[self.output.kind]),
+            "output shape": (self.output.shape, _output_shape(self.size, self.output.kind, stride=self.output.stride,
+                                                              num_classes=len(self.classes)))}
+        for name, (found, wanted) in expected.items():
+            if found != wanted:
+                raise ValueError(f"its parts contradict each other: {name} is {found}, expected {wanted}")
+        return self
+
+    @property
+    def size(self) -> Tuple[int, int, int]:
+        """(batch, height, width)."""
+        batch, *rest = self.input.shape
+        height, width = rest[1:] if self.input.layout == "NCHW" else rest[:2]
+        return batch, height, width
+
+    @property
+    def input_type(self) -> InputType:
+        """"float32": normalised, NCHW; "uint8": RGB bytes, NHWC, normalised in the graph."""
+        return self.input.dtype
+
+    @property
+    def output_type(self) -> OutputType:
+        """See OutputInfo.kind."""
+        return self.output.kind
+
+    @property
+    def mean(self) -> Tuple[float, float, float]:
+        """RGB, of image values in 0..1."""
+        return self.normalization.mean
+
+    @property
+    def std(self) -> Tuple[float, float, float]:
+        """RGB, of image values in 0..1."""
+        return self.normalization.std
 
     @property
     def input_shape(self) -> List[int]:
         """Shape of the input, in its layout."""
-        batch, height, width = self.size
-        return [batch, 3, height, width] if self.input_type == "float32" else [batch, height, width, 3]
+        return list(self.input.shape)
 
     @property
     def output_shape(self) -> List[int]:
         """Shape of the output."""
-        batch, height, width = self.size
-        return [batch, len(self.classes), height, width] if self.output_type == "logits" else [batch, height, width]
+        return list(self.output.shape)
+
+    def output_shape_for(self, input_shape: Tuple[int, ...]) -> List[int]:
+        """Shape of the output for an input of another shape than the metadata's, where axes are dynamic."""
+        batch, *rest = input_shape
+        height, width = rest[1:] if self.input.layout == "NCHW" else rest[:2]
+        return list(_output_shape((batch, height, width), self.output.kind, num_classes=len(self.classes),
+                                  stride=self.output.stride))
+
+    def changed(self, **changes: Any) -> "ModelMetadata":
+        """The metadata of a model that differs in some arguments of `describe`."""
+        known: Dict[str, Any] = dict(
+            model=self.model, variant=self.variant, input_type=self.input_type, output_type=self.output_type,
+            size=self.size, mean=self.mean, std=self.std, dataset=self.dataset, classes=self.classes,
+            palette=self.palette, checkpoint_sha256=self.checkpoint_sha256, source=self.source,
+            input_name=self.input.name, output_name=self.output.name, stride=self.output.stride,
+            align_corners=self.output.align_corners, dynamic=self.input.dynamic or ())
+        return self.describe(**{**known, **changes})
 
     def to_json(self) -> str:
         """The file's text."""
-        return json.dumps({
-            "format_version": FORMAT_VERSION, "model": self.model, "variant": self.variant,
-            "input": {"name": self.input_name, "shape": self.input_shape, "dtype": self.input_type,
-                      "layout": _INPUT_LAYOUTS[self.input_type]},
-            "normalization": {"mean": self.mean, "std": self.std, "in_graph": self.input_type == "uint8"},
-            "color_order": "RGB",
-            "output": {"name": self.output_name, "kind": self.output_type, "shape": self.output_shape,
-                       "dtype": _OUTPUT_DTYPES[self.output_type]},
-            "dataset": self.dataset, "classes": self.classes, "palette": self.palette, "ignore_label": IGNORE_LABEL,
-            "checkpoint_sha256": self.checkpoint_sha256, "source": self.source}, indent=2) + "\n"
+        return self.model_dump_json(indent=2, exclude_none=True) + "\n"
+
+
+def _input_shape(size: Tuple[int, int, int], input_type: str) -> Tuple[int, ...]:
+    batch, height, width = size
+    return (batch, 3, height, width) if input_type == "float32" else (batch, height, width, 3)
+
+
+def _output_shape(size: Tuple[int, int, int], output_type: str, *, num_classes: int,
+                  stride: Optional[int]) -> Tuple[int, ...]:
+    batch, height, width = size
+    if output_type == "class_map":
+        return size
+    divisor = (stride or 1) if output_type == "head_logits" else 1
+    return batch, num_classes, height // divisor, width // divisor
 
 
 def exported_path(name: str, file_format: str) -> Path:
@@ -71,83 +211,57 @@ def exported_path(name: str, file_format: str) -> Path:
 
 
 def metadata_path(model_path: Union[str, Path]) -> Path:
-    """Where the card of an exported model is: the same name with .json."""
+    """Where the metadata of an exported model is: the same name with .json."""
     return Path(model_path).with_suffix(".json")
 
 
 def read_metadata(path: Union[str, Path]) -> ModelMetadata:
-    """Reads a card.
+    """Reads a metadata file.
 
     Raises:
         DataError: missing, damaged, of a later version, or contradicting itself.
     """
     try:
-        content = json.loads(read_regular_file(path, _MOST_BYTES).decode("utf-8"))
+        text = read_regular_file(path, _MOST_BYTES)
     except OSError as error:
-        raise DataError(f"expected a metadata at {path}: {error.strerror}; export.py writes it next to the "
+        raise DataError(f"expected the model's metadata at {path}: {error.strerror}; export.py writes it next to the "
                         "model") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected a metadata as JSON ({error}); export the model again") from None
     try:
-        if content["format_version"] != FORMAT_VERSION:
-            found = str(content["format_version"])[:50]
-            raise DataError(f"{path}: expected format_version {FORMAT_VERSION}, found {found}; "
-                            "export the model again, or use the version of this software that wrote it")
-        metadata = _from_json(content)
-        if json.loads(metadata.to_json()) != content:
-            raise ValueError("its parts contradict each other")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise DataError(f"{path}: expected a metadata, found another file ({type(error).__name__}: {error}); export "
-                        "the model again") from None
-    return metadata
+        return ModelMetadata.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(_explain(path, error)) from None
 
 
-def _from_json(content) -> ModelMetadata:
-    entry, result, normalization = content["input"], content["output"], content["normalization"]
-    batch, *rest = entry["shape"]
-    height, width = rest[1:] if entry["layout"] == "NCHW" else rest[:2]
-    if not all(isinstance(length, int) and 0 < length <= _LONGEST for length in (batch, height, width)):
-        raise ValueError(f"lengths must be positive integers up to {_LONGEST}")
-    _check_three("mean", normalization["mean"], 0)
-    _check_three("std", normalization["std"], 1e-6)
-    if not all(isinstance(text, str) for text in (entry["name"], result["name"], content["model"], content["variant"],
-                                                  content["dataset"], *content["classes"])):
-        raise ValueError("names must be text")
-    palette = tuple(map(tuple, content["palette"]))
-    if len(palette) != len(content["classes"]) or not all(
-            len(color) == 3 and all(isinstance(part, int) and 0 <= part <= 255 for part in color) for color in palette):
-        raise ValueError("palette must have three integers of 0 to 255 for each class")
-    return ModelMetadata(content["model"], content["variant"], entry["dtype"], result["kind"], (batch, height, width),
-                     tuple(map(float, normalization["mean"])), tuple(map(float, normalization["std"])),
-                     content["checkpoint_sha256"], content["source"], entry["name"], result["name"],
-                     content["dataset"], tuple(content["classes"]), palette)
-
-
-def _check_three(name, numbers, least) -> None:
-    if len(numbers) != 3 or not all(least <= number <= 1 for number in numbers):
-        raise ValueError(f"{name} must be three numbers from {least:g} to 1")
+def _explain(path: Union[str, Path], error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False)
+    for problem in problems:
+        if problem["loc"] == ("format_version",) and problem["type"] != "missing":
+            return (f"{path}: expected format_version {FORMAT_VERSION}, found {str(problem['input'])[:50]}; export the "
+                    "model again, or use the version of this software that wrote it")
+    listed = [": ".join(filter(None, (".".join(map(str, problem["loc"]))[:100], problem["msg"][:300])))
+              for problem in problems[:5]]
+    return f"{path}: expected a model's metadata, found another file ({'; '.join(listed)}); export the model again"
 
 
 def write_metadata(model_path: Union[str, Path], metadata: ModelMetadata) -> Path:
-    """Writes the card of an exported model, atomically; returns its path."""
+    """Writes the metadata of an exported model, atomically; returns its path."""
     path = metadata_path(model_path)
     write_text(path, metadata.to_json())
     return path
 
 
 def check_metadata_is_free(model_path: Union[str, Path], metadata: ModelMetadata) -> None:
-    """Models that differ only in their suffix share a card, so they must have the same form.
+    """Models that differ only in their suffix share a metadata file, so they must agree in input and output.
 
     Raises:
-        ConfigError: there is a card of another form, and a model next to it that it belongs to.
+        ConfigError: there is other metadata, and a model next to it that it belongs to.
     """
     path = metadata_path(model_path)
     others = [other for suffix in MODEL_SUFFIXES for other in [path.with_suffix(suffix)]
               if other.exists() and other != Path(model_path)]
     if not others or not path.exists():
         return
-    known = dataclasses.replace(read_metadata(path), checkpoint_sha256=metadata.checkpoint_sha256,
-                                source=metadata.source)
+    known = read_metadata(path).changed(checkpoint_sha256=metadata.checkpoint_sha256, source=metadata.source)
     if known != metadata:
         raise ConfigError(f"{path} describes {others[0]}, whose input, output or normalisation is another one; "
                           "expected another --file_name")

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from rtseg.config.config import Config
-from rtseg.inference.bin_files import argmax, normalize
 from rtseg.inference.metadata import ModelMetadata, metadata_path, read_metadata
+from rtseg.inference.postprocessing import argmax, argmax_upsampled, check_finite
+from rtseg.inference.preprocessing import normalize
 from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.utils.errors import ConfigError, DataError
 
@@ -25,7 +26,7 @@ class CheckpointPredictor:
         from rtseg.runtime.device import setup_device
         setup_device(config.device_target, config.device_id)
 
-        from rtseg.inference.evaluator import ClassMap
+        from rtseg.inference.graph import InferenceGraph
         from rtseg.models.registry import create_model
         from rtseg.training.checkpoint import load_weights
 
@@ -33,7 +34,7 @@ class CheckpointPredictor:
         self.class_names, self.palette = dataset.class_names, dataset.palette
         network = create_model(config.model, config.variant, dataset.num_classes, backbone=config.backbone)
         load_weights(config.ckpt_file, network)
-        self.graph = ClassMap(network.set_train(False), config.mean, config.std)
+        self.graph = InferenceGraph(network, config.mean, config.std).set_train(False)
         self.pad_color = [round(255 * mean) for mean in config.mean]
         self.description = f"{config.model} ({config.variant}), {config.ckpt_file}"
 
@@ -89,9 +90,14 @@ class ExportedPredictor:
             scaled = [normalize(image, self.card.mean, self.card.std) for image in scaled]
         scaled += [scaled[-1]] * (self.batch_size - len(scaled))
         results = self._run(np.stack(scaled))
-        if not np.isfinite(results).all():
-            raise DataError("expected finite logits, found NaN or infinity; is the model's precision too low?")
-        maps = results if self.card.output_type == "class_map" else map(argmax, results)
+        if self.card.output_type == "class_map":
+            maps = results
+        elif self.card.output_type == "head_logits":
+            maps = [argmax_upsampled(logits, (height, width), align_corners=bool(self.card.output.align_corners))
+                    for logits in results]
+        else:
+            check_finite(results)
+            maps = map(argmax, results)
         return [cv2.resize(classes, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
                 for classes, image in zip(maps, images)]
 
@@ -101,7 +107,7 @@ class ExportedPredictor:
         except (RuntimeError, ValueError, TypeError) as error:
             raise DataError(f"{self.path}: expected a model that takes {x.dtype} {list(x.shape)}, as its card says; "
                             f"export it again ({_first_line(error)})") from None
-        wanted = {"class_map": "uint8", "logits": "float32"}[self.card.output_type]
+        wanted = self.card.output.dtype
         if list(results.shape) != self.card.output_shape or results.dtype != wanted:
             raise DataError(f"{self.path}: expected results {wanted} {self.card.output_shape}, as its card says, found "
                             f"{results.dtype} {list(results.shape)}; export it again")

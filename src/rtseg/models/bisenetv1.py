@@ -108,12 +108,13 @@ class BiSeNetV1(nn.Cell):
         x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.
 
     Outputs:
-        logits, float32: in inference (N, num_classes, H, W); in training a tuple (main, aux...) before the enlargement,
-        which the loss does: at H/8 and, the second auxiliary, H/16.
+        logits, float32: in inference (N, num_classes, H, W), or at H/8 from `head_logits`; in training a tuple
+        (main, aux...) before the upsampling, which the loss does: at H/8 and, the second auxiliary, H/16.
     """
 
     align_corners = False
     labels_to_logits = False
+    head_stride = 8
 
     def __init__(self, num_classes=19, variant="coincheung", aux=2, dropout=0.1, bn_momentum=None, seed=0,
                  backbone="resnet18"):
@@ -130,11 +131,20 @@ class BiSeNetV1(nn.Cell):
         initialize(self, variant)
 
     def construct(self, x):
+        outputs = self.head_outputs(x)
+        if self.training:
+            return outputs
+        return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
+
+    def head_logits(self, x):
+        """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""
+        return self.head_outputs(x)[0]
+
+    def head_outputs(self, x):
+        """(main, aux...) at the heads' strides; in inference (main,)."""
         context = self.context_path(x)
-        logits = self.head(self.ffm(self.spatial_path(x), context[0]))
-        if not self.training:
-            return resize_bilinear(logits, x.shape[2:], self.align_corners)
-        outputs = (logits,)
-        for feature, head in zip(context, self.aux_heads):
-            outputs += (head(feature),)
+        outputs = (self.head(self.ffm(self.spatial_path(x), context[0])),)
+        if self.training:
+            for feature, head in zip(context, self.aux_heads):
+                outputs += (head(feature),)
         return outputs

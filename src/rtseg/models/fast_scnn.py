@@ -139,11 +139,12 @@ class FastSCNN(nn.Cell):
         x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.
 
     Outputs:
-        logits, float32: in inference (N, num_classes, H, W); in training a tuple (main, aux...) before the enlargement,
-        which the loss does: at H/8 or, on the extractor's features, H/32.
+        logits, float32: in inference (N, num_classes, H, W), or at H/8 from `head_logits`; in training a tuple
+        (main, aux...) before the upsampling, which the loss does: at H/8 or, on the extractor's features, H/32.
     """
 
     labels_to_logits = False
+    head_stride = 8
 
     def __init__(self, num_classes=19, variant="mmseg", aux=2, dropout=0.1, bn_momentum=None, seed=0):
         super().__init__()
@@ -161,12 +162,21 @@ class FastSCNN(nn.Cell):
         initialize(self, variant)
 
     def construct(self, x):
+        outputs = self.head_outputs(x)
+        if self.training:
+            return outputs
+        return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
+
+    def head_logits(self, x):
+        """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""
+        return self.head_outputs(x)[0]
+
+    def head_outputs(self, x):
+        """(main, aux...) at the heads' strides; in inference (main,)."""
         downsample = self.learning_to_downsample(x)
         extractor = self.global_feature_extractor(downsample)
-        logits = self.classifier(self.feature_fusion(downsample, extractor))
-        if not self.training:
-            return resize_bilinear(logits, x.shape[2:], self.align_corners)
-        outputs = (logits,)
-        for feature, head in zip(self.variant.aux_features, self.aux_heads):
-            outputs += (head(downsample if feature == "downsample" else extractor),)
+        outputs = (self.classifier(self.feature_fusion(downsample, extractor)),)
+        if self.training:
+            for feature, head in zip(self.variant.aux_features, self.aux_heads):
+                outputs += (head(downsample if feature == "downsample" else extractor),)
         return outputs

@@ -116,9 +116,9 @@ class ICNet(nn.Cell):
         x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.
 
     Outputs:
-        logits, float32: in inference (N, num_classes, H, W); in training a tuple (main, aux...). "mmseg": before the
-        enlargement, which the loss does. "liminn": main (N, num_classes, H/4, W/4), then H/8 and H/16; its loss
-        reduces the labels to these.
+        logits, float32: in inference (N, num_classes, H, W), or at H/8 ("liminn": H/4) from `head_logits`; in training
+        a tuple (main, aux...). "mmseg": before the upsampling, which the loss does. "liminn": main
+        (N, num_classes, H/4, W/4), then H/8 and H/16; its loss reduces the labels to these.
     """
 
     def __init__(self, num_classes=19, variant="mmseg", aux=2, dropout=0.1, bn_momentum=None, seed=0,
@@ -128,6 +128,7 @@ class ICNet(nn.Cell):
         self.variant = VARIANTS[variant]
         self.align_corners = self.variant.align_corners
         self.labels_to_logits = variant == "liminn"
+        self.head_stride = 4 if self.labels_to_logits else 8
         self.conv_sub1 = nn.SequentialCell(ConvBN(3, 32, 3, 2, 1, bn_momentum=momentum),
                                            ConvBN(32, 32, 3, 2, 1, bn_momentum=momentum),
                                            ConvBN(32, 64, 3, 2, 1, bn_momentum=momentum))
@@ -145,6 +146,17 @@ class ICNet(nn.Cell):
         return ClassifierHead(_FUSION_CHANNELS, _FUSION_CHANNELS, num_classes, dropout, seed, momentum)
 
     def construct(self, x):
+        outputs = self.head_outputs(x)
+        if self.training:
+            return outputs
+        return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
+
+    def head_logits(self, x):
+        """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""
+        return self.head_outputs(x)[0]
+
+    def head_outputs(self, x):
+        """(main, aux...) at the heads' strides; in inference (main,)."""
         size = x.shape[2:]
         half, quarter = self.encoder(x)
         fused, low_24 = self.cff_24(quarter, half)
@@ -154,9 +166,8 @@ class ICNet(nn.Cell):
             # Differs from liminn: classifies before this resize, not after. Both are linear and the classifier has no
             # bias, so the result is the same, with 19 channels to resize instead of 128.
             logits = resize_bilinear(logits, (size[0] // 4, size[1] // 4), self.align_corners)
-        if not self.training:
-            return resize_bilinear(logits, size, self.align_corners)
         outputs = (logits,)
-        for fusion, head in zip(self.variant.aux_fusions, self.aux_heads):
-            outputs += (head(low_24 if fusion == "cff_24" else low_12),)
+        if self.training:
+            for fusion, head in zip(self.variant.aux_fusions, self.aux_heads):
+                outputs += (head(low_24 if fusion == "cff_24" else low_12),)
         return outputs

@@ -1,21 +1,8 @@
 """One training step as one graph: normalisation, forward, loss, gradients, update."""
 import mindspore as ms
-from mindspore import Tensor, amp, dtype, nn, ops
+from mindspore import amp, nn, ops
 
-
-class InputNormalization(nn.Cell):
-    """uint8 RGB (N, H, W, 3), as images are stored, -> float32 (N, 3, H, W), (x / 255 - mean) / std.
-
-    It is part of the graph so that a batch travels to the device as bytes, a quarter of its float32 size.
-    """
-
-    def __init__(self, mean, std):
-        super().__init__(auto_prefix=False)
-        self.scale = Tensor([1 / (255 * s) for s in std], dtype.float32).reshape(1, 3, 1, 1)
-        self.shift = Tensor([-m / s for m, s in zip(mean, std)], dtype.float32).reshape(1, 3, 1, 1)
-
-    def construct(self, x):
-        return ops.transpose(x, (0, 3, 1, 2)).astype(dtype.float32) * self.scale + self.shift
+from rtseg.inference.graph import InputNormalization
 
 
 class TrainStep(nn.Cell):

@@ -1,5 +1,4 @@
-"""Model cards, .bin files, rank tables and metrics.csv, damaged, in contradiction, or naming other places."""
-import dataclasses
+"""Metadata, .bin files, rank tables and metrics.csv, damaged, in contradiction, or naming other places."""
 import json
 import os
 from pathlib import Path
@@ -13,14 +12,18 @@ from hypothesis import strategies as st
 
 from rtseg.cli import preprocess
 from rtseg.cli import score as cal_mIoU
+from rtseg.data.labels import CITYSCAPES
 from rtseg.export import atc as om_metadata
 from rtseg.inference.metadata import ModelMetadata, read_metadata, write_metadata
 from rtseg.runtime.rank_table import read_rank_table
 from rtseg.training.callbacks import METRICS_COLUMNS, load_previous_metrics
 from rtseg.utils.errors import ConfigError, DataError
 
-CARD = ModelMetadata("fast_scnn", "mmseg", "uint8", "class_map", (1, 32, 64),
-                 (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "00", "w.ckpt")
+METADATA = ModelMetadata.describe(
+    model="fast_scnn", variant="mmseg", input_type="uint8", output_type="class_map", size=(1, 32, 64),
+    mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), dataset="cityscapes", classes=CITYSCAPES.class_names,
+    palette=CITYSCAPES.palette, checkpoint_sha256="00", source="w.ckpt")
+HEAD_METADATA = METADATA.changed(output_type="head_logits", stride=8, align_corners=True)
 TABLE = {"version": "1.0", "server_count": "1", "status": "completed", "server_list": [{"server_id": "10.0.0.1",
                                                                                         "device": [
     {"device_id": str(i), "device_ip": f"10.1.0.{i}", "rank_id": str(i)} for i in range(2)], "host_nic_ip": "reserve"}]}
@@ -63,40 +66,43 @@ HOSTILE_JSON = ["", "null", "[" * 100_000, '{"a":' * 100_000, "9" * 5000, '{"for
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("cards")
+    root = tmp_path_factory.mktemp("metadata")
     write_sample(root, "val", "bonn_0", 7, (32, 64))
     return root
 
 
 def check_metadata(path, text):
-    """A card is refused, or describes a model that there can be."""
+    """It is refused, or describes a model that there can be."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with limits():
         try:
-            card = read_metadata(path)
+            metadata = read_metadata(path)
         except DataError as error:
             assert str(path) in str(error) and len(str(error)) < 3000
             return
-    assert len(card.mean) == len(card.std) == 3 and min(card.std) > 0 and all(0 <= mean <= 1 for mean in card.mean)
-    assert all(1 <= length <= 16384 for length in card.size) and np.isfinite(card.std).all()
-    om_metadata.aipp_config(card) if card.input_type == "float32" else None
+    assert len(metadata.mean) == len(metadata.std) == 3 and min(metadata.std) > 0
+    assert all(0 <= mean <= 1 for mean in metadata.mean) and np.isfinite(metadata.std).all()
+    assert all(1 <= length <= 16384 for length in metadata.size)
+    if metadata.input_type == "float32":
+        om_metadata.aipp_config(metadata)
 
 
-CONTENT = json.loads(CARD.to_json())
+CONTENT, HEAD_CONTENT = (json.loads(metadata.to_json()) for metadata in (METADATA, HEAD_METADATA))
 
 
 @examples(400)
-@given(path=st.sampled_from(list(places(CONTENT))), value=JSON)
-def test_any_value_in_a_metadata(data, path, value):
+@given(place=st.sampled_from([(content, path) for content in (CONTENT, HEAD_CONTENT) for path in places(content)]),
+       value=JSON)
+def test_any_value_in_metadata(data, place, value):
     count("metadata with another value")
-    check_metadata(data / "net.json", json.dumps(replaced(CONTENT, path, value)))
+    check_metadata(data / "net.json", json.dumps(replaced(*place, value)))
 
 
-def test_damaged_cards(data):
-    rng = random_of("card")
+def test_damaged_metadata(data):
+    rng = random_of("metadata")
     for _ in range(cases(300)):
         count("damaged metadata")
-        check_metadata(data / "net.json", damaged(CARD.to_json().encode(), rng, b"PK\x03\x04"))
+        check_metadata(data / "net.json", damaged(METADATA.to_json().encode(), rng, b"PK\x03\x04"))
     for text in HOSTILE_JSON:
         count("damaged metadata")
         check_metadata(data / "net.json", text)
@@ -107,13 +113,13 @@ def test_damaged_cards(data):
     (("normalization", "std"), [float("nan")] * 3), (("input", "shape"), [1, 10 ** 9, 10 ** 9, 3]),
     (("input", "shape"), [1, 0, 64, 3]), (("input", "shape"), [True, 32, 64, 3]), (("input", "name"), "../../x"),
     (("source",), "/etc/passwd"), (("classes",), []), (("classes",), ["x"] * 1000), (("format_version",), 2)])
-def test_cards_at_a_command(data, tmp_path, path, value):
-    card = replaced(CONTENT, path, value)
+def test_metadata_at_a_command(data, tmp_path, path, value):
+    content = replaced(CONTENT, path, value)
     if path == ("input", "shape"):
-        card = replaced(card, ("output", "shape"), value[:3])
-    (tmp_path / "net.json").write_text(json.dumps(card))
+        content = replaced(content, ("output", "shape"), value[:3])
+    (tmp_path / "net.json").write_text(json.dumps(content))
     outcome = command(preprocess.main, f"--image_path={data}", f"--out_dir={tmp_path / 'out'}",
-                   f"--model_card={tmp_path / 'net.json'}", kind="metadata at a command")
+                   f"--metadata={tmp_path / 'net.json'}", kind="metadata at a command")
     assert not written_outside(outcome, tmp_path / "out"), outcome.writes
     assert not list(tmp_path.rglob(".tmp-*"))
 
@@ -122,14 +128,8 @@ def test_cards_at_a_command(data, tmp_path, path, value):
                          "x\n--framework=9", "$(touch executed)"])
 def test_names_in_a_metadata_are_only_names(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    card = dataclasses.replace(
-    CARD,
-    input_type="float32",
-    output_type="logits",
-    input_name=name,
-    source=name,
-     model=name)
-    write_metadata(tmp_path / "net.onnx", card)
+    write_metadata(tmp_path / "net.onnx", METADATA.changed(
+        input_type="float32", output_type="logits", input_name=name, source=name, model=name))
     outcome = command(om_metadata.main, "net.onnx", "out.om", "1", kind="metadata at a command", codes=(0,))
     assert sorted(tree(tmp_path)) == ["net.json", "out.aipp.cfg", "out.json"]
     assert not written_outside(outcome, tmp_path)
