@@ -35,3 +35,36 @@ def test_a_device_that_is_not_there_is_one_line_and_exit_code_2():
                           capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "error: --device_target Ascend --device_id 0 is not usable here" in done.stderr
+
+
+@pytest.mark.parametrize("precision_mode, soc, expected", [
+    ("auto", "ascend910", "allow_fp32_to_fp16"), ("auto", "ascend910b", "must_keep_origin_dtype"),
+    ("auto", "ascend910_93", "must_keep_origin_dtype"), ("force_fp16", "ascend910b", "force_fp16")])
+def test_precision_mode_of_each_ascend(precision_mode, soc, expected):
+    assert device.resolve_precision_mode(precision_mode, soc) == expected
+
+
+def test_an_ascend_gets_its_precision_mode(monkeypatch):
+    """With fakes for what only an Ascend build has; the real function is asked for its signature and its modes."""
+    import mindspore as ms
+    from mindspore import _c_expression
+
+    precision_mode = ms.device_context.ascend.op_precision.precision_mode
+    assert all(f"- {mode}:" in precision_mode.__doc__ for mode in device.PRECISION_MODES if mode != "auto")
+
+    class Context:
+        @staticmethod
+        def get_instance():
+            return Context
+
+        @staticmethod
+        def get_ascend_soc_version():
+            return "ascend910"
+
+    calls = []
+    monkeypatch.setattr(_c_expression, "MSContext", Context)
+    monkeypatch.setattr(ms.device_context.ascend.op_precision, "precision_mode", calls.append)
+    monkeypatch.setattr(ms, "set_device", lambda *arguments: calls.append(arguments))
+    assert device.setup_device("Ascend", 3) == "Ascend 3, precision mode allow_fp32_to_fp16"
+    assert calls == [("Ascend", 3), "allow_fp32_to_fp16"]
+    assert device.setup_device("CPU") == "CPU"

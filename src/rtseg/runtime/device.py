@@ -5,6 +5,9 @@ import os
 from rtseg.utils.errors import ConfigError
 
 DEVICE_TARGETS = ("Ascend", "CPU", "GPU")
+# What an Ascend does with float32 operators, in the words of mindspore.device_context.ascend.op_precision.
+PRECISION_MODES = ("auto", "must_keep_origin_dtype", "allow_fp32_to_fp16", "force_fp16", "allow_mix_precision",
+                   "force_fp32", "allow_fp32_to_bf16", "allow_mix_precision_fp16", "allow_mix_precision_bf16")
 
 
 def mindspore_version() -> tuple:
@@ -31,13 +34,44 @@ def prepare_environment() -> None:
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 
-def setup_device(device_target: str, device_id: int = 0, seed: int = 1) -> None:
-    """Chooses graph mode, the device and MindSpore's global seed.
+def resolve_precision_mode(precision_mode: str, soc: str) -> str:
+    """What "auto" means on an Ascend, so that float32 stays float32 wherever the hardware can compute it.
+
+    Left alone, MindSpore casts every float32 operator of an Atlas 910 to float16 ("force_fp16"), the loss and BatchNorm
+    included. Its matrix units take float16 only, so there convolutions and products get float16 and all else keeps
+    float32. Later processors (A2, A3) have float32 convolutions and keep what they are given; --amp_level decides.
+    Source: docstring of mindspore/device_context/ascend/op_precision.py. Not yet run on hardware.
+
+    Args:
+        precision_mode: one of PRECISION_MODES.
+        soc: MindSpore's name of the processor, such as "ascend910" or "ascend910b".
+    """
+    if precision_mode != "auto":
+        return precision_mode
+    return "allow_fp32_to_fp16" if soc == "ascend910" else "must_keep_origin_dtype"
+
+
+def set_ascend_precision(precision_mode: str) -> str:
+    """Sets the precision mode of this process's Ascend before anything is compiled; returns the one it has now."""
+    from mindspore import device_context
+    from mindspore._c_expression import MSContext  # as mindspore.amp does: there is no public name for it
+
+    mode = resolve_precision_mode(precision_mode, MSContext.get_instance().get_ascend_soc_version())
+    device_context.ascend.op_precision.precision_mode(mode)
+    return mode
+
+
+def setup_device(device_target: str, device_id: int = 0, *, seed: int = 1, precision_mode: str = "auto") -> str:
+    """Chooses graph mode, the device, its precision and MindSpore's global seed.
 
     Args:
         device_target: one of DEVICE_TARGETS.
-        device_id: index of the card; ignored on CPU.
+        device_id: index of the device; ignored on CPU.
         seed: of the weights; the order of the data does not depend on it.
+        precision_mode: one of PRECISION_MODES; Ascend only.
+
+    Returns:
+        what was set up, for the log: "CPU", or "Ascend 0, precision mode must_keep_origin_dtype".
 
     Raises:
         ConfigError: this MindSpore or this machine does not have the device.
@@ -53,3 +87,6 @@ def setup_device(device_target: str, device_id: int = 0, seed: int = 1) -> None:
         raise ConfigError(f"--device_target {device_target} --device_id {device_id} is not usable here: {reason} "
                           "Use --device_target CPU, or install the MindSpore build that matches the card.") from None
     ms.set_seed(seed)
+    if device_target != "Ascend":
+        return device_target if device_target == "CPU" else f"{device_target} {device_id}"
+    return f"Ascend {device_id}, precision mode {set_ascend_precision(precision_mode)}"
