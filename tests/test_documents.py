@@ -58,9 +58,10 @@ class Block(NamedTuple):
 
 
 def blocks_of(page: str) -> List[Block]:
-    found = re.finditer(r"^(?:<!-- test: (\w+)(?: ([^\n]*))? -->\n)?```(bash|python)\n(.*?)^```$", TEXTS[page],
+    text = TEXTS[page]
+    found = re.finditer(r"^(?:<!-- test: (\w+)(?: ([^\n]*))? -->\n)?```(bash|python)\n(.*?)^```$", text,
                         re.MULTILINE | re.DOTALL)
-    return [Block(page, TEXTS[page].count("\n", 0, match.start(3)) + 1, match[1] or "", match[2] or "", *match.groups()[2:])
+    return [Block(page, text.count("\n", 0, match.start(3)) + 1, match[1] or "", match[2] or "", match[3], match[4])
             for match in found]
 
 
