@@ -53,7 +53,7 @@ echo "== 4/5 evaluation of the best checkpoint"
 "$project/scripts/run_eval.sh" "$project" "$data" "$run" best_map.ckpt "$output/eval" --foreground \
     --config="$run/config.yaml"
 
-best=$(sed -n 's/^update best result: //p' "$run/train.log" | tail -n 1)
+best=$(sed -n 's/^.*update best result: //p' "$run/train.log" | tail -n 1)
 score=$(awk '$1 == "mIoU" { print $2 }' "$output/eval/eval_results.txt")
 
 echo "== 5/5 export and C++ inference"

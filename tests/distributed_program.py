@@ -101,7 +101,7 @@ def ten_steps(loss_name, rank, group_size):
     import numpy as np
     from mindspore import Tensor, dtype, set_seed
 
-    from rtseg.runtime.distributed import batch_norms
+    from rtseg.training.batch_norm import batch_norms
     from rtseg.training.optimizer import build_optimizer
     from rtseg.training.train_step import DistributedTrainStep, TrainStep
     from rtseg.training.trainer import build_loss
@@ -180,7 +180,7 @@ def exchanges(group):
     except UserError as error:
         mismatch = str(error)
     return {"counts": group.all_reduce_int(counts).tolist(), "scalar": int(group.all_reduce_int(5)),
-            "any": [group.any(group.rank == 1), group.any(False)], "gather": group.gather("ü" * group.rank),
+            "any": [group.any_rank(group.rank == 1), group.any_rank(False)], "gather": group.gather("ü" * group.rank),
             "broadcast": group.broadcast(f"of rank {group.rank}"), "mismatch": mismatch,
             "averages": [parameter.asnumpy().ravel().tolist() for parameter in parameters]}
 
@@ -194,7 +194,7 @@ def checks(folder: Path, dataset_path, *losses) -> int:
     for loss in losses:
         found[loss] = ten_steps(loss, group.rank, group.size)
     (folder / f"checks_{group.rank}.json").write_text(json.dumps(found))
-    group.wait()
+    group.barrier()
     return 0
 
 

@@ -1,5 +1,6 @@
 """Runs shell scripts and programs of the project as a user does."""
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,11 @@ def run(*command, cwd=PROJECT, **variables):
         del environment["PYTHONPATH"]
     return subprocess.run([str(part) for part in command], cwd=cwd, env=environment, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600)
+
+
+def untimed(text):
+    """Lines of a training log without the time and the level in front."""
+    return re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} :[A-Z]+: ", "", text, flags=re.MULTILINE)
 
 
 def skip_unless_installed(*requirement_files):

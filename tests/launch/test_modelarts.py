@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from moxing_helpers import bucket, calls, environment, faults, tree  # noqa: F401  the first and fourth are fixtures
-from script_helpers import PROJECT, TINY_TRAINING
+from script_helpers import PROJECT, TINY_TRAINING, untimed
 
 from rtseg.config.config import load_config, parse_arguments
 from rtseg.launch.modelarts import modelarts_job
@@ -346,8 +346,8 @@ def test_a_preempted_training_goes_on_and_is_evaluated_and_exported(tmp_path):
     second = door(bucket, *command, f"--output_path={tmp_path / 'two'}")
     log = []
     for line in second.stdout:
-        log.append(line)
-        if line.startswith("epoch: 3 step: 2,"):
+        log.append(untimed(line))
+        if log[-1].startswith("epoch: 3 step: 2,"):
             second.send_signal(signal.SIGTERM)
     ((code, _, err),) = finish(second)
     assert code == 0, err

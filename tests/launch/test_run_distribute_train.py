@@ -15,7 +15,7 @@ import time
 
 import pytest
 from data_helpers import write_sample
-from script_helpers import PROJECT, SCRIPTS, run
+from script_helpers import PROJECT, SCRIPTS, run, untimed
 
 from rtseg.runtime.rank_table import Device, RankTable, Server
 
@@ -75,7 +75,7 @@ class Place:
 
     def lines(self, device):
         path = self.output / f"device{device}" / "log.txt"
-        return path.read_text().splitlines() if path.is_file() else []
+        return untimed(path.read_text()).splitlines() if path.is_file() else []
 
 
 @pytest.fixture
@@ -461,7 +461,7 @@ def test_training_goes_on_after_one_of_two_processes_was_killed(spaced):
     wait_for(lambda: re.search(r"^resumed from .*^epoch time: ", "\n".join(spaced.lines(0)), re.MULTILINE | re.DOTALL),
              seconds=300)
     launcher.send_signal(signal.SIGTERM)
-    output, errors = launcher.communicate(timeout=120)
+    output, errors = map(untimed, launcher.communicate(timeout=120))
     assert launcher.returncode == 0, output + errors
     note = re.search(rf"^resumed from {re.escape(str(run_folder))}/last\.ckpt after epoch (\d+), step 0 of the next$",
                      output, re.MULTILINE)

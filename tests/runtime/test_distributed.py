@@ -13,15 +13,14 @@ import distributed_program
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import communication, nn
+from mindspore import communication
 from script_helpers import PROJECT
 
 from rtseg.config.config import load_config, parse_arguments
 from rtseg.data.loader import BatchLoader
 from rtseg.models import registry as models
-from rtseg.models.layers import BatchNorm
 from rtseg.runtime import distributed
-from rtseg.runtime.distributed import ProcessGroup, start, synchronise_batch_norm
+from rtseg.runtime.distributed import ProcessGroup, start
 from rtseg.synthetic.generator import generate
 from rtseg.training import trainer
 from rtseg.training.checkpoint import TrainState, read_checkpoint
@@ -322,20 +321,6 @@ def test_the_saved_configuration_is_not_tied_to_the_number_of_processes(engine, 
     (tmp_path / "config.yaml").write_text(config.dump())
     again = load_config(tmp_path / "config.yaml")
     assert (again.is_distributed, again.rank, again.group_size) == (False, 0, 1)
-
-
-def test_batch_norm_uses_the_statistics_of_all_ranks_on_ascend(monkeypatch):
-    class Synchronised:
-        def __init__(self, num_features, eps, momentum):
-            self.bn_train = ("synchronised", num_features, eps, round(momentum, 6))
-
-    monkeypatch.setattr(nn, "SyncBatchNorm", Synchronised)
-    network = nn.SequentialCell(BatchNorm(4, eps=1e-5, momentum=0.97))
-    assert "no synchronised BatchNorm" in synchronise_batch_norm(network, ProcessGroup(1, 8), "CPU")
-    assert synchronise_batch_norm(network, ProcessGroup(), "Ascend") == "" and not network[0].across_ranks
-    note = synchronise_batch_norm(network, ProcessGroup(1, 8), "Ascend")
-    assert note == "BatchNorm statistics are those of all 8 processes"
-    assert network[0].bn_train == ("synchronised", 4, 1e-5, 0.97) and network[0].across_ranks
 
 
 @pytest.mark.parametrize("batch_size, ranks, advice", [

@@ -42,7 +42,7 @@ def evaluate(config) -> int:
     if group.is_master:
         print(report.finish(evaluation, f"{config.model} ({config.variant}), {checkpoint}, split {config.eval_split}, "
                                         f"mode {config.eval_mode}"), end="", flush=True)
-    group.wait()  # a rank that ends with an error takes the others down
+    group.barrier()  # a rank that ends with an error takes the others down
     if evaluation.errors:
         return report_errors(f"{len(evaluation.errors)} of {len(dataset)} images are not in this score:",
                              evaluation.errors)

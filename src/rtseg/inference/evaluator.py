@@ -105,7 +105,7 @@ class Evaluator:
         """
         start = time.perf_counter()
         evaluation = self._run_share(on_prediction, should_stop, progress)
-        if self.group.any(evaluation is None):
+        if self.group.any_rank(evaluation is None):
             return None
         if self.group.size > 1:
             evaluation = self._of_all_ranks(evaluation)

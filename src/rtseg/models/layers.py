@@ -6,6 +6,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, dtype, nn, ops
 
 from rtseg.models.interpolation import resize_bilinear
+from rtseg.models.parameter_names import DROPOUT_STEP
 
 BATCH_NORM_EPS = 1e-5
 
@@ -48,8 +49,17 @@ class BatchNorm(nn.BatchNorm2d):
     the input's type; unless `float16_compute` is set, float16 is normalised in float32.
     """
 
-    across_ranks = False
     float16_compute = False
+
+    def __init__(self, num_features, **options):
+        super().__init__(num_features, **options)
+        self.across_ranks = False
+
+    def synchronize(self):
+        """Takes the statistics over all processes in training. Ascend only."""
+        # The two differ in this operator alone; a cell keeps 1 - momentum.
+        self.bn_train = nn.SyncBatchNorm(self.num_features, self.eps, 1 - self.momentum).bn_train
+        self.across_ranks = True
 
     def construct(self, x):
         given = x.dtype
@@ -165,7 +175,7 @@ class ChannelDropout(nn.Cell):
     def __init__(self, p, seed=0):
         super().__init__()
         self.p = p
-        self.dropout_step = Parameter(Tensor(0, dtype.int32), name="dropout_step", requires_grad=False)
+        self.dropout_step = Parameter(Tensor(0, dtype.int32), name=DROPOUT_STEP, requires_grad=False)
         self.table = Tensor(np.random.default_rng(seed).random(self._TABLE_SIZE, dtype=np.float32))
 
     def construct(self, x):

@@ -49,12 +49,12 @@ class ProcessGroup:
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
         from mindspore import Tensor, ops
-        with self.exchange():
+        with self.collective_errors():
             return ops.AllReduce()(Tensor(np.ascontiguousarray(values, np.float32))).asnumpy()
 
     @contextmanager
-    def exchange(self) -> Iterator[None]:
-        """Around whatever exchanges something: says in one message that it failed because another rank has gone.
+    def collective_errors(self) -> Iterator[None]:
+        """Around collectives: says in one message that one failed because another rank has gone.
 
         Raises:
             UserError: instead of MindSpore's RuntimeError about AllReduce.
@@ -77,13 +77,13 @@ class ProcessGroup:
         pieces = counts.reshape(1, -1) >> shifts & (1 << _PIECE_BITS) - 1
         return (self._sum(pieces).astype(np.int64) << shifts).sum(0).reshape(counts.shape)
 
-    def any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether `flag` is true on any rank; the same answer everywhere."""
         return bool(self.all_reduce_int([flag])[0])
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Returns when every rank has come here."""
-        self.any(False)
+        self.any_rank(False)
 
     def gather(self, text: str) -> List[str]:
         """The texts of all ranks, in the order of the ranks, on every rank."""
@@ -209,28 +209,3 @@ def _expected_by_rank_table() -> List[Tuple[str, int, str]]:
     if os.environ.get("RANK_ID", "").isdecimal():
         expected.append(("RANK_ID", int(os.environ["RANK_ID"]), "rank"))
     return expected
-
-
-def batch_norms(network) -> list:
-    """The BatchNorm layers of `network`."""
-    from mindspore import nn
-    return [cell for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
-
-
-def synchronise_batch_norm(network, group: ProcessGroup, device_target: str) -> str:
-    """Makes the BatchNorm layers of `network` use the statistics of all ranks in training, where the device can.
-
-    Returns:
-        a line for the log, empty for a single process.
-    """
-    if group.size == 1:
-        return ""
-    if device_target != "Ascend":
-        return (f"note: {device_target} has no synchronised BatchNorm; each process normalises with its own share of "
-                "the batch, and the running statistics are averaged")
-    from mindspore import nn
-    for cell in batch_norms(network):
-        # The two differ in this operator alone; a cell keeps 1 - momentum.
-        cell.bn_train = nn.SyncBatchNorm(cell.num_features, cell.eps, 1 - cell.momentum).bn_train
-        cell.across_ranks = True
-    return f"BatchNorm statistics are those of all {group.size} processes"

@@ -19,7 +19,8 @@ from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 from rtseg.losses.ohem_cross_entropy import OhemCrossEntropy
 from rtseg.models.mixed_precision import set_amp_level
 from rtseg.models.registry import create_model
-from rtseg.runtime.distributed import ProcessGroup, batch_norms, synchronise_batch_norm
+from rtseg.runtime.distributed import ProcessGroup
+from rtseg.training.batch_norm import average_statistics, synchronize_batch_norm
 from rtseg.training.callbacks import (LAST_NAME, CheckpointCallback, EvalCallback, LossMonitor, MetricsRecorder, Run,
                                       UploadCallback, copy_best_checkpoint, load_previous_metrics, save_progress)
 from rtseg.training.checkpoint import (TrainState, checkpoint_path, count_parameters, digests, load_pretrained,
@@ -62,7 +63,7 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, group: Pr
                           config.bn_momentum, seed=config.seed + group.rank, backbone=config.backbone)
     network.set_train(True)
     set_amp_level(network, config.amp_level)
-    statistics = synchronise_batch_norm(network, group, config.device_target)
+    statistics = synchronize_batch_norm(network, group, device_target=config.device_target)
     train_step = (TrainStep if group.size == 1 else DistributedTrainStep)(
         network, build_loss(config, network), build_optimizer(config, network, lr_per_step), config.mean, config.std,
         config.loss_scale, group.size)
@@ -232,9 +233,9 @@ def _run_epochs(run: Run, loader: BatchLoader, callbacks) -> None:
             callbacks[0].fetch(run)
             return
         run.requests = None
-        run.stop_requested = run.stop_requested or run.group.any(run.stop_asked)
+        run.stop_requested = run.stop_requested or run.group.any_rank(run.stop_asked)
         if progress.step == run.steps_per_epoch:
-            _average_statistics(run)
+            average_statistics(run.network, run.group)
             for callback in callbacks:
                 callback.on_epoch_end(run)
         if run.stop_requested:
@@ -251,28 +252,18 @@ def _take_step(run: Run, images, labels):
     """
     if run.group.size == 1:
         return run.train_step(images, labels)
-    with run.group.exchange():
+    with run.group.collective_errors():
         loss, requests = run.train_step(images, labels, ms.Tensor([run.stop_asked], ms.float32))
     earlier, run.requests = run.requests, requests
     run.stop_requested = earlier is not None and bool(earlier.asnumpy()[0])
     return loss
 
 
-def _average_statistics(run: Run) -> None:
-    """Gives all ranks the means of their running BatchNorm statistics; with these the network is evaluated and saved.
-
-    Training reads them only where a channel has a single value, and the mean of moving averages is the moving average
-    of the means: it matters little how often this is done.
-    """
-    run.group.average([statistic for cell in batch_norms(run.network)
-                       for statistic in (cell.moving_mean, cell.moving_variance)])
-
-
 def _stop(run: Run, monitor: LossMonitor) -> None:
     monitor.fetch(run)
     if run.config.max_steps:
         return
-    _average_statistics(run)
+    average_statistics(run.network, run.group)
     if run.group.is_master:
         save_progress(run, run.progress)
     _LOG.info(f"stopped on request in epoch {run.epoch} after step {run.progress.step}; the state is in "

@@ -1,4 +1,5 @@
-"""The training log: plain lines on the screen and in `train.log`, and the shapes of the lines that people grep."""
+"""The training log: lines on the screen and in `train.log`, and the shapes of the lines that people grep."""
+import datetime
 import logging
 import sys
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import Optional, Union
 from rtseg.utils.errors import ConfigError
 
 LOGGER_NAME = "segmentation"
+LINE_FORMAT = "%(asctime)s :%(levelname)s: %(message)s"  # 2026-06-25 09:59:00,682 :INFO: epoch: 1 step: 372, ...
 
 
-class _Quiet:
+class _WarnOnce(logging.Handler):
     """A handler that says once that its lines cannot be written, as on a full disk; logging would print a traceback for
     each."""
 
@@ -22,30 +24,16 @@ class _Quiet:
             print(f"warning: {place} lacks lines from now on: {sys.exc_info()[1]}", file=sys.stderr)
 
 
-class _LogFile(_Quiet, logging.FileHandler):
+class _LogFile(_WarnOnce, logging.FileHandler):
     """`train.log`."""
 
 
-class _ScreenHandler(_Quiet, logging.Handler):
-    """Prints to the present `sys.stdout`, above a tqdm bar if there is one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            # A bar can only be on the screen if somebody has imported tqdm, so this file need not.
-            tqdm = sys.modules.get("tqdm")
-            if tqdm is None:
-                print(self.format(record))
-            else:
-                tqdm.tqdm.write(self.format(record))
-            sys.stdout.flush()
-        except Exception:  # a log line that cannot be written must not end a training
-            self.handleError(record)
+class _Screen(_WarnOnce, logging.StreamHandler):
+    """Standard output; `tqdm.contrib.logging.logging_redirect_tqdm` takes its place while there is a bar."""
 
 
 def setup_logger(log_file: Optional[Union[str, Path]] = None, rank: int = 0) -> logging.Logger:
-    """Sets up the logger named LOGGER_NAME: each message is one plain line, without time or level.
-
-    DEBUG messages go to the file only.
+    """Sets up the logger named LOGGER_NAME. DEBUG messages go to the file only.
 
     Calling it again replaces the earlier set-up, so lines never come twice.
 
@@ -57,18 +45,17 @@ def setup_logger(log_file: Optional[Union[str, Path]] = None, rank: int = 0) -> 
     Raises:
         ConfigError: `log_file` cannot be opened; the earlier set-up stays as it was.
     """
-    handlers = [_ScreenHandler() if rank == 0 else logging.NullHandler()]
-    if log_file is not None:
-        handlers.append(_open_log_file(Path(log_file)))
+    screen = _Screen(sys.stdout) if rank == 0 else logging.NullHandler()
+    screen.addFilter(lambda record: record.levelno >= logging.INFO)
+    handlers = [screen] if log_file is None else [screen, _open_log_file(Path(log_file))]
 
     logger = logging.getLogger(LOGGER_NAME)
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(logging.Formatter(LINE_FORMAT))
         logger.addHandler(handler)
-    handlers[0].setLevel(logging.INFO)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     return logger
@@ -106,3 +93,13 @@ def best_result_line(mean_iou: float) -> str:
 def best_checkpoint_line(path: Union[str, Path]) -> str:
     """`update best checkpoint at: <path>`."""
     return f"update best checkpoint at: {path}"
+
+
+def end_line(mean_iou: float, epoch: int) -> str:
+    """`End training, the best mIou is: 24.45, it's epoch is 10`; takes a share 0..1, writes per cent."""
+    return f"End training, the best mIou is: {100 * mean_iou:.2f}, it's epoch is {epoch}"
+
+
+def duration_text(seconds: float) -> str:
+    """`1:02:03`, or `2 days, 1:02:03`."""
+    return str(datetime.timedelta(seconds=round(seconds)))
