@@ -1,0 +1,44 @@
+"""scripts/train_camvid.sh from images to a scored C++ program, with tiny images in CamVid's layout."""
+import re
+
+import numpy as np
+import pytest
+from data_helpers import write_png
+from script_helpers import SCRIPTS, run
+
+TRAIN_CAMVID = SCRIPTS / "train_camvid.sh"
+TINY = ("--epochs=1", "--batch_size=2", "--base_size=64", "--crop_size=64,64", "--eval_steps=1", "--num_workers=0",
+        "--warmup_epochs=0")
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        for i in range(count):
+            write_png(tmp_path / "Cam Vid" / split / f"{i}.png", rng.integers(0, 256, (36, 48, 3), np.uint8))
+            label = rng.integers(0, 12, (3, 4)).astype(np.uint8).repeat(12, 0).repeat(12, 1)
+            write_png(tmp_path / "Cam Vid" / f"{split}annot" / f"{i}.png", label)
+    return tmp_path / "Cam Vid"
+
+
+def test_the_whole_way_and_once_more(camvid, tmp_path, quick_demo):
+    _, demo = quick_demo
+    settings = {"SIZE": "64,96", "BUILD_DIR": str(demo / "infer" / "build")}
+    done = run(TRAIN_CAMVID, camvid, tmp_path / "out put", *TINY, **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    scores = done.stdout.splitlines()[-1]
+    found = re.fullmatch(r"mIoU on val \d+\.\d\d, on test (\S+), on test through C\+\+ (\S+)", scores)
+    assert abs(float(found[1]) - float(found[2])) <= 0.01
+    again = run(TRAIN_CAMVID, camvid, tmp_path / "out put", *TINY, **settings)
+    assert again.returncode == 0 and again.stdout.splitlines()[-1] == scores
+    assert len(list((tmp_path / "out put" / "train").iterdir())) == 1  # it did not train again
+
+
+@pytest.mark.parametrize("variables, message", [
+    ({"RECIPE": "segnet"}, "error: RECIPE: expected fast_scnn, icnet or bisenetv1, found 'segnet'"),
+    ({}, "error: dataset: expected the folder that holds train/ and trainannot/, found"),
+])
+def test_refused(tmp_path, variables, message):
+    done = run(TRAIN_CAMVID, tmp_path, tmp_path / "out", **variables)
+    assert done.returncode == 2 and done.stderr.startswith(message)
