@@ -1,14 +1,53 @@
-"""MindSpore reads its environment while it is imported, so this comes before every test module."""
+"""Sorts the test modules into tiers, and sets MindSpore up before the modules that use it.
+
+A module's tier is its place: all of tests/hostile is `hostile`, what UNIT names is `unit`, the rest is `integration`.
+With `-m unit` the other modules are not even imported, and the run fails if MindSpore was.
+"""
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from script_helpers import PROJECT, SCRIPTS, run, skip_unless_installed
 
-from rtseg.runtime.device import setup_device
-
 os.environ["PYTHONPATH"] = str(PROJECT / "src")  # for the processes that tests start
-setup_device("CPU")
+
+TESTS = Path(__file__).resolve().parent
+# Folders and modules that neither import MindSpore nor start a process that does.
+UNIT = ("config", "data", "metrics", "runtime/test_rank_table.py", "synthetic",
+        "test_architecture.py", "training/test_lr_schedules.py", "utils", "visualization")
+
+
+def tier_of(path: Path) -> str:
+    """The tier of a test module."""
+    place = path.relative_to(TESTS)
+    if place.parts[0] == "hostile":
+        return "hostile"
+    return "unit" if any(name in UNIT for name in (place.parts[0], place.as_posix())) else "integration"
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leaves out the modules that `-m unit` would deselect, because importing them takes MindSpore's ten seconds."""
+    if config.option.markexpr == "unit" and collection_path.suffix == ".py" and TESTS in collection_path.parents:
+        return True if tier_of(collection_path) != "unit" else None
+    return None
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    """MindSpore reads its environment while it is imported, so this comes before every module that may import it."""
+    if tier_of(module_path) != "unit":
+        from rtseg.runtime.device import setup_device
+        setup_device("CPU")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(tier_of(item.path))
+
+
+def pytest_sessionfinish(session):
+    if session.config.option.markexpr == "unit" and "mindspore" in sys.modules:
+        pytest.exit("a unit test imported MindSpore; move its module to the integration tier", returncode=1)
 
 
 @pytest.fixture(scope="session")

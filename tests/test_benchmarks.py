@@ -5,9 +5,8 @@ import sys
 
 import numpy as np
 import pytest
+from data_helpers import write_sample
 from script_helpers import run
-
-from tests.data_helpers import write_sample
 
 
 @pytest.fixture(scope="module")

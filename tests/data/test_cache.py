@@ -11,7 +11,8 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
-from script_helpers import PROJECT, SCRIPTS, TINY_TRAINING, run
+from data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png, write_sample
+from script_helpers import PROJECT, SCRIPTS, run
 
 from rtseg.config.config import load_config
 from rtseg.data import cache
@@ -23,7 +24,6 @@ from rtseg.data.loader import BatchLoader
 from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import TrainTransform
 from rtseg.utils.errors import DataError, UserError
-from tests.data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png, write_sample
 
 NAMES = ("aachen_0_0", "ulm_1_0")
 
@@ -274,30 +274,6 @@ def test_wrong_arguments(root, tmp_path, given, message):
     assert process.returncode == (3 if given[0] == "nowhere" else 2)
     assert process.stderr.startswith(message.format(folder=tmp_path))
     assert not (tmp_path / "cache").exists()
-
-
-def test_training_reads_the_cache_and_refuses_one_that_is_not_ready(tmp_path):
-    """The images' files may even be empty after the preparation, as long as they keep size and date."""
-    for split, name in (("train", "a_0_0"), ("train", "a_1_0"), ("val", "b_0_0")):
-        write_sample(tmp_path, split, name, label_ids=7, size=(64, 128))
-    folder = tmp_path / "cache"
-    flags = (f"--dataset={tmp_path}", f"--prepared_cache={folder}", f"--output_path={tmp_path}/out", *TINY_TRAINING,
-             "--max_steps=1")
-    refused = run(sys.executable, "train.py", *flags)
-    assert refused.returncode == 3
-    assert refused.stderr.endswith(
-        f"error: 2 of 2 images are not ready in the dataset cache; the first: {folder}/leftImg8bit/train/a/"
-        "a_0_0_leftImg8bit.png.raw: is not prepared yet; make or mend the cache with scripts/prepare_cache.sh "
-        f"{tmp_path} {folder}\n")
-
-    assert prepare(Cityscapes(tmp_path, "trainval"), folder) == []
-    for path in tmp_path.rglob("*_0_leftImg8bit.png"):
-        stat = path.stat()
-        path.write_bytes(bytes(stat.st_size))
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    done = run(sys.executable, "train.py", *flags)
-    assert done.returncode == 0, done.stderr
-    assert "performance: " in done.stdout + done.stderr
 
 
 def test_number_of_loading_threads_follows_the_device():

@@ -2,11 +2,11 @@
 import cv2
 import numpy as np
 import pytest
+from data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png, write_sample
 from PIL import Image
 
 from rtseg.data.cityscapes import Cityscapes, read_image, read_label
 from rtseg.utils.errors import ConfigError, DataError
-from tests.data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png, write_sample
 
 LAYOUT = "<dataset>/leftImg8bit/train/[<folder>/]<name>_leftImg8bit.png"
 

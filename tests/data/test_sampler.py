@@ -1,13 +1,8 @@
 """What makes a run elastic: a step of the whole group uses the same samples whatever the number of ranks."""
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from script_helpers import PROJECT
 
-from rtseg.config.config import load_config
-from rtseg.data.loader import BatchLoader
 from rtseg.data.sampler import DistributedSampler
-from rtseg.training.trainer import build_loader
 
 
 def test_drop_last_literally():
@@ -37,13 +32,3 @@ def test_a_global_step_uses_the_same_samples_on_any_number_of_ranks(num_samples,
     found = steps(ranks)
     assert found == steps(1) and len(found) == num_samples // (12 * share)
     assert len({index for step in found for index in step}) == 12 * share * len(found)  # nothing twice
-
-
-@pytest.mark.parametrize("diff_seed, seeds", [(0, [5, 5]), (1, [5, 6])])
-def test_diff_seed_changes_the_augmentation_and_never_the_order(diff_seed, seeds):
-    loaders = [build_loader(load_config(PROJECT / "configs" / "fast_scnn.yaml", {
-        "is_distributed": 1, "rank": rank, "group_size": 2, "seed": 5, "diff_seed": diff_seed}), range(20))
-        for rank in (0, 1)]
-    assert all(isinstance(loader, BatchLoader) for loader in loaders)
-    assert [loader.seed for loader in loaders] == seeds and [loader.sampler.seed for loader in loaders] == [5, 5]
-    assert len(loaders[0]) == 20 // 8

@@ -2,6 +2,7 @@
 import cv2
 import numpy as np
 import pytest
+from data_helpers import REAL_CITYSCAPES, needs_real_cityscapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,6 @@ from rtseg.data.cityscapes import Cityscapes
 from rtseg.data.transforms import (CropGeometry, TrainTransform, dominant_ratio, jitter_color, random_scaled_size,
                                    resize_center_crop, scaled_crop)
 from rtseg.utils.errors import ConfigError
-from tests.data_helpers import REAL_CITYSCAPES, needs_real_cityscapes
 
 PAD = (124, 116, 104)
 

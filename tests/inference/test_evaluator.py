@@ -1,6 +1,7 @@
 """Evaluation against the official one on real images, and its modes on small ones."""
 import numpy as np
 import pytest
+from data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png
 from mindspore import Tensor, nn, ops
 from official_evaluation import official_scores
 
@@ -10,7 +11,6 @@ from rtseg.inference.evaluator import SCALES, Evaluator
 from rtseg.metrics.confusion_matrix import iou_per_class, mean_iou, pixel_accuracy
 from rtseg.models.registry import create_model
 from rtseg.utils.errors import DataError
-from tests.data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -6,13 +6,11 @@ import sys
 import time
 
 import pytest
-
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rtseg.utils import logging as log
 from rtseg.utils.errors import ConfigError
-
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} "
 

@@ -12,8 +12,7 @@ from mindspore import nn, ops
 
 from rtseg.models.initialization import initialize
 from rtseg.models.interpolation import resize_bilinear
-from rtseg.models.layers import (ClassifierHead, ConvBN, PyramidPooling, adaptive_average_pool, avg_pool_2x2,
-                                 classifier)
+from rtseg.models.layers import ClassifierHead, ConvBN, PyramidPooling, adaptive_average_pool, avg_pool_2x2, classifier
 from rtseg.models.resnet import CHANNELS, ResNet
 
 # Output stride 8: layer3 and layer4 are dilated instead of strided.
