@@ -29,7 +29,8 @@ def test_unit_contract_and_end_to_end_tests(tmp_path, preset, acl_headers):
     assert built.stdout.strip() == str(tmp_path / "build" / "main")
     done = subprocess.run(["ctest", "--output-on-failure"], cwd=tmp_path / "build", capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:]
-    for name in ("unit_tests", "engine_factory_tests", "engine_acl_tests", "engine_mindspore_lite_tests", "end_to_end"):
+    for name in ("unit_tests", "engine_factory_tests", "engine_acl_tests", "engine_mindspore_lite_tests", "end_to_end",
+                 "end_to_end_images"):
         assert f" {name} " in done.stdout
     if "Skipped" in done.stdout:  # no network for AscendCL's headers, or a MindSpore that brings none of MindSpore Lite
         pytest.skip(done.stdout)

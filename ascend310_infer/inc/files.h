@@ -3,19 +3,18 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <vector>
+#include <string>
 
 #include "tensor.h"
 
 namespace infer {
 
-// The "<stem>_img.bin" files of a folder, sorted by name. Throws Error(kBadInput) if the folder is missing, cannot be
-// read or has none.
-std::vector<std::filesystem::path> ListInputs(const std::filesystem::path& folder);
-
 // Reads a file that must be exactly as long as `data`. Throws Error(kBadInput) that names the file and both sizes, or
 // the reason why it cannot be read; `data` then holds nothing of use.
 void ReadExactly(const std::filesystem::path& file, const TensorView& data);
+
+// The content of a regular file of at most `most` bytes. Throws Error(kBadInput) that names the file.
+std::string ReadUpTo(const std::filesystem::path& file, size_t most);
 
 // Makes the folder if need be. Throws Error(kFailed) if that, or writing into it, is not possible.
 void PrepareFolder(const std::filesystem::path& folder);

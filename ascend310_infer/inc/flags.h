@@ -1,10 +1,12 @@
 #ifndef ASCEND310_INFER_FLAGS_H_
 #define ASCEND310_INFER_FLAGS_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "engine.h"
+#include "engine_options.h"
+#include "image_task.h"
 
 namespace infer {
 
@@ -12,6 +14,8 @@ namespace infer {
 struct Flags {
   EngineOptions engine;
   std::string dataset_path;
+  std::string label_path;       // empty: no score
+  std::optional<Results> save;  // of images; none: the flag was not given
   std::string result_path = "./result_Files";
   std::string time_path = "./time_Result";
   int warmup = 2;           // runs before the first that counts

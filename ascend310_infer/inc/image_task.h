@@ -1,37 +1,44 @@
 #ifndef ASCEND310_INFER_IMAGE_TASK_H_
 #define ASCEND310_INFER_IMAGE_TASK_H_
 
-#include <cstddef>
 #include <filesystem>
-#include <vector>
+#include <string>
 
-#include "tensor.h"
-#include "timing.h"
+#include "class_map_decoder.h"
+#include "input_filler.h"
+#include "metadata.h"
+#include "scorer.h"
+#include "task.h"
 
 namespace infer {
 
-// An image on its way through the pipeline.
-struct Sample {
-  const std::filesystem::path* file = nullptr;
-  size_t index = 0;  // in the list of inputs
-  StageTimes times{};
+// Which results are written for each image.
+struct Results {
+  bool class_map = true;  // class_map/<name>_class_map.png: grey, the class of each pixel
+  bool mask = false;      // mask/<name>_mask.png: the colour of each pixel's class
+  bool overlay = false;   // overlay/<name>_overlay.png: the colours over the image
 };
 
-// What is done with each image before and after the model. Both functions are called from several threads at a time.
-class ImageTask {
+// PNG and JPEG images in, class maps at each image's own size out.
+class ImageTask : public Task {
  public:
-  virtual ~ImageTask() = default;
+  // `scorer` may be nullptr. Makes the folders of the results; throws Error(kFailed) if that is not possible.
+  ImageTask(const Metadata& metadata, const ClassMapDecoder& decoder, const Results& results,
+            std::filesystem::path result_folder, Scorer* scorer);
 
-  // Reads *sample->file and fills `input`, the image's part of the model's input. Throws Error(kBadInput) if the file
-  // is of no use.
-  virtual void Prepare(Sample* sample, const TensorView& input) = 0;
+  void Prepare(Sample* sample, const TensorView& input) override;
+  void Finish(Sample* sample, const std::vector<ConstTensorView>& outputs) override;
+  void End() override;
 
-  // Uses `outputs`, the image's part of each output of the model. Throws Error(kBadInput) if they are of no use, which
-  // leaves out this image only, or Error(kFailed).
-  virtual void Finish(Sample* sample, const std::vector<ConstTensorView>& outputs) = 0;
+ private:
+  void Write(const std::string& kind, const std::filesystem::path& input, const Image& image) const;
 
-  // After the last Finish.
-  virtual void End() {}
+  const Metadata metadata_;
+  const ClassMapDecoder& decoder_;
+  const InputFiller filler_;
+  const Results results_;
+  const std::filesystem::path result_folder_;
+  Scorer* const scorer_;
 };
 
 }  // namespace infer

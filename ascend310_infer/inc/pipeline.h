@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine.h"
-#include "image_task.h"
+#include "task.h"
 #include "timing.h"
 
 namespace infer {
@@ -36,7 +36,7 @@ struct PipelineResult {
 // Runs the model over input files: task.Prepare, the engine's requests and task.Finish overlap. A batch that the last
 // images don't fill is padded with zeros and the padding's results dropped. An Error(kBadInput) of the task is noted
 // and the image left out; any other error stops everything and is thrown, after what was done has been written.
-PipelineResult RunPipeline(Engine* engine, const std::vector<std::filesystem::path>& inputs, ImageTask* task,
+PipelineResult RunPipeline(Engine* engine, const std::vector<std::filesystem::path>& inputs, Task* task,
                            const PipelineOptions& options);
 
 // Runs the model `runs` times, on zeros and without any file, over all requests of the engine; each is warmed up first.

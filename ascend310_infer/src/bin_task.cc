@@ -1,5 +1,6 @@
 #include "bin_task.h"
 
+#include "error.h"
 #include "files.h"
 
 namespace infer {
@@ -7,15 +8,28 @@ namespace infer {
 void BinTask::Prepare(Sample* sample, const TensorView& input) {
   Stopwatch stopwatch;
   ReadExactly(*sample->file, input);
-  sample->times[static_cast<size_t>(Stage::kRead)] = stopwatch.Lap();
+  sample->time(Stage::kRead) = stopwatch.Lap();
 }
 
 void BinTask::Finish(Sample* sample, const std::vector<ConstTensorView>& outputs) {
   Stopwatch stopwatch;
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    WriteAtomically(result_folder_ / BinResultName(*sample->file, i), outputs[i]);
+  std::vector<ConstTensorView> results = outputs;
+  Image class_map;
+  if (writes_class_map_ || scorer_ != nullptr) {
+    try {
+      class_map = decoder_->Decode(outputs.at(0));
+    } catch (const Error& error) {
+      throw Error(error.exit_code(), sample->file->string() + ": " + error.what());
+    }
+    if (writes_class_map_) results[0] = {class_map.pixels.data(), class_map.pixels.size()};
   }
-  sample->times[static_cast<size_t>(Stage::kWrite)] = stopwatch.Lap();
+  sample->time(Stage::kPostprocess) = stopwatch.Lap();
+  for (size_t i = 0; i < results.size(); ++i) {
+    WriteAtomically(result_folder_ / BinResultName(*sample->file, i), results[i]);
+  }
+  sample->time(Stage::kWrite) = stopwatch.Lap();
+  if (scorer_ != nullptr) scorer_->Score(*sample->file, class_map);  // the last, so that the results are there anyway
+  sample->time(Stage::kPostprocess) += stopwatch.Lap();
 }
 
 void BinTask::End() { SyncFolder(result_folder_); }

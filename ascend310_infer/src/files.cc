@@ -16,13 +16,7 @@ namespace fs = std::filesystem;
 namespace infer {
 namespace {
 
-constexpr char kInputSuffix[] = "_img.bin";
-
 std::string Reason(int error_number) { return std::generic_category().message(error_number); }
-
-bool EndsWith(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
 
 class Descriptor {
  public:
@@ -55,44 +49,54 @@ size_t MoveAll(Move move, int descriptor, Byte* data, size_t bytes) {
   return done;
 }
 
+// A regular file, open for reading. What goes wrong is an Error(kBadInput) that names the file.
+class OpenFile {
+ public:
+  // Without O_NONBLOCK, opening a named pipe would wait for a writer.
+  explicit OpenFile(const fs::path& path) : path_(path), descriptor_(path, O_RDONLY | O_NONBLOCK) {
+    struct stat status;
+    if (!descriptor_.ok() || ::fstat(descriptor_.get(), &status) != 0) Fail("cannot be read: " + Reason(errno));
+    if (!S_ISREG(status.st_mode)) Fail("is not a regular file");
+    size_ = static_cast<size_t>(status.st_size);
+  }
+  size_t size() const { return size_; }
+
+  // Returns the bytes read, fewer than asked for only at the end of the file.
+  size_t Read(char* data, size_t bytes) const {
+    const size_t found = MoveAll(::read, descriptor_.get(), data, bytes);
+    if (found < bytes && errno != 0) Fail("cannot be read: " + Reason(errno));
+    return found;
+  }
+
+ private:
+  [[noreturn]] void Fail(const std::string& what) const { throw Error(kBadInput, path_.string() + ": " + what); }
+
+  const fs::path& path_;
+  const Descriptor descriptor_;
+  size_t size_ = 0;
+};
+
 }  // namespace
 
-std::vector<fs::path> ListInputs(const fs::path& folder) {
-  std::vector<fs::path> inputs;
-  std::error_code error;
-  fs::directory_iterator entry(folder, error);
-  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    if (EndsWith(entry->path().filename().string(), kInputSuffix)) inputs.push_back(entry->path());
+void ReadExactly(const fs::path& file, const TensorView& data) {
+  const OpenFile open(file);
+  size_t found = open.size();
+  if (found == data.bytes) found = open.Read(static_cast<char*>(data.data), data.bytes);
+  if (found != data.bytes) {
+    throw Error(kBadInput, file.string() + ": expected " + std::to_string(data.bytes) + " bytes, found " +
+                               std::to_string(found) + "; was it preprocessed for this model's input size and type?");
   }
-  if (error) {
-    throw Error(kBadInput, "cannot read the dataset folder " + folder.string() + ": " + error.message());
-  }
-  if (inputs.empty()) {
-    throw Error(kBadInput, "no *" + std::string(kInputSuffix) + " file in " + folder.string() +
-                               "; preprocess.py writes them, give its img_data folder as --dataset_path");
-  }
-  std::sort(inputs.begin(), inputs.end());
-  return inputs;
 }
 
-void ReadExactly(const fs::path& file, const TensorView& data) {
-  const size_t bytes = data.bytes;
-  const auto fail = [&](const std::string& what) { throw Error(kBadInput, file.string() + ": " + what); };
-  // Without O_NONBLOCK, opening a named pipe would wait for a writer.
-  const Descriptor descriptor(file, O_RDONLY | O_NONBLOCK);
-  if (!descriptor.ok()) fail("cannot be read: " + Reason(errno));
-  struct stat status;
-  if (::fstat(descriptor.get(), &status) != 0) fail("cannot be read: " + Reason(errno));
-  if (!S_ISREG(status.st_mode)) fail("is not a regular file");
-  size_t found = static_cast<size_t>(status.st_size);
-  if (found == bytes) {
-    found = MoveAll(::read, descriptor.get(), static_cast<char*>(data.data), bytes);
-    if (found < bytes && errno != 0) fail("cannot be read: " + Reason(errno));
+std::string ReadUpTo(const fs::path& file, size_t most) {
+  const OpenFile open(file);
+  if (open.size() > most) {
+    throw Error(kBadInput, file.string() + ": has " + std::to_string(open.size()) + " bytes, expected at most " +
+                               std::to_string(most));
   }
-  if (found != bytes) {
-    fail("expected " + std::to_string(bytes) + " bytes, found " + std::to_string(found) +
-         "; was it preprocessed for this model's input size and type?");
-  }
+  std::string content(open.size(), '\0');
+  content.resize(open.Read(content.data(), content.size()));
+  return content;
 }
 
 void PrepareFolder(const fs::path& folder) {

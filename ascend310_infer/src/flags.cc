@@ -13,7 +13,7 @@ namespace {
 
 struct Flag {
   std::string name;
-  std::variant<std::string*, int*, Device*, Precision*> target;
+  std::variant<std::string*, int*, Device*, Precision*, std::optional<Results>*> target;
   std::string help;
 };
 
@@ -21,7 +21,11 @@ std::vector<Flag> TableOf(Flags* flags) {
   EngineOptions* engine = &flags->engine;
   return {
       {"model_path", &engine->model_path, "model: .mindir/.ms (MindSpore Lite), .om (AscendCL), .onnx/.xml (OpenVINO)"},
-      {"dataset_path", &flags->dataset_path, "folder of <stem>_img.bin files"},
+      {"dataset_path", &flags->dataset_path,
+       "folder of PNG and JPEG images, one such file, or a folder of <stem>_img.bin files"},
+      {"save", &flags->save,
+       "results of images, some of class_map, mask and overlay with commas between them, or none (default class_map)"},
+      {"label_path", &flags->label_path, "folder of labels: prints the score of the results"},
       {"device_type", &engine->device, "auto, Ascend or CPU"},
       {"device_id", &engine->device_id, "number of the Ascend device"},
       {"fusion_switch_path", &engine->fusion_switch_path, "fusion switch file for MindSpore Lite on Ascend"},
@@ -31,7 +35,7 @@ std::vector<Flag> TableOf(Flags* flags) {
       {"requests", &engine->requests, "runs of the model in flight at the same time, 0: as the runtime suggests"},
       {"workers", &flags->workers,
        "threads that read and preprocess, and as many that postprocess and write; 0: one for every two cores"},
-      {"result_path", &flags->result_path, "folder for the results, <stem>_img_<output>.bin"},
+      {"result_path", &flags->result_path, "folder for the results"},
       {"time_path", &flags->time_path, "folder for the timing report, test_perform_static.txt"},
       {"report_json", &flags->report_json, "file for the report as JSON"},
       {"warmup", &flags->warmup, "runs of each request that do not count, before the first that does"},
@@ -49,11 +53,33 @@ int ParseNumber(const std::string& name, const std::string& value) {
   return number;
 }
 
+// "class_map,overlay"
+Results ParseResults(const std::string& name, const std::string& value) {
+  Results results;
+  results.class_map = false;
+  if (value == "none") return results;
+  for (size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = value.find(',', begin);
+    const std::string word = value.substr(begin, end == std::string::npos ? end : end - begin);
+    if (word == "class_map") {
+      results.class_map = true;
+    } else if (word == "mask") {
+      results.mask = true;
+    } else if (word == "overlay") {
+      results.overlay = true;
+    } else {
+      throw Error(kUsage, "--" + name + " expects some of class_map, mask, overlay, or none, found \"" + value + "\"");
+    }
+  }
+  return results;
+}
+
 void Assign(const Flag& flag, const std::string& value) {
   if (auto text = std::get_if<std::string*>(&flag.target)) **text = value;
   if (auto number = std::get_if<int*>(&flag.target)) **number = ParseNumber(flag.name, value);
   if (auto device = std::get_if<Device*>(&flag.target)) **device = ParseDevice(flag.name, value);
   if (auto precision = std::get_if<Precision*>(&flag.target)) **precision = ParsePrecision(flag.name, value);
+  if (auto results = std::get_if<std::optional<Results>*>(&flag.target)) **results = ParseResults(flag.name, value);
 }
 
 // The value that a flag has now, as it would be written on the command line.
@@ -61,7 +87,8 @@ std::string ValueOf(const Flag& flag) {
   if (auto text = std::get_if<std::string*>(&flag.target)) return **text;
   if (auto number = std::get_if<int*>(&flag.target)) return std::to_string(**number);
   if (auto device = std::get_if<Device*>(&flag.target)) return NameOf(**device);
-  return NameOf(*std::get<Precision*>(flag.target));
+  if (auto precision = std::get_if<Precision*>(&flag.target)) return NameOf(**precision);
+  return "";
 }
 
 void Check(const Flags& flags) {
@@ -108,7 +135,8 @@ Flags ParseFlags(const std::vector<std::string>& arguments) {
 std::string HelpText() {
   Flags defaults;
   std::ostringstream text;
-  text << "Runs a segmentation model over preprocessed images.\n\n"
+  text << "Runs a segmentation model over images.\n\n"
+          "  main --model_path=net.onnx --dataset_path=images --save=mask,overlay\n"
           "  main --model_path=net.onnx --dataset_path=preprocess_Result/img_data\n\n";
   for (const Flag& flag : TableOf(&defaults)) {
     text << "  --" << flag.name << "\n      " << flag.help;

@@ -2,49 +2,98 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "bin_task.h"
+#include "class_map_decoder.h"
+#include "dataset.h"
 #include "engine.h"
 #include "error.h"
 #include "files.h"
 #include "flags.h"
+#include "image_codec.h"
+#include "image_task.h"
+#include "metadata.h"
 #include "pipeline.h"
 #include "report.h"
+#include "scorer.h"
 
 namespace infer {
 namespace {
 
 constexpr char kReportName[] = "test_perform_static.txt";
 
-void Report(const Timing& timing, const Engine& engine, const Flags& flags) {
+void Report(const Timing& timing, const Engine& engine, const Flags& flags, const ConfusionMatrix* score) {
   const std::string text = FormatReport(timing, engine, flags.engine.model_path);
   std::fputs(text.c_str(), stdout);
   WriteAtomically(std::filesystem::path(flags.time_path) / kReportName, {text.data(), text.size()});
   if (flags.report_json.empty()) return;
-  const std::string json = FormatJsonReport(timing, engine, flags.engine.model_path);
+  const std::string json = FormatJsonReport(timing, engine, flags.engine.model_path, score);
   WriteAtomically(flags.report_json, {json.data(), json.size()});
 }
 
-size_t WorkersOf(const Flags& flags) {
-  if (flags.workers > 0) return static_cast<size_t>(flags.workers);
-  return std::max(1u, std::thread::hardware_concurrency() / 2);
+// What can be found wrong before the model is loaded, which may take minutes on Ascend.
+void CheckBeforeLoading(const Dataset& dataset, const Flags& flags, const std::optional<Metadata>& metadata) {
+  if (dataset.is_bin && flags.save)
+    throw Error(kUsage, "--save is for images; the results of .bin files are .bin files");
+  if (!dataset.is_bin) CheckImageSupport();
+  if (!metadata && (!dataset.is_bin || !flags.label_path.empty())) {
+    throw Error(kFailed, "no metadata " + MetadataPath(flags.engine.model_path).string() +
+                             ", which images and --label_path need; export.py writes it next to the model");
+  }
 }
 
-int ProcessDataset(Engine* engine, const std::vector<std::filesystem::path>& inputs, const Flags& flags) {
+size_t Cores() { return std::max(1u, std::thread::hardware_concurrency()); }
+
+PipelineOptions PipelineOptionsOf(const Flags& flags) {
   PipelineOptions options;
-  options.readers = options.writers = WorkersOf(flags);
+  options.readers = options.writers = flags.workers > 0 ? static_cast<size_t>(flags.workers) : (Cores() + 1) / 2;
   options.warmup = flags.warmup;
-  BinTask task(flags.result_path);
-  const PipelineResult result = RunPipeline(engine, inputs, &task, options);
-  if (result.timing.images > 0) Report(result.timing, *engine, flags);
-  for (const std::string& message : result.bad_inputs) std::fprintf(stderr, "bad input: %s\n", message.c_str());
-  if (result.bad_inputs.empty()) return kDone;
+  return options;
+}
+
+// Messages on stderr, and the exit code.
+int ListBadInputs(const std::vector<std::string>& problems, size_t inputs, const Flags& flags) {
+  for (const std::string& message : problems) std::fprintf(stderr, "bad input: %s\n", message.c_str());
+  if (problems.empty()) return kDone;
   std::fprintf(stderr, "error: %zu of %zu inputs could not be used; the results of the others are in %s\n",
-               result.bad_inputs.size(), inputs.size(), flags.result_path.c_str());
+               problems.size(), inputs, flags.result_path.c_str());
   return kBadInput;
+}
+
+int ProcessDataset(Engine* engine, const Dataset& dataset, const std::optional<Metadata>& metadata,
+                   const Flags& flags) {
+  std::unique_ptr<ClassMapDecoder> decoder;
+  std::unique_ptr<Scorer> scorer;
+  if (metadata && (!dataset.is_bin || !flags.label_path.empty() || metadata->output == OutputKind::kHeadLogits)) {
+    LayoutOf(*engine);  // a model with open dimensions gets a message of its own
+    CheckMetadata(*metadata, *engine);
+    const size_t threads = dataset.inputs.size() == 1 ? Cores() : 1;  // several images keep the cores busy anyway
+    decoder = std::make_unique<ClassMapDecoder>(*metadata, engine->Outputs()[0].type, static_cast<int>(threads));
+  }
+  if (!flags.label_path.empty()) scorer = std::make_unique<Scorer>(flags.label_path, *metadata);
+
+  std::unique_ptr<Task> task;
+  if (!dataset.is_bin) {
+    task = std::make_unique<ImageTask>(*metadata, *decoder, flags.save.value_or(Results()), flags.result_path,
+                                       scorer.get());
+  } else if (decoder != nullptr) {
+    task = std::make_unique<BinTask>(flags.result_path, *metadata, decoder.get(), scorer.get());
+  } else {
+    task = std::make_unique<BinTask>(flags.result_path);
+  }
+  const PipelineResult result = RunPipeline(engine, dataset.inputs, task.get(), PipelineOptionsOf(flags));
+  const ConfusionMatrix* score = scorer == nullptr ? nullptr : &scorer->matrix();
+  if (!result.timing.run_ms.empty()) Report(result.timing, *engine, flags, score);
+  if (score != nullptr) std::fputs(("\n" + score->Summary(metadata->classes)).c_str(), stdout);
+
+  std::vector<std::string> problems = dataset.problems;
+  problems.insert(problems.end(), result.bad_inputs.begin(), result.bad_inputs.end());
+  return ListBadInputs(problems, dataset.inputs.size() + dataset.problems.size(), flags);
 }
 
 int Main(const std::vector<std::string>& arguments) {
@@ -53,17 +102,18 @@ int Main(const std::vector<std::string>& arguments) {
     std::fputs(HelpText().c_str(), stdout);
     return kDone;
   }
-  // Whatever can be found wrong before the model is loaded, which may take minutes on Ascend.
   PrepareFolder(flags.time_path);
-  std::vector<std::filesystem::path> inputs;
-  if (flags.loop == 0) {
-    inputs = ListInputs(flags.dataset_path);
-    PrepareFolder(flags.result_path);
+  if (flags.loop > 0) {
+    const std::unique_ptr<Engine> engine = LoadEngine(flags.engine);
+    Report(TimeRuns(engine.get(), flags.warmup, flags.loop), *engine, flags, nullptr);
+    return kDone;
   }
+  PrepareFolder(flags.result_path);
+  const Dataset dataset = FindInputs(flags.dataset_path, flags.result_path);
+  const std::optional<Metadata> metadata = ReadMetadata(flags.engine.model_path);
+  CheckBeforeLoading(dataset, flags, metadata);
   const std::unique_ptr<Engine> engine = LoadEngine(flags.engine);
-  if (flags.loop == 0) return ProcessDataset(engine.get(), inputs, flags);
-  Report(TimeRuns(engine.get(), flags.warmup, flags.loop), *engine, flags);
-  return kDone;
+  return ProcessDataset(engine.get(), dataset, metadata, flags);
 }
 
 }  // namespace

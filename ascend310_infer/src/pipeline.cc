@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
-#include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 #include "bounded_queue.h"
 #include "error.h"
+#include "thread_group.h"
 
 namespace fs = std::filesystem;
 
@@ -44,47 +42,6 @@ struct Batch {
   std::vector<HostMemory> memory_;
 };
 
-// Threads whose first error is kept. An error makes `stop` be called, which must make the other threads end.
-class ThreadGroup {
- public:
-  explicit ThreadGroup(std::function<void()> stop) : stop_(std::move(stop)) {}
-  ThreadGroup(const ThreadGroup&) = delete;
-  ThreadGroup& operator=(const ThreadGroup&) = delete;
-  ~ThreadGroup() {
-    if (threads_.empty()) return;
-    stop_();  // on the way out after an exception, such as a thread that could not be made
-    Join();
-  }
-
-  void Start(std::function<void()> work) {
-    threads_.emplace_back([this, work = std::move(work)] {
-      try {
-        work();
-      } catch (...) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        if (!error_) error_ = std::current_exception();
-        stop_();
-      }
-    });
-  }
-
-  void JoinAndRethrow() {
-    Join();
-    if (error_) std::rethrow_exception(error_);
-  }
-
- private:
-  void Join() {
-    for (std::thread& thread : threads_) thread.join();
-    threads_.clear();
-  }
-
-  const std::function<void()> stop_;
-  std::vector<std::thread> threads_;
-  std::mutex mutex_;
-  std::exception_ptr error_;
-};
-
 std::vector<std::unique_ptr<Request>> MakeRequests(Engine* engine) {
   std::vector<std::unique_ptr<Request>> requests;
   for (size_t i = 0; i < engine->Requests(); ++i) requests.push_back(engine->NewRequest());
@@ -95,7 +52,7 @@ std::vector<std::unique_ptr<Request>> MakeRequests(Engine* engine) {
 void WarmUp(const std::vector<std::unique_ptr<Request>>& requests, const std::vector<std::unique_ptr<Batch>>& batches,
             int runs) {
   RunRecorder ignored;
-  ThreadGroup threads([] {});
+  ThreadGroup threads;
   for (size_t i = 0; i < requests.size(); ++i) {
     threads.Start([&, i] {
       for (int run = 0; run < runs; ++run) batches[i]->Run(requests[i].get(), &ignored);
@@ -113,7 +70,7 @@ std::vector<std::unique_ptr<Batch>> MakeBatches(Engine* engine, const ImageLayou
 // The batches go round: free -> readers -> filled -> requests -> done -> writers -> free.
 class Pipeline {
  public:
-  Pipeline(Engine* engine, const std::vector<fs::path>& inputs, ImageTask* task, const PipelineOptions& options)
+  Pipeline(Engine* engine, const std::vector<fs::path>& inputs, Task* task, const PipelineOptions& options)
       : inputs_(inputs),
         task_(*task),
         options_(options),
@@ -233,7 +190,7 @@ class Pipeline {
   }
 
   const std::vector<fs::path>& inputs_;
-  ImageTask& task_;
+  Task& task_;
   const PipelineOptions options_;
   const ImageLayout layout_;
   const std::vector<std::unique_ptr<Batch>> batches_;  // longer alive than the requests that use their memory
@@ -275,7 +232,7 @@ ImageLayout LayoutOf(const Engine& engine) {
   return layout;
 }
 
-PipelineResult RunPipeline(Engine* engine, const std::vector<fs::path>& inputs, ImageTask* task,
+PipelineResult RunPipeline(Engine* engine, const std::vector<fs::path>& inputs, Task* task,
                            const PipelineOptions& options) {
   return Pipeline(engine, inputs, task, options).Run();
 }

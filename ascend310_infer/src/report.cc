@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include <cmath>
 #include <iomanip>
 #include <sstream>
 #include <vector>
@@ -18,6 +19,14 @@ std::vector<double> TimesOf(const Timing& timing, Stage stage) {
 
 double InferenceRate(const Timing& timing) { return static_cast<double>(timing.images) / timing.inference_seconds; }
 double RateWithIo(const Timing& timing) { return static_cast<double>(timing.images) / timing.seconds_with_io; }
+
+// JSON has no NaN.
+std::string JsonNumber(double number) {
+  if (!std::isfinite(number)) return "null";
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(4) << number;
+  return text.str();
+}
 
 std::string JsonSummary(const std::vector<double>& values) {
   std::ostringstream text;
@@ -64,7 +73,8 @@ std::string FormatReport(const Timing& timing, const Engine& engine, const std::
   return text.str();
 }
 
-std::string FormatJsonReport(const Timing& timing, const Engine& engine, const std::string& model_path) {
+std::string FormatJsonReport(const Timing& timing, const Engine& engine, const std::string& model_path,
+                             const ConfusionMatrix* score) {
   std::ostringstream text;
   text << std::fixed << std::setprecision(3);
   text << "{\n  \"model\": " << JsonString(model_path) << ",\n  \"runtime\": " << JsonString(engine.Description())
@@ -86,6 +96,10 @@ std::string FormatJsonReport(const Timing& timing, const Engine& engine, const s
     text << RateWithIo(timing);
   } else {
     text << "null";
+  }
+  if (score != nullptr) {
+    text << ",\n  \"mean_iou\": " << JsonNumber(100 * score->MeanIou())
+         << ",\n  \"pixel_accuracy\": " << JsonNumber(100 * score->PixelAccuracy());
   }
   text << "\n}\n";
   return text.str();

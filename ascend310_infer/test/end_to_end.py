@@ -113,7 +113,7 @@ class EndToEnd(unittest.TestCase):
         readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| `--(\w+)` \| ?`?([^` |]*)`? ?\|", readme, re.MULTILINE)
         self.assertEqual(sorted(rows), sorted(flags))
-        self.assertEqual(len(flags), 14)
+        self.assertEqual(len(flags), 16)
 
     def test_wrong_usage(self):
         self.write_model()
@@ -139,7 +139,7 @@ class EndToEnd(unittest.TestCase):
 
     def test_no_input(self):
         self.write_model()
-        self.assert_failure(self.run_program(), 3, f"no *_img.bin file in {self.data}")
+        self.assert_failure(self.run_program(), 3, f"no *_img.bin, .png, .jpg or .jpeg file in {self.data}")
 
     def test_missing_model(self):
         self.write_images(1)

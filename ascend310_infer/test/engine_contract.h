@@ -9,9 +9,9 @@
 
 #include "bin_task.h"
 #include "check.h"
+#include "dataset.h"
 #include "engine.h"
 #include "fakes/ledger.h"
-#include "files.h"
 #include "pipeline.h"
 #include "temporary_folder.h"
 
@@ -65,7 +65,8 @@ inline void CheckPipeline(const infer::EngineOptions& options) {
     infer::BinTask task(results.path());
     infer::PipelineOptions options_of_pipeline;
     options_of_pipeline.warmup = 2;
-    const auto result = infer::RunPipeline(engine.get(), infer::ListInputs(data.path()), &task, options_of_pipeline);
+    const auto result =
+        infer::RunPipeline(engine.get(), infer::FindInputs(data.path(), {}).inputs, &task, options_of_pipeline);
     CHECK_EQUAL(result.timing.images, size_t{3});
     CHECK_EQUAL(result.timing.run_ms.size(), size_t{2});
   }

@@ -91,28 +91,6 @@ TEST(MutatedFilesGiveTheirBytesOrAnError) {
   CHECK(good > 50 && good < 450);
 }
 
-TEST(InputsAreListedByName) {
-  const TemporaryFolder folder;
-  for (const char* name : {"b_img.bin", "a_img.bin", "a_label.bin", "img.bin", "a_img.bin.txt", "_img.bin"}) {
-    folder.Write(name, "");
-  }
-  std::string names;
-  for (const fs::path& input : infer::ListInputs(folder.path())) names += input.filename().string() + " ";
-  CHECK_EQUAL(names, "_img.bin a_img.bin b_img.bin ");
-}
-
-TEST(DatasetFolderProblemsAreNamed) {
-  const TemporaryFolder folder;
-  const fs::path missing = folder / "missing", file = folder.Write("file", "");
-  CHECK_ERROR(infer::ListInputs(missing), kBadInput,
-              "cannot read the dataset folder " + missing.string() + ": No such file or directory");
-  CHECK_ERROR(infer::ListInputs(file), kBadInput,
-              "cannot read the dataset folder " + file.string() + ": Not a directory");
-  CHECK_ERROR(infer::ListInputs(folder.path()), kBadInput,
-              "no *_img.bin file in " + folder.path().string() +
-                  "; preprocess.py writes them, give its img_data folder as --dataset_path");
-}
-
 TEST(WritesAtomically) {
   const TemporaryFolder folder;
   infer::WriteAtomically(folder / "out.bin", {"hello", 5});

@@ -4,6 +4,7 @@ The network: the three colours of a pixel, as float, times a 4x3 matrix of small
 scores. All values are integers, or half of one in the bias, that float32 holds exactly, and no two scores are equal.
 """
 import argparse
+import json
 
 import numpy as np
 import onnx
@@ -11,6 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 WEIGHT = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]], np.float32)
 BIAS = np.array([0, 0.25, 0.5, 300.75], np.float32)
+STRIDE = 8
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+PALETTE = [[220, 20, 60], [107, 142, 35], [0, 0, 142], [30, 30, 30]]
 
 
 def logits(image: np.ndarray) -> np.ndarray:
@@ -24,16 +28,26 @@ def class_map(image: np.ndarray) -> np.ndarray:
 
 
 def make_model(form: str, batch: int, height: int, width: int) -> onnx.ModelProto:
-    """A model in the "deploy" form (uint8 NHWC -> uint8 class map) or the "float" form (float32 NCHW -> logits).
+    """A tiny model; a height of 0 leaves height and width open.
 
-    A height of 0 leaves height and width open.
+    Args:
+        form: "deploy" (uint8 NHWC -> uint8 class map), "float" (float32 NCHW -> logits), "head" (uint8 NHWC -> logits
+            of every STRIDE-th row and column) or "head_float" (float32 NCHW -> the same).
     """
     size = [height, width] if height else ["height", "width"]
     constants = [numpy_helper.from_array(WEIGHT[:, :, None, None], "weight"), numpy_helper.from_array(BIAS, "bias")]
-    if form == "float":
-        nodes = [helper.make_node("Conv", ["x", "weight", "bias"], ["y"])]
+    strides = {"strides": [STRIDE, STRIDE]} if form.startswith("head") else {}
+    logits_size = [height // STRIDE, width // STRIDE] if strides else size
+    if form in ("float", "head_float"):
+        nodes = [helper.make_node("Conv", ["x", "weight", "bias"], ["y"], **strides)]
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, *size])
-        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 4, *size])
+        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 4, *logits_size])
+    elif form == "head":
+        nodes = [helper.make_node("Cast", ["x"], ["x_float"], to=TensorProto.FLOAT),
+                 helper.make_node("Transpose", ["x_float"], ["x_nchw"], perm=[0, 3, 1, 2]),
+                 helper.make_node("Conv", ["x_nchw", "weight", "bias"], ["y"], **strides)]
+        x = helper.make_tensor_value_info("x", TensorProto.UINT8, [batch, *size, 3])
+        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 4, *logits_size])
     else:
         nodes = [helper.make_node("Cast", ["x"], ["x_float"], to=TensorProto.FLOAT),
                  helper.make_node("Transpose", ["x_float"], ["x_nchw"], perm=[0, 3, 1, 2]),
@@ -49,10 +63,28 @@ def make_model(form: str, batch: int, height: int, width: int) -> onnx.ModelProt
     return model
 
 
+def make_metadata(form: str, batch: int, height: int, width: int, align_corners: bool = False) -> str:
+    """The text of the JSON file that export.py would write next to such a model."""
+    is_float = form in ("float", "head_float")
+    output = {"name": "y", "kind": "class_map", "shape": [batch, height, width], "dtype": "uint8"}
+    if form == "float":
+        output = {"name": "y", "kind": "logits", "shape": [batch, 4, height, width], "dtype": "float32"}
+    elif form.startswith("head"):
+        output = {"name": "y", "kind": "head_logits", "shape": [batch, 4, height // STRIDE, width // STRIDE],
+                  "dtype": "float32", "stride": STRIDE, "align_corners": align_corners}
+    return json.dumps({
+        "format_version": 1, "model": "test", "variant": "test",
+        "input": {"name": "x", "shape": [batch, 3, height, width] if is_float else [batch, height, width, 3],
+                  "dtype": "float32" if is_float else "uint8", "layout": "NCHW" if is_float else "NHWC"},
+        "normalization": {"mean": MEAN, "std": STD, "in_graph": not is_float}, "color_order": "RGB",
+        "output": output, "dataset": "test", "classes": ["red", "green", "blue", "dark"], "palette": PALETTE,
+        "ignore_label": 255, "checkpoint_sha256": "", "source": "test.ckpt"}, indent=2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writes a tiny segmentation model.")
     parser.add_argument("file")
-    parser.add_argument("--form", choices=["deploy", "float"], default="deploy")
+    parser.add_argument("--form", choices=["deploy", "float", "head", "head_float"], default="deploy")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--height", type=int, default=32)
     parser.add_argument("--width", type=int, default=64)

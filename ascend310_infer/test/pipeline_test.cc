@@ -5,8 +5,8 @@
 
 #include "bin_task.h"
 #include "check.h"
+#include "dataset.h"
 #include "fake_engine.h"
-#include "files.h"
 #include "temporary_folder.h"
 
 namespace fs = std::filesystem;
@@ -30,7 +30,7 @@ std::vector<fs::path> WriteInputs(const TemporaryFolder& folder, int count) {
     const std::string number = std::to_string(1000 + i).substr(1);
     folder.Write(number + "_img.bin", {static_cast<char>(i), 1});
   }
-  return infer::ListInputs(folder.path());
+  return infer::FindInputs(folder.path(), {}).inputs;
 }
 
 void CheckResult(const TemporaryFolder& results, const fs::path& input, int i) {
@@ -89,7 +89,7 @@ TEST(BadInputsAreNotedAndTheOthersDone) {
     data.Write("005_img.bin", "too long");
     fs::remove(data / "008_img.bin");
     fs::create_directory(data / "008_img.bin");
-    const auto inputs = infer::ListInputs(data.path());
+    const auto inputs = infer::FindInputs(data.path(), {}).inputs;
     FakeEngine engine(batch, 2, 3);
     const infer::PipelineResult result = RunPipeline(&engine, inputs, results.path());
     CHECK_EQUAL(result.bad_inputs.size(), size_t{3});
@@ -110,7 +110,7 @@ TEST(OnlyBadInputsRunNothing) {
   const TemporaryFolder data, results;
   data.Write("a_img.bin", "");
   FakeEngine engine(4, 2, 3);
-  const infer::PipelineResult result = RunPipeline(&engine, infer::ListInputs(data.path()), results.path());
+  const infer::PipelineResult result = RunPipeline(&engine, infer::FindInputs(data.path(), {}).inputs, results.path());
   CHECK_EQUAL(result.bad_inputs.size(), size_t{1});
   CHECK_EQUAL(result.timing.images, size_t{0});
   CHECK_EQUAL(engine.runs, 0);

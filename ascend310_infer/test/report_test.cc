@@ -41,7 +41,12 @@ TEST(ReportSaysEverything) {
 TEST(JsonReportSaysTheSame) {
   const FakeEngine engine(2, 3, 4);
   infer::Timing timing = SomeTiming();
-  const infer::Json report = infer::Json::Parse(infer::FormatJsonReport(timing, engine, "a \"b\".om"));
+  infer::ConfusionMatrix score(2, 255);
+  infer::Image label({1, 4}, 1), prediction({1, 4}, 1);
+  label.pixels = {0, 0, 0, 1};
+  prediction.pixels = {0, 0, 1, 1};
+  score.Add(prediction, label);
+  const infer::Json report = infer::Json::Parse(infer::FormatJsonReport(timing, engine, "a \"b\".om", &score));
   CHECK_EQUAL(report["model"].AsString(), "a \"b\".om");
   CHECK_EQUAL(report["runtime"].AsString(), "fake, CPU");
   CHECK_EQUAL(report["inputs"].AsArray()[0].AsString(), "uint8 [2, 3]");
@@ -59,9 +64,11 @@ TEST(JsonReportSaysTheSame) {
   CHECK_EQUAL(report["stage_ms"]["write"]["max"].AsNumber(), 5.0);
   CHECK_EQUAL(report["inference_images_per_second"].AsNumber(), 70.0);
   CHECK_EQUAL(report["end_to_end_images_per_second"].AsNumber(), 50.0);
+  CHECK_EQUAL(report["mean_iou"].AsNumber(), 58.3333);
+  CHECK_EQUAL(report["pixel_accuracy"].AsNumber(), 75.0);
   timing.seconds_with_io = 0;
   timing.stages.clear();
-  const std::string text = infer::FormatJsonReport(timing, engine, "net.om");
+  const std::string text = infer::FormatJsonReport(timing, engine, "net.om", nullptr);
   CHECK(text.find("\"end_to_end_images_per_second\": null") != std::string::npos);
 }
 

@@ -1,0 +1,44 @@
+#ifndef ASCEND310_INFER_SCORER_H_
+#define ASCEND310_INFER_SCORER_H_
+
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "confusion_matrix.h"
+#include "image.h"
+#include "metadata.h"
+
+namespace infer {
+
+// Compares class maps with labels and keeps the score. Score may be called from several threads at a time.
+//
+// The label of "<name>.png" (or .jpg, or "<name>_img.bin") is the first of these in `label_path` or below it:
+// "<name>_label.bin", "<name>.png", "<name>_label.png", "<name>_gtFine_labelTrainIds.png"; where <name> ends in
+// "_leftImg8bit", as in Cityscapes, also without that. Labels hold train ids: .bin files uint8 (height, width), .png
+// files grey values or palette indices.
+class Scorer {
+ public:
+  // Throws Error(kBadInput) if the folder cannot be read.
+  Scorer(const std::filesystem::path& label_path, const Metadata& metadata);
+
+  // Counts the pixels of an image. Throws Error(kBadInput) if it has no label, or one that is damaged, of another size
+  // or of other ids.
+  void Score(const std::filesystem::path& input, const Image& class_map);
+
+  const ConfusionMatrix& matrix() const { return matrix_; }
+
+ private:
+  std::filesystem::path LabelOf(const std::filesystem::path& input) const;
+
+  const std::filesystem::path label_path_;
+  std::map<std::string, std::filesystem::path> labels_;  // by file name
+  const Metadata metadata_;
+  std::mutex mutex_;
+  ConfusionMatrix matrix_;
+};
+
+}  // namespace infer
+
+#endif  // ASCEND310_INFER_SCORER_H_

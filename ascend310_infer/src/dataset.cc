@@ -1,0 +1,101 @@
+#include "dataset.h"
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+#include <system_error>
+
+#include "error.h"
+
+namespace fs = std::filesystem;
+
+namespace infer {
+namespace {
+
+constexpr char kBinSuffix[] = "_img.bin";
+
+bool IsBin(const fs::path& path) {
+  const std::string name = path.filename().string(), suffix = kBinSuffix;
+  return name.size() >= suffix.size() && name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0;
+}
+
+bool IsImage(const fs::path& path) {
+  std::string suffix = path.extension().string();
+  std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
+  return suffix == ".png" || suffix == ".jpg" || suffix == ".jpeg";
+}
+
+bool IsHidden(const fs::path& path) { return path.filename().string().rfind('.', 0) == 0; }
+
+[[noreturn]] void FailToRead(const fs::path& path, const std::error_code& error) {
+  throw Error(kBadInput, "cannot read the dataset " + path.string() + ": " + error.message());
+}
+
+std::vector<fs::path> BinFiles(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code error;
+  fs::directory_iterator entry(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    if (IsBin(entry->path())) files.push_back(entry->path());
+  }
+  if (error) FailToRead(folder, error);
+  return files;
+}
+
+std::vector<fs::path> ImageFiles(const fs::path& folder, const fs::path& result_folder) {
+  std::vector<fs::path> files;
+  std::error_code error, ignored;
+  const auto options = fs::directory_options::skip_permission_denied | fs::directory_options::follow_directory_symlink;
+  fs::recursive_directory_iterator entry(folder, options, error);
+  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    const fs::path& path = entry->path();
+    if (entry->is_directory(ignored)) {
+      if (IsHidden(path) || fs::equivalent(path, result_folder, ignored)) entry.disable_recursion_pending();
+    } else if (IsImage(path) && !IsHidden(path)) {
+      files.push_back(path);
+    }
+  }
+  if (error) FailToRead(folder, error);
+  return files;
+}
+
+// Moves images whose results would overwrite those of another one to the problems.
+void LeaveOutSameNames(Dataset* dataset) {
+  std::map<std::string, fs::path> known;
+  std::vector<fs::path> inputs;
+  for (const fs::path& input : dataset->inputs) {
+    const auto [first, is_new] = known.emplace(input.stem().string(), input);
+    if (is_new) {
+      inputs.push_back(input);
+    } else {
+      dataset->problems.push_back(input.string() + ": has the same name as " + first->second.string() +
+                                  ", and so would have the same results; rename one of them");
+    }
+  }
+  dataset->inputs = inputs;
+}
+
+}  // namespace
+
+Dataset FindInputs(const fs::path& path, const fs::path& result_folder) {
+  Dataset dataset;
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) FailToRead(path, std::make_error_code(std::errc::no_such_file_or_directory));
+  if (!fs::is_directory(status)) {
+    dataset.is_bin = IsBin(path);
+    dataset.inputs = {path};
+    return dataset;
+  }
+  dataset.inputs = BinFiles(path);
+  dataset.is_bin = !dataset.inputs.empty();
+  if (!dataset.is_bin) dataset.inputs = ImageFiles(path, result_folder);
+  if (dataset.inputs.empty()) {
+    throw Error(kBadInput, "no *" + std::string(kBinSuffix) + ", .png, .jpg or .jpeg file in " + path.string());
+  }
+  std::sort(dataset.inputs.begin(), dataset.inputs.end());
+  if (!dataset.is_bin) LeaveOutSameNames(&dataset);
+  return dataset;
+}
+
+}  // namespace infer
