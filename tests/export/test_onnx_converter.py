@@ -45,7 +45,8 @@ class Operators(nn.Cell):
                    ops.interpolate(x, size=(8, 9), mode="bilinear", align_corners=True),
                    ops.interpolate(x, size=(8, 9), mode="bilinear", align_corners=False),
                    ops.interpolate(x, size=(30, 36), mode="nearest"), ops.ResizeNearestNeighbor((7, 9))(x))
-        arithmetic = (ops.sigmoid(x) * x - 0.5 * x + 3, ops.relu(x) / 2, ops.maximum(x, x * 2), ops.softmax(x, axis=1))
+        arithmetic = (ops.sigmoid(x) * x - 0.5 * x + 3, ops.relu(x) / 2, ops.maximum(x, x * 2), ops.softmax(x, axis=1),
+                      ops.relu6(5 * x))
         layout = (ops.concat((x[:, :, ::2, 1:5], x[:, :, :15:2, :4]), 1), x.reshape(1, 2, -1),
                   x.transpose((0, 2, 3, 1)), ops.matmul(x, x.transpose((0, 1, 3, 2))), self.argmax(x),
                   self.argmax(x).astype(ms.uint8))
@@ -76,7 +77,7 @@ def test_every_operator_gives_the_same_numbers(operators):
     cell, x, path = operators
     model = to_onnx(read_mindir(path))
     expected, found = cell(Tensor(x)), run(model, x)
-    assert len(expected) == len(found) == 26
+    assert len(expected) == len(found) == 27
     for i, (a, b) in enumerate(zip(expected, found)):
         a = a.asnumpy()
         assert (a.dtype, a.shape) == (b.dtype, b.shape), i

@@ -34,6 +34,7 @@ def weights_of(network, layer):
     (("fast_scnn", "tramac"), "feature_fusion.conv_lower_res.conv", (128, 128, 1, 1), UNIFORM, 0.051031),
     (("fast_scnn", "tramac"), "classifier.classifier", (11, 128, 1, 1), UNIFORM, 0.051031),
     (("fast_scnn", "tramac"), "aux_heads.0.conv.conv", (32, 64, 3, 3), UNIFORM, 0.024056),
+    (("fast_scnn", "segmentron"), "feature_fusion.dwconv.conv", (128, 128, 1, 1), UNIFORM, 0.051031),
     (("icnet", "liminn", "resnet18"), "conv_sub1.1.conv", (32, 32, 3, 3), UNIFORM, 0.034021),
     (("icnet", "liminn", "resnet18"), "cff_12.conv_low.conv", (128, 128, 3, 3), UNIFORM, 0.017010),
     (("icnet", "liminn", "resnet18"), "head", (11, 128, 1, 1), UNIFORM, 0.051031),
@@ -56,6 +57,9 @@ def weights_of(network, layer):
     (("bisenetv1", "coincheung"), "context_path.arm32.conv.conv", (128, 512, 3, 3), NORMAL, 0.014731),
     (("bisenetv1", "coincheung"), "ffm.attention.conv", (256, 256, 1, 1), NORMAL, 0.0625),
     (("bisenetv1", "coincheung"), "head.classifier", (11, 256, 1, 1), NORMAL, 0.0625),
+    # MindSpore 1's default
+    (("fast_scnn", "modelzoo"), "learning_to_downsample.conv.conv", (32, 3, 3, 3), NORMAL, 0.01),
+    (("fast_scnn", "modelzoo"), "classifier.classifier", (11, 128, 1, 1), NORMAL, 0.01),
     # mmsegmentation's classifiers
     (("fast_scnn", "mmseg"), "classifier.classifier", (11, 128, 1, 1), NORMAL, 0.01),
     (("icnet", "mmseg", "resnet18"), "head.classifier", (11, 128, 1, 1), NORMAL, 0.01),
@@ -77,6 +81,8 @@ def test_weights(graph, layer, shape, distribution, deviation):
 @pytest.mark.parametrize("graph, layer, bound", [
     (("fast_scnn", "tramac"), "feature_fusion.conv_higher_res.conv", 0.125),
     (("fast_scnn", "tramac"), "aux_heads.0.classifier", 0.17678),
+    (("fast_scnn", "segmentron"), "classifier.classifier", 0.088388),
+    (("fast_scnn", "modelzoo"), "aux_heads.1.classifier", 0),
     (("fast_scnn", "mmseg"), "classifier.classifier", 0),
     (("icnet", "mmseg", "resnet18"), "head.classifier", 0),
     (("bisenetv1", "coincheung"), "head.classifier", 0),

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor
 
 from rtseg.models.interpolation import resize_bilinear
-from rtseg.models.layers import ChannelDropout, PyramidPooling, adaptive_average_pool
+from rtseg.models.layers import ChannelDropout, ConvBN, PyramidPooling, adaptive_average_pool, average_pool
 
 
 def pooled_by_loops(x, bins):
@@ -26,6 +26,29 @@ def test_adaptive_average_pool(size, bins):
     np.testing.assert_allclose(adaptive_average_pool(Tensor(x), bins).asnumpy(), pooled_by_loops(x, bins), atol=1e-5)
 
 
+def test_average_pool_literal():
+    x = Tensor(np.arange(20, dtype=np.float32).reshape(1, 1, 4, 5))
+    # Two windows of 2 across, the fifth column is left over.
+    assert average_pool(x, 2).asnumpy().tolist() == [[[[3.0, 5.0], [13.0, 15.0]]]]
+    # Larger than the map: one window of all of it, in each direction.
+    np.testing.assert_allclose(average_pool(x, 24).asnumpy(), [[[[9.5]]]], rtol=1e-6)
+    np.testing.assert_allclose(average_pool(x, 5).asnumpy(), [[[[9.5]]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("window, bins", [(24, 1), (12, 2), (8, 3), (4, 6)])
+def test_windows_of_the_model_zoo_are_the_usual_grids_at_its_crop(window, bins):
+    x = Tensor(np.random.default_rng(0).standard_normal((1, 2, 24, 24)).astype(np.float32))
+    np.testing.assert_allclose(average_pool(x, window).asnumpy(), adaptive_average_pool(x, bins).asnumpy(), atol=1e-6)
+
+
+def test_conv_bn_ends_in_relu_relu6_or_neither():
+    x = Tensor(np.array([-1.0, 5.0, 7.0], np.float32).reshape(1, 1, 1, 3))
+    for arguments, expected in (({}, [0, 5, 7]), ({"relu6": True}, [0, 5, 6]), ({"relu": False}, [-1, 5, 7])):
+        block = ConvBN(1, 1, 1, **arguments).set_train(False)
+        block.conv.weight.set_data(Tensor(np.ones((1, 1, 1, 1), np.float32)))
+        np.testing.assert_allclose(block(x).asnumpy().ravel(), expected, rtol=1e-4)
+
+
 def test_resize_bilinear_literal():
     x = Tensor(np.array([[[[0.0, 1.0, 2.0]]]], np.float32))
     assert resize_bilinear(x, (1, 5), True).asnumpy().ravel().tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
@@ -34,8 +57,9 @@ def test_resize_bilinear_literal():
     assert resize_bilinear(x, (1, 3), True) is x
 
 
-def test_pyramid_pooling_shape_at_odd_sizes():
-    assert PyramidPooling(4, 2)(Tensor(np.ones((1, 4, 5, 7), np.float32))).shape == (1, 12, 5, 7)
+@pytest.mark.parametrize("windows", [None, (24, 12, 8, 4)])
+def test_pyramid_pooling_shape_at_odd_sizes(windows):
+    assert PyramidPooling(4, 2, windows=windows)(Tensor(np.ones((1, 4, 5, 7), np.float32))).shape == (1, 12, 5, 7)
 
 
 def test_dropout_drops_whole_channels_and_keeps_the_mean():

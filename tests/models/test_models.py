@@ -31,9 +31,10 @@ def image(batch, height, width):
 @pytest.mark.parametrize("model, variant", GRAPHS)
 def test_outputs_in_training_and_inference(model, variant):
     network = small(model, variant, aux=2).set_train(True)
-    factors = {("fast_scnn", "mmseg"): (8, 32, 8), ("fast_scnn", "tramac"): (8, 8, 32), ("icnet", "mmseg"): (8, 16, 8),
-               ("icnet", "liminn"): (4, 8, 16), ("bisenetv1", "coincheung"): (8, 8, 16),
-               ("bisenetv1", "mmseg"): (8, 8, 16)}[model, variant]
+    factors = {("fast_scnn", "mmseg"): (8, 32, 8), ("fast_scnn", "segmentron"): (8, 8, 32),
+               ("fast_scnn", "tramac"): (8, 8, 32), ("fast_scnn", "modelzoo"): (8, 8, 32),
+               ("icnet", "mmseg"): (8, 16, 8), ("icnet", "liminn"): (4, 8, 16),
+               ("bisenetv1", "coincheung"): (8, 8, 16), ("bisenetv1", "mmseg"): (8, 8, 16)}[model, variant]
     odd = int((model, variant) == ("icnet", "mmseg"))  # its pooling rounds up, the middle branch is one larger
     for batch, height, width in ((2, 96, 64), (1, 64, 128)):
         outputs = network(image(batch, height, width))
@@ -115,14 +116,17 @@ def test_complexity_prints_a_table(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "GMACs at 64x96" in lines[0]
     assert [line.split()[:4] for line in lines[1:]] == [["fast_scnn", "mmseg", "-", "1,399,939"],
-                                                        ["fast_scnn", "tramac", "-", "1,138,051"]]
+                                                        ["fast_scnn", "segmentron", "-", "1,153,283"],
+                                                        ["fast_scnn", "tramac", "-", "1,138,051"],
+                                                        ["fast_scnn", "modelzoo", "-", "1,137,776"]]
 
 
 @pytest.mark.parametrize("arguments, message", [
     (("fastscnn", "mmseg", 0), "model: expected one of fast_scnn, icnet, bisenetv1, found 'fastscnn'"),
     (("icnet", "tramac", 0), "variant: expected one of mmseg, liminn for icnet, found 'tramac'"),
     (("icnet", "mmseg", 3), "aux: expected 0 to 2 auxiliary heads, found 3"),
-    (("icnet", "mmseg", 0, "resnet34"), "backbone: expected resnet50 or resnet18 for icnet, found 'resnet34'"),
+    (("icnet", "mmseg", 0, "resnet34"), "backbone: expected resnet50 or resnet18 or resnet50_v1b for icnet, "
+                                          "found 'resnet34'"),
     (("fast_scnn", "mmseg", 0, "resnet18"), "backbone: expected none for fast_scnn, found 'resnet18'"),
 ])
 def test_unknown_networks_are_refused(arguments, message):

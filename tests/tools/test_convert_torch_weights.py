@@ -20,11 +20,24 @@ from rtseg.training.checkpoint import load_pretrained
 from rtseg.utils.errors import ConfigError, DataError
 
 TESTS = Path(__file__).resolve().parents[1]
-SHAPES = {graph: json.loads((TESTS / "goldens" / f"{graph}.keys.json").read_text()) for graph in GRAPHS}
+SHAPES = {graph: json.loads((TESTS / "goldens" / f"{graph}.keys.json").read_text()) for graph in GRAPHS
+          if graph != "icnet_liminn_v1b"}  # the same but for its stem
 
 
 @pytest.mark.parametrize("graph, key, name", [
     ("fast_scnn_tramac", "auxlayer.4.bias", "aux_heads.0.classifier.bias"),
+    ("fast_scnn_tramac", "auxlayer.1.bias", "aux_heads.0.conv.bn.beta"),
+    ("fast_scnn_segmentron", "auxlayer2.1.running_mean", "aux_heads.1.conv.bn.moving_mean"),
+    ("fast_scnn_segmentron", "learning_to_downsample.dsconv1.block.bn_point.weight",
+     "learning_to_downsample.dsconv1.pointwise.bn.gamma"),
+    ("fast_scnn_segmentron", "global_feature_extractor.bottleneck1.0.conv.2.weight",
+     "global_feature_extractor.bottleneck1.0.project.conv.weight"),
+    ("fast_scnn_segmentron", "feature_fusion.conv_lower_res.0.bias", "feature_fusion.conv_lower_res.conv.bias"),
+    ("fast_scnn_modelzoo", "network.global_feature_extractor.ppm.conv4.conv.1.moving_variance",
+     "global_feature_extractor.ppm.branches.3.bn.moving_variance"),
+    ("fast_scnn_modelzoo", "auxlayer1.4.bias", "aux_heads.0.classifier.bias"),
+    ("icnet_liminn_v1b", "pretrained.bn1.weight", "encoder.backbone.stem.0.bn.gamma"),
+    ("icnet_mmseg", "backbone.backbone.conv1.weight", "encoder.backbone.stem.0.conv.weight"),
     ("fast_scnn_mmseg", "decode_head.convs.1.depthwise_conv.bn.weight", "classifier.dsconv2.depthwise.bn.gamma"),
     ("icnet_liminn", "pretrained.conv1.4.running_mean", "encoder.backbone.stem.1.bn.moving_mean"),
     ("icnet_liminn", "pretrained.layer3.5.bn2.running_var", "encoder.backbone.layer3.5.conv2.bn.moving_variance"),
@@ -44,7 +57,7 @@ def test_parameter_name(graph, key, name):
     assert parameter_name(graph, key) == name
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph", SHAPES)
 def test_no_two_keys_share_a_name(graph):
     names = [name for name in (parameter_name(graph, key) for key in SHAPES[graph]) if name]
     assert len(names) == len(set(names)) > 100

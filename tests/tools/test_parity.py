@@ -17,7 +17,7 @@ GOLDENS = PROJECT / "tests" / "goldens"
 # The first takes half a minute and stands for the others where time is short (-m "not slow").
 @pytest.mark.parametrize("graph", ["fast_scnn_tramac"] + [
     pytest.param(graph, marks=pytest.mark.slow) for graph in
-    ("fast_scnn_mmseg", "bisenetv1_coincheung", "bisenetv1_mmseg", "icnet_liminn", "icnet_mmseg")])
+    ("fast_scnn_mmseg", "fast_scnn_segmentron", "fast_scnn_modelzoo", "bisenetv1_coincheung", "bisenetv1_mmseg", "icnet_liminn", "icnet_mmseg")])
 def test_golden(graph):
     done = subprocess.run([sys.executable, "-m", "rtseg.tools.parity", "--golden", str(GOLDENS / f"{graph}.npz")],
                           cwd=PROJECT, capture_output=True, text=True)
@@ -39,6 +39,13 @@ def test_reference_weights_follow_the_rule():
     assert list(weights) == ["a.running_var", "conv.weight"] and weights["conv.weight"].dtype == np.float32
     assert weights["a.running_var"].min() >= 0.5 and weights["a.running_var"].max() < 1.5
     assert (reference_weights({"a.running_var": (3,)})["a.running_var"] == weights["a.running_var"]).all()
+
+
+def test_reference_weights_know_the_names_of_mindspore():
+    shape = (5,)
+    weights = reference_weights({"a.moving_variance": shape, "a.moving_mean": shape, "a.beta": shape, "a.gamma": shape})
+    assert weights["a.moving_variance"].min() >= 0.5 and weights["a.gamma"].min() >= 0.8
+    assert abs(weights["a.moving_mean"]).max() < 0.5 and abs(weights["a.beta"]).max() < 0.5
 
 
 def test_relative_error():

@@ -86,6 +86,12 @@ def _resize(mode):
     return convert
 
 
+def _relu6(builder, node):
+    output, dtype = builder.name(node.output), builder.graph.tensors[node.output].dtype
+    limits = [builder.array(f"{output}/{name}", np.array(value, dtype)) for name, value in (("min", 0), ("max", 6))]
+    builder.emit("Clip", [builder.tensor(node.inputs[0]), *limits], output)
+
+
 def _reduce_mean(builder, node):
     x, axes, keep_dims = node.inputs
     builder.emit("ReduceMean", [builder.tensor(x)], builder.name(node.output),
@@ -224,6 +230,7 @@ CONVERTERS = {
     "Muls": _elementwise("Mul"),
     "ReduceMean": _reduce_mean,
     "ReLU": _elementwise("Relu"),
+    "ReLU6": _relu6,
     "Reshape": _reshape,
     "ResizeBilinearV2": _resize("linear"),
     "ResizeNearestNeighbor": _resize("nearest"),

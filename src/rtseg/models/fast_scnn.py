@@ -1,10 +1,12 @@
 """Fast-SCNN: Fast Semantic Segmentation Network (Poudel et al., arXiv 1902.04502).
 
-Two published graphs differ in details that their weights depend on:
-- "tramac": github.com/Tramac/Fast-SCNN-pytorch, the graph of the paper and of the MindSpore model zoo.
+The published graphs differ in details that their weights depend on:
 - "mmseg": mmsegmentation, whose weights have the best published score.
+- "segmentron": github.com/LikeLy-Journey/SegmenTron.
+- "tramac": github.com/Tramac/Fast-SCNN-pytorch, the closest to the paper.
+- "modelzoo": the MindSpore model zoo, research/cv/fastscnn.
 """
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Tuple, Union
 
 from mindspore import nn, ops
 
@@ -14,21 +16,34 @@ from rtseg.models.layers import (ChannelDropout, ClassifierHead, ConvBN, Depthwi
                                  classifier)
 
 
-class Variant(NamedTuple):
-    """What distinguishes the published graphs."""
+Padding = Union[int, Tuple[int, int, int, int]]  # one number, or top, bottom, left, right
 
-    stem_padding: int            # of the very first convolution
-    depthwise_relu: bool         # ReLU after the depthwise half of a depthwise-separable block
-    extractor_out_kernel: int    # of the convolution after pyramid pooling
-    fusion_bias: bool            # biases before the BatchNorms of the feature fusion
-    align_corners: bool          # of every resize
-    bn_momentum: float           # MindSpore's meaning: 1 - PyTorch's
-    aux_features: Tuple[str, str]  # the features that the first and the second auxiliary head read
+
+class Variant(NamedTuple):
+    """What distinguishes the published graphs. The defaults are those of "tramac"."""
+
+    bn_momentum: float = 0.9               # MindSpore's meaning: 1 - PyTorch's
+    align_corners: bool = True             # of every resize
+    stem_padding: Padding = 0              # of the very first convolution
+    depthwise_relu: bool = True            # ReLU after the depthwise half of a depthwise-separable block
+    residual_relu6: bool = False           # ReLU6 instead of ReLU in the inverted residuals
+    pooling_windows: Optional[Tuple[int, ...]] = None  # fixed windows of the pyramid pooling, instead of fixed grids
+    extractor_out_kernel: int = 1          # of the convolution after pyramid pooling
+    fusion_depthwise: bool = True          # lower branch of the feature fusion: 3x3 depthwise, or a dense 1x1
+    fusion_bias: bool = True               # biases before the BatchNorms of the feature fusion
+    classifier_bias: bool = True           # of the main classifier; the auxiliary ones always have one
+    aux_features: Tuple[str, str] = ("downsample", "extractor")  # what the first and the second auxiliary head read
 
 
 VARIANTS = {
-    "tramac": Variant(0, True, 1, True, True, 0.9, ("downsample", "extractor")),
-    "mmseg": Variant(1, False, 3, False, False, 0.99, ("extractor", "downsample")),
+    "mmseg": Variant(bn_momentum=0.99, align_corners=False, stem_padding=1, depthwise_relu=False,
+                     extractor_out_kernel=3, fusion_bias=False, aux_features=("extractor", "downsample")),
+    "segmentron": Variant(bn_momentum=0.99, residual_relu6=True, fusion_depthwise=False),
+    "tramac": Variant(),
+    # MindSpore's padding "same" of a 3x3 convolution with stride 2: nothing above and on the left of an even size.
+    # Its windows give the usual grids of 1, 2, 3 and 6 for the crop that it trains on, 768 x 768.
+    "modelzoo": Variant(stem_padding=(0, 1, 0, 1), pooling_windows=(24, 12, 8, 4), fusion_bias=False,
+                        classifier_bias=False),
 }
 _FEATURE_CHANNELS = {"downsample": 64, "extractor": 128}
 
@@ -50,12 +65,12 @@ class LearningToDownsample(nn.Cell):
 class InvertedResidual(nn.Cell):
     """MobileNetV2's bottleneck with linear projection: (N, C, H, W) -> (N, C', H/stride, W/stride)."""
 
-    def __init__(self, in_channels, out_channels, stride, bn_momentum, expansion=6):
+    def __init__(self, in_channels, out_channels, stride, variant, expansion=6):
         super().__init__()
-        hidden = in_channels * expansion
-        self.expand = ConvBN(in_channels, hidden, 1, bn_momentum=bn_momentum)
-        self.depthwise = ConvBN(hidden, hidden, 3, stride, 1, group=hidden, bn_momentum=bn_momentum)
-        self.project = ConvBN(hidden, out_channels, 1, relu=False, bn_momentum=bn_momentum)
+        hidden, momentum, relu6 = in_channels * expansion, variant.bn_momentum, variant.residual_relu6
+        self.expand = ConvBN(in_channels, hidden, 1, relu6=relu6, bn_momentum=momentum)
+        self.depthwise = ConvBN(hidden, hidden, 3, stride, 1, group=hidden, relu6=relu6, bn_momentum=momentum)
+        self.project = ConvBN(hidden, out_channels, 1, relu=False, bn_momentum=momentum)
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
     def construct(self, x):
@@ -69,17 +84,18 @@ class GlobalFeatureExtractor(nn.Cell):
     def __init__(self, variant):
         super().__init__()
         momentum = variant.bn_momentum
-        self.bottleneck1 = self._group(64, 64, 2, momentum)
-        self.bottleneck2 = self._group(64, 96, 2, momentum)
-        self.bottleneck3 = self._group(96, 128, 1, momentum)
-        self.ppm = PyramidPooling(128, 32, align_corners=variant.align_corners, bn_momentum=momentum)
+        self.bottleneck1 = self._group(64, 64, 2, variant)
+        self.bottleneck2 = self._group(64, 96, 2, variant)
+        self.bottleneck3 = self._group(96, 128, 1, variant)
+        self.ppm = PyramidPooling(128, 32, align_corners=variant.align_corners, bn_momentum=momentum,
+                                  windows=variant.pooling_windows)
         kernel = variant.extractor_out_kernel
         self.out = ConvBN(256, 128, kernel, padding=kernel // 2, bn_momentum=momentum)
 
     @staticmethod
-    def _group(in_channels, out_channels, stride, momentum, blocks=3):
-        first = InvertedResidual(in_channels, out_channels, stride, momentum)
-        rest = [InvertedResidual(out_channels, out_channels, 1, momentum) for _ in range(blocks - 1)]
+    def _group(in_channels, out_channels, stride, variant, blocks=3):
+        first = InvertedResidual(in_channels, out_channels, stride, variant)
+        rest = [InvertedResidual(out_channels, out_channels, 1, variant) for _ in range(blocks - 1)]
         return nn.SequentialCell(first, *rest)
 
     def construct(self, x):
@@ -95,7 +111,9 @@ class FeatureFusionModule(nn.Cell):
         momentum, bias = variant.bn_momentum, variant.fusion_bias
         self.align_corners = variant.align_corners
         self.products_are_faster = products_are_faster()
-        self.dwconv = ConvBN(128, 128, 3, padding=1, group=128, bn_momentum=momentum)
+        # Called so by all references, also where it is no depthwise convolution.
+        self.dwconv = (ConvBN(128, 128, 3, padding=1, group=128, bn_momentum=momentum) if variant.fusion_depthwise
+                       else ConvBN(128, 128, 1, bn_momentum=momentum))
         self.conv_lower_res = ConvBN(128, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
         self.conv_higher_res = ConvBN(64, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
 
@@ -118,7 +136,7 @@ class Classifier(nn.Cell):
         self.dsconv1 = DepthwiseSeparableConv(128, 128, 1, variant.depthwise_relu, variant.bn_momentum)
         self.dsconv2 = DepthwiseSeparableConv(128, 128, 1, variant.depthwise_relu, variant.bn_momentum)
         self.dropout = ChannelDropout(dropout, seed)
-        self.classifier = classifier(128, num_classes)
+        self.classifier = classifier(128, num_classes, variant.classifier_bias)
 
     def construct(self, x):
         return self.classifier(self.dropout(self.dsconv2(self.dsconv1(x))))
@@ -129,7 +147,7 @@ class FastSCNN(nn.Cell):
 
     Args:
         num_classes: number of classes.
-        variant: "mmseg" or "tramac".
+        variant: key of VARIANTS.
         aux: number of auxiliary heads, 0, 1 or 2.
         dropout: probability before each classifier.
         bn_momentum: of all BatchNorms in MindSpore's meaning; None for the variant's own.

@@ -13,7 +13,7 @@ from mindspore import nn, ops
 from rtseg.models.initialization import initialize
 from rtseg.models.interpolation import resize_bilinear
 from rtseg.models.layers import ClassifierHead, ConvBN, PyramidPooling, adaptive_average_pool, avg_pool_2x2, classifier
-from rtseg.models.resnet import CHANNELS, ResNet
+from rtseg.models.resnet import CHANNELS, PLAIN_STEM, ResNet
 
 # Output stride 8: layer3 and layer4 are dilated instead of strided.
 _STRIDES, _DILATIONS = (1, 2, 1, 1), (1, 1, 2, 4)
@@ -34,6 +34,12 @@ VARIANTS = {
 }
 
 
+def depth_and_stem(backbone: str, deep_stem: Tuple[int, ...]) -> Tuple[str, Tuple[int, ...]]:
+    """Name in DEPTHS and channels of the stem: the graph's own deep stem, or the plain one of "resnet50_v1b"."""
+    name, _, stem = backbone.partition("_")
+    return name, PLAIN_STEM if stem == "v1b" else deep_stem
+
+
 class TwoPassEncoder(nn.Cell):
     """"liminn": (N, 3, H, W) -> layer2 of the half-size image (N, C, H/16, W/16), pooled layer4 of the quarter-size one
     (N, C', H/32, W/32).
@@ -44,8 +50,9 @@ class TwoPassEncoder(nn.Cell):
 
     def __init__(self, backbone, bn_momentum):
         super().__init__()
-        self.backbone = ResNet(backbone, (64, 64, 128), _STRIDES, _DILATIONS, bn_momentum=bn_momentum)
-        _, self.half_channels, _, self.quarter_channels = CHANNELS[backbone]
+        name, stem = depth_and_stem(backbone, (64, 64, 128))
+        self.backbone = ResNet(name, stem, _STRIDES, _DILATIONS, bn_momentum=bn_momentum)
+        _, self.half_channels, _, self.quarter_channels = CHANNELS[name]
 
     def construct(self, x):
         height, width = x.shape[2:]
@@ -67,9 +74,10 @@ class OnePassEncoder(nn.Cell):
 
     def __init__(self, backbone, bn_momentum):
         super().__init__()
-        _, channels2, _, channels4 = CHANNELS[backbone]
+        name, stem = depth_and_stem(backbone, (32, 32, 64))
+        _, channels2, _, channels4 = CHANNELS[name]
         self.half_channels = self.quarter_channels = 256
-        self.backbone = ResNet(backbone, (32, 32, 64), _STRIDES, _DILATIONS, True, bn_momentum)
+        self.backbone = ResNet(name, stem, _STRIDES, _DILATIONS, True, bn_momentum)
         self.ppm = PyramidPooling(channels4, 512, align_corners=False, bn_momentum=bn_momentum, input_first=False)
         self.ppm_out = ConvBN(channels4 + 4 * 512, 512, 3, padding=1, bn_momentum=bn_momentum)
         self.conv_sub2 = ConvBN(channels2, self.half_channels, 1, bn_momentum=bn_momentum)
@@ -109,7 +117,8 @@ class ICNet(nn.Cell):
         dropout: probability before the auxiliary classifiers, "mmseg" only; the main one has none.
         bn_momentum: of all BatchNorms in MindSpore's meaning; None for 0.9.
         seed: of the dropout masks; one per rank.
-        backbone: "resnet50" or "resnet18".
+        backbone: "resnet50" or "resnet18", with the deep stem of the graph ("mmseg" v1c, "liminn" v1s); or
+            "resnet50_v1b", which takes torchvision's weights.
 
     Inputs:
         x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.

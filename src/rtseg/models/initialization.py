@@ -1,7 +1,9 @@
 """The weights that each published graph starts from: part of its recipe, like its padding.
 
 What the references do, read in their code:
-- "tramac" has no rule of its own, so it gets PyTorch's defaults.
+- "tramac" and "segmentron" have no rule of their own, so they get PyTorch's defaults.
+- "modelzoo" has none either, but was trained with the MindSpore of its time, whose convolutions started normal with
+  deviation 0.01, biases zero.
 - "liminn": Kaiming normal by fan-out in the ResNet, PyTorch's defaults around it.
 - "coincheung": Kaiming normal with a=1 and zero biases, except in the ResNet, which has PyTorch's defaults until
   ImageNet weights replace them. (Its Xavier rule belongs to a block that this graph doesn't use.)
@@ -59,6 +61,8 @@ def normal_001(rng: np.random.Generator, conv: nn.Conv2d) -> None:
 # Variant -> (pattern in the name of a convolution, its rule); the first that matches counts.
 _RULES: Dict[str, Tuple[Tuple[str, Rule], ...]] = {
     "tramac": ((r"", pytorch_default),),
+    "segmentron": ((r"", pytorch_default),),
+    "modelzoo": ((r"", normal_001),),
     "liminn": ((r"\.backbone\.", kaiming_fan_out), (r"", pytorch_default)),
     "coincheung": ((r"\.backbone\.", pytorch_default), (r"", kaiming_fan_in_linear)),
     "mmseg": ((r"\.classifier$", normal_001), (r"", kaiming_fan_out)),

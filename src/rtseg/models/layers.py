@@ -73,18 +73,21 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class ConvBN(nn.Cell):
-    """Convolution and BatchNorm, then ReLU when `relu`. Input (N, in_channels, H, W)."""
+    """Convolution and BatchNorm, then ReLU when `relu`, or ReLU6 when `relu6` too. Input (N, in_channels, H, W)."""
 
     def __init__(self, in_channels, out_channels, kernel_size=3, stride=1, padding=0, dilation=1, group=1,
-                 has_bias=False, relu=True, bn_momentum=0.9):
+                 has_bias=False, relu=True, relu6=False, bn_momentum=0.9):
         super().__init__()
         self.conv = conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, group, has_bias)
         self.bn = BatchNorm(out_channels, eps=BATCH_NORM_EPS, momentum=bn_momentum)
         self.relu = relu
+        self.relu6 = relu6
 
     def construct(self, x):
         x = self.bn(self.conv(x))
-        return ops.relu(x) if self.relu else x
+        if not self.relu:
+            return x
+        return ops.relu6(x) if self.relu6 else ops.relu(x)
 
 
 class DepthwiseSeparableConv(nn.Cell):
@@ -131,6 +134,22 @@ def adaptive_average_pool(x, bins):
     return ops.matmul(ops.matmul(rows.astype(x.dtype), x), columns.astype(x.dtype).T)
 
 
+@ops.constexpr
+def _window_matrix(length, window):
+    """(length // window, length) float32: row i averages the i-th window; what is left at the end counts nowhere."""
+    window = min(window, length)
+    matrix = np.zeros((length // window, length), np.float32)
+    for i in range(length // window):
+        matrix[i, i * window:(i + 1) * window] = 1.0 / window
+    return Tensor(matrix)
+
+
+def average_pool(x, window):
+    """(N, C, H, W) -> (N, C, H // window, W // window), means of windows side by side; a smaller map is one window."""
+    rows, columns = _window_matrix(x.shape[2], window), _window_matrix(x.shape[3], window)
+    return ops.matmul(ops.matmul(rows.astype(x.dtype), x), columns.astype(x.dtype).T)
+
+
 class PyramidPooling(nn.Cell):
     """Pyramid pooling: (N, C, H, W) -> (N, C + len(bins) * branch_channels, H, W).
 
@@ -139,20 +158,22 @@ class PyramidPooling(nn.Cell):
 
     Args:
         input_first: whether the input's channels come before those of the branches, or after.
+        windows: sizes of windows, one for each branch; instead of `bins`, which the size of the input then decides.
     """
 
     def __init__(self, in_channels, branch_channels, bins=(1, 2, 3, 6), align_corners=True, bn_momentum=0.9,
-                 input_first=True):
+                 input_first=True, windows=None):
         super().__init__()
-        self.bins = bins
+        self.sizes = windows or bins
+        self.pool = average_pool if windows else adaptive_average_pool
         self.align_corners = align_corners
         self.input_first = input_first
-        self.branches = nn.CellList([ConvBN(in_channels, branch_channels, 1, bn_momentum=bn_momentum) for _ in bins])
+        self.branches = nn.CellList([ConvBN(in_channels, branch_channels, 1, bn_momentum=bn_momentum) for _ in self.sizes])
 
     def construct(self, x):
         features = ()
-        for bins, branch in zip(self.bins, self.branches):
-            pooled = branch(adaptive_average_pool(x, bins))
+        for size, branch in zip(self.sizes, self.branches):
+            pooled = branch(self.pool(x, size))
             features += (resize_bilinear(pooled, x.shape[2:], self.align_corners),)
         return ops.concat((x,) + features if self.input_first else features + (x,), axis=1)
 

@@ -15,8 +15,8 @@ class Network(NamedTuple):
 
 
 NETWORKS: Dict[str, Network] = {
-    "fast_scnn": Network("rtseg.models.fast_scnn.FastSCNN", ("mmseg", "tramac")),
-    "icnet": Network("rtseg.models.icnet.ICNet", ("mmseg", "liminn"), ("resnet50", "resnet18")),
+    "fast_scnn": Network("rtseg.models.fast_scnn.FastSCNN", ("mmseg", "segmentron", "tramac", "modelzoo")),
+    "icnet": Network("rtseg.models.icnet.ICNet", ("mmseg", "liminn"), ("resnet50", "resnet18", "resnet50_v1b")),
     "bisenetv1": Network("rtseg.models.bisenetv1.BiSeNetV1", ("coincheung", "mmseg"), ("resnet18", "resnet50")),
 }
 MODEL_VARIANTS = {name: network.variants for name, network in NETWORKS.items()}

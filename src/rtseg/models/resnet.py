@@ -1,7 +1,8 @@
 """ResNet (He et al., arXiv 1512.03385) without its classifier, in the forms that are backbones of ICNet and BiSeNetV1.
 
-The stride of a bottleneck is on its 3x3 convolution, as in torchvision and in every reference here. Deep stems, three
-3x3 convolutions in place of one 7x7, come from arXiv 1812.01187: "v1c" has 32, 32, 64 and "v1s" 64, 64, 128 channels.
+The stride of a bottleneck is on its 3x3 convolution, as in torchvision and in every reference here. "v1b" is
+torchvision's, with a stem of one 7x7 convolution. Deep stems, three 3x3 convolutions in its place, come from arXiv
+1812.01187: "v1c" has 32, 32, 64 and "v1s" 64, 64, 128 channels.
 """
 from mindspore import nn, ops
 
@@ -10,6 +11,7 @@ from rtseg.models.layers import ConvBN
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 # Channels of the features by layer: layer1 to layer4.
 CHANNELS = {"resnet18": (64, 128, 256, 512), "resnet50": (256, 512, 1024, 2048)}
+PLAIN_STEM = (64,)
 
 
 class BasicBlock(nn.Cell):
@@ -99,7 +101,7 @@ class ResNet(nn.Cell):
         (N, C'', H/32, W/32), channels as in CHANNELS.
     """
 
-    def __init__(self, name, stem_channels=(64,), strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), ceil_mode=False,
+    def __init__(self, name, stem_channels=PLAIN_STEM, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), ceil_mode=False,
                  bn_momentum=0.9):
         super().__init__()
         self.stem = self._stem(stem_channels, bn_momentum)

@@ -29,18 +29,35 @@ _MMSEG_AUX_HEADS = [(r"^auxiliary_head\.(\d)\.convs\.0\.", r"aux_heads.\1.conv."
                     (r"^auxiliary_head\.(\d)\.conv_seg$", r"aux_heads.\1.classifier")]
 _MMSEG_HEADS = _MMSEG_AUX_HEADS + [(r"^decode_head\.convs\.0\.", "head.conv."),
                                    (r"^decode_head\.conv_seg$", "head.classifier")]
+_FUSION = [(r"(conv_\w+_res)\.0$", r"\1.conv"), (r"(conv_\w+_res)\.1$", r"\1.bn")]
+_TRAMAC = _SEPARABLE + [
+    (r"\.block\.0\.", ".expand."), (r"\.block\.1\.", ".depthwise."),
+    (r"\.block\.2$", ".project.conv"), (r"\.block\.3$", ".project.bn"),
+    (r"\.ppm\.conv1\.", ".ppm.branches.0."), (r"\.ppm\.conv2\.", ".ppm.branches.1."),
+    (r"\.ppm\.conv3\.", ".ppm.branches.2."), (r"\.ppm\.conv4\.", ".ppm.branches.3."),
+    (r"\.ppm\.out\.", ".out."),
+    (r"^classifier\.conv\.1$", "classifier.classifier"),
+    (r"\.conv\.0$", ".conv"), (r"\.conv\.1$", ".bn"),
+] + _FUSION
+_AUX_LAYERS = [(rf"^auxlayer{number}\.{layer}$", f"aux_heads.{head}.{name}")
+               for number, head in (("", 0), (1, 0), (2, 1))
+               for layer, name in ((0, "conv.conv"), (1, "conv.bn"), (4, "classifier"))]
+_LIMINN = [
+    (r"^pretrained\.", "encoder.backbone."),
+    (r"^head\.cff_12\.conv_low_cls$", "aux_heads.0"), (r"^head\.cff_24\.conv_low_cls$", "aux_heads.1"),
+    (r"^head\.conv_cls$", "head"),
+    (r"^head\.(cff_\d+\.\w+)\.0$", r"\1.conv"), (r"^head\.(cff_\d+\.\w+)\.1$", r"\1.bn"),
+] + _RESNET
 _RULES: Dict[str, List[Tuple[str, str]]] = {
-    "fast_scnn_tramac": _SEPARABLE + [
-        (r"\.block\.0\.", ".expand."), (r"\.block\.1\.", ".depthwise."),
-        (r"\.block\.2$", ".project.conv"), (r"\.block\.3$", ".project.bn"),
-        (r"\.ppm\.conv1\.", ".ppm.branches.0."), (r"\.ppm\.conv2\.", ".ppm.branches.1."),
-        (r"\.ppm\.conv3\.", ".ppm.branches.2."), (r"\.ppm\.conv4\.", ".ppm.branches.3."),
-        (r"\.ppm\.out\.", ".out."),
-        (r"^classifier\.conv\.1$", "classifier.classifier"),
-        (r"^auxlayer\.0$", "aux_heads.0.conv.conv"), (r"^auxlayer\.1$", "aux_heads.0.conv.bn"),
-        (r"^auxlayer\.4$", "aux_heads.0.classifier"),
-        (r"\.conv\.0$", ".conv"), (r"\.conv\.1$", ".bn"),
-        (r"(conv_\w+_res)\.0$", r"\1.conv"), (r"(conv_\w+_res)\.1$", r"\1.bn"),
+    "fast_scnn_tramac": _AUX_LAYERS + _TRAMAC,
+    # A checkpoint that the zoo's training wrote has each name as that of a part of its network with loss.
+    "fast_scnn_modelzoo": [(r"^network\.", "")] + _AUX_LAYERS + _TRAMAC,
+    "fast_scnn_segmentron": _AUX_LAYERS + _FUSION + [
+        (r"\.block\.depthwise$", ".depthwise.conv"), (r"\.block\.bn_depth$", ".depthwise.bn"),
+        (r"\.block\.pointwise$", ".pointwise.conv"), (r"\.block\.bn_point$", ".pointwise.bn"),
+        (r"(bottleneck\d\.\d)\.conv\.0\.", r"\1.expand."), (r"(bottleneck\d\.\d)\.conv\.1\.", r"\1.depthwise."),
+        (r"(bottleneck\d\.\d)\.conv\.2$", r"\1.project.conv"), (r"(bottleneck\d\.\d)\.conv\.3$", r"\1.project.bn"),
+        (r"\.ppm\.convs\.", ".ppm.branches."), (r"^classifier\.conv\.1$", "classifier.classifier"),
     ],
     "fast_scnn_mmseg": _MMSEG_AUX_HEADS + [
         (r"^backbone\.", ""), (r"depthwise_conv\.", "depthwise."), (r"pointwise_conv\.", "pointwise."),
@@ -50,21 +67,18 @@ _RULES: Dict[str, List[Tuple[str, str]]] = {
         (r"^decode_head\.convs\.0\.", "classifier.dsconv1."), (r"^decode_head\.convs\.1\.", "classifier.dsconv2."),
         (r"^decode_head\.conv_seg$", "classifier.classifier"),
     ],
-    "icnet_liminn": [
-        (r"^pretrained\.", "encoder.backbone."),
+    "icnet_liminn": _LIMINN + [
         (r"backbone\.conv1\.0$", "backbone.stem.0.conv"), (r"backbone\.conv1\.1$", "backbone.stem.0.bn"),
         (r"backbone\.conv1\.3$", "backbone.stem.1.conv"), (r"backbone\.conv1\.4$", "backbone.stem.1.bn"),
         (r"backbone\.conv1\.6$", "backbone.stem.2.conv"), (r"backbone\.bn1$", "backbone.stem.2.bn"),
-        (r"^head\.cff_12\.conv_low_cls$", "aux_heads.0"), (r"^head\.cff_24\.conv_low_cls$", "aux_heads.1"),
-        (r"^head\.conv_cls$", "head"),
-        (r"^head\.(cff_\d+\.\w+)\.0$", r"\1.conv"), (r"^head\.(cff_\d+\.\w+)\.1$", r"\1.bn"),
-    ] + _RESNET,
+    ],
+    "icnet_liminn_v1b": _LIMINN + _RESNET_STEM,
     "icnet_mmseg": _MMSEG_HEADS + [
         (r"^backbone\.conv_sub1\.", "conv_sub1."), (r"^backbone\.", "encoder."), (r"^neck\.", ""),
         (r"\.stem\.0$", ".stem.0.conv"), (r"\.stem\.1$", ".stem.0.bn"), (r"\.stem\.3$", ".stem.1.conv"),
         (r"\.stem\.4$", ".stem.1.bn"), (r"\.stem\.6$", ".stem.2.conv"), (r"\.stem\.7$", ".stem.2.bn"),
         (r"\.psp_modules\.(\d)\.1\.", r".ppm.branches.\1."), (r"\.psp_bottleneck\.", ".ppm_out."),
-    ] + _RESNET,
+    ] + _RESNET_STEM + _RESNET,
     "bisenetv1_coincheung": [
         (r"^cp\.resnet\.", "context_path.backbone."), (r"^cp\.", "context_path."),
         (r"\.conv_atten$", ".attention.conv"), (r"\.bn_atten$", ".attention.bn"),
@@ -84,7 +98,7 @@ GRAPHS = tuple(_RULES)
 _BATCH_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 # What MindSpore does not keep, and the classifier of ImageNet.
 _WITHOUT_COUNTERPART = re.compile(r"num_batches_tracked$|(^|\.)fc\.(weight|bias)$")
-_BACKBONE_KEYS = {"icnet_liminn": "pretrained.", "icnet_mmseg": "backbone.backbone.",
+_BACKBONE_KEYS = {"icnet_liminn": "pretrained.", "icnet_liminn_v1b": "pretrained.", "icnet_mmseg": "backbone.backbone.",
                   "bisenetv1_coincheung": "cp.resnet.", "bisenetv1_mmseg": "backbone.context_path.backbone."}
 # Layers that depend on the number of classes.
 _CLASSIFIER = re.compile(r"(^|\.)classifier\.(weight|bias)$|^(head|aux_heads\.\d)\.(weight|bias)$")
@@ -106,6 +120,12 @@ class ImportReport(NamedTuple):
         return [f"mapped {len(self.mapped)} parameters"] + [
             f"{title} {len(names)}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
             for title, names in groups + [("missing", self.missing)] if names]
+
+
+def graph_name(model: str, variant: str, backbone: Optional[str] = None) -> str:
+    """The one of GRAPHS by whose names the weights of this network are published."""
+    own = f"{model}_{variant}_{(backbone or '').rpartition('_')[2]}"  # a stem of its own, such as v1b
+    return own if own in _RULES else f"{model}_{variant}"
 
 
 def parameter_name(graph: str, key: str) -> str:
@@ -188,7 +208,7 @@ def import_weights(model: str, variant: str, backbone: Optional[str], source, ta
     shapes = {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()
               if not name.endswith("dropout_step")}
     try:
-        weights, report = match(f"{model}_{variant}", state, shapes, backbone_only)
+        weights, report = match(graph_name(model, variant, backbone), state, shapes, backbone_only)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
     with atomic_write(target) as temporary:

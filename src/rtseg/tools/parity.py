@@ -22,6 +22,8 @@ from rtseg.utils.errors import ConfigError, DataError, run_command
 _GRAPHS = {
     "fast_scnn_tramac": ("fast_scnn", "tramac", 1, 0.4),
     "fast_scnn_mmseg": ("fast_scnn", "mmseg", 2, 0.4),
+    "fast_scnn_segmentron": ("fast_scnn", "segmentron", 2, 0.4),
+    "fast_scnn_modelzoo": ("fast_scnn", "modelzoo", 2, 0.4),
     "icnet_liminn": ("icnet", "liminn", 2, 0.4),
     "icnet_mmseg": ("icnet", "mmseg", 2, 0.4),
     "bisenetv1_coincheung": ("bisenetv1", "coincheung", 2, 1.0),
@@ -52,9 +54,9 @@ def reference_weights(shapes: Dict[str, tuple]) -> Dict[str, np.ndarray]:
         rng = np.random.default_rng(zlib.crc32(key.encode()))
         if key.endswith("num_batches_tracked"):
             continue
-        if key.endswith("running_var"):
+        if key.endswith(("running_var", "moving_variance")):
             value = 0.5 + rng.random(shape)
-        elif key.endswith(("running_mean", ".bias")):
+        elif key.endswith(("running_mean", "moving_mean", ".bias", ".beta")):
             value = 0.1 * rng.standard_normal(shape)
         elif len(shape) == 1:
             value = 0.8 + 0.4 * rng.random(shape)

@@ -1,0 +1,250 @@
+"""Writes a golden: what a reference implementation computes for known weights and inputs, in float64.
+
+    python tests/goldens/make_golden.py --graph fast_scnn_segmentron --reference PATH/SegmenTron --output DIR
+
+PATH is a checkout of the reference at the commit that `REFERENCES` names; nothing of it is kept here. Needs PyTorch.
+Weights and batches follow from a rule, the one that the parity tool uses, so that a golden holds results only. Each
+`*_noise` array is the largest relative difference that the same reference shows in float32, over a few runs of which
+all but the first move each weight by about a rounding: how well conditioned a number is.
+"""
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+import types
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+REFERENCES = {
+    "fast_scnn_segmentron": ("github.com/LikeLy-Journey/SegmenTron", "4bc605eedde7d680314f63d329277b73f83b1c5f"),
+    "fast_scnn_tramac": ("github.com/Tramac/Fast-SCNN-pytorch", "0638517d359ae1664a27dfb2cd1780a40a06c465"),
+}
+AUX_WEIGHT = 0.4
+LR, MOMENTUM, WEIGHT_DECAY, STEPS = 1e-3, 0.9, 1e-4, 10
+INPUT_SHAPE, SEED = (4, 3, 128, 256), 7
+# Of each output only every n-th row and column is kept.
+EVAL_SIZES = {(128, 256): 10, (192, 320): 14}
+FROZEN_LOGIT_SCALE = 1e-3
+FLOAT32_RUNS = 4
+# A gradient below this share of the largest one is zero in theory: that of a bias before a BatchNorm.
+ZERO_IN_THEORY = 1e-10
+
+
+def build_segmentron(checkout: Path) -> nn.Module:
+    """Its FastSCNN as its recipe configures it. Importing the whole package would need torchvision and all networks."""
+    sys.path.insert(0, str(checkout))
+    for name in ("segmentron", "segmentron.models", "segmentron.data"):  # without running their __init__
+        package = sys.modules[name] = types.ModuleType(name)
+        package.__path__ = [str(checkout / name.replace(".", "/"))]
+    loaders = sys.modules["segmentron.data.dataloader"] = types.ModuleType("segmentron.data.dataloader")
+    loaders.datasets = {"cityscape": types.SimpleNamespace(NUM_CLASS=19)}
+    backbones = sys.modules["segmentron.models.backbones"] = types.ModuleType("segmentron.models.backbones")
+    backbones.get_segmentation_backbone = None  # this network has none
+    settings = importlib.import_module("segmentron.config").cfg
+    settings.update_from_file(str(checkout / "configs" / "cityscapes_fast_scnn.yaml"))
+    network = importlib.import_module("segmentron.models.fast_scnn").FastSCNN()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as its solver/optimizer.py does for BN_TYPE BN
+            module.momentum = settings.MODEL.BN_MOMENTUM
+    return network
+
+
+def build_tramac(checkout: Path) -> nn.Module:
+    sys.path.insert(0, str(checkout))
+    return importlib.import_module("models.fast_scnn").FastSCNN(num_classes=19, aux=True)
+
+
+BUILDERS = {"fast_scnn_segmentron": build_segmentron, "fast_scnn_tramac": build_tramac}
+
+
+def reference_weights(shapes):
+    """Name -> float32 array, all of which follow from the names (PyTorch's, or MindSpore's for BatchNorm)."""
+    weights = {}
+    for key, shape in shapes.items():
+        rng = np.random.default_rng(zlib.crc32(key.encode()))
+        if key.endswith(("running_var", "moving_variance")):
+            array = 0.5 + rng.random(shape)
+        elif key.endswith(("running_mean", "moving_mean", ".bias", ".beta")):
+            array = 0.1 * rng.standard_normal(shape)
+        elif len(shape) == 1:
+            array = 0.8 + 0.4 * rng.random(shape)
+        else:
+            array = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+        weights[key] = array.astype(np.float32)
+    return weights
+
+
+def training_batch(shape, seed):
+    """x (B, 3, H, W) float32, and y (B, H, W) of classes in patches of 16 x 16, its first 8 rows ignored."""
+    rng = np.random.default_rng(seed)
+    batch, _, height, width = shape
+    x = rng.standard_normal(shape).astype(np.float32)
+    y = rng.integers(0, 19, (batch, height // 16, width // 16)).repeat(16, 1).repeat(16, 2)
+    y[:, :8] = 255
+    return x, y
+
+
+def move_by_rounding(array, run):
+    """float32 values, each moved up or down by at most one place; run 0 leaves them as they are."""
+    if run == 0:
+        return array
+    direction = np.random.default_rng(run).choice(np.float32([-np.inf, np.nan, np.inf]), array.shape)
+    return np.where(np.isnan(direction), array, np.nextafter(array, direction))
+
+
+def parameter_shapes(network: nn.Module):
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()
+            if not key.endswith("num_batches_tracked")}
+
+
+def mixed_loss(outputs, y):
+    losses = [functional.cross_entropy(output, y, ignore_index=255) for output in outputs]
+    return losses[0] + AUX_WEIGHT * sum(losses[1:])
+
+
+def gradient_norms(network):
+    return {name: parameter.grad.norm().item() for name, parameter in sorted(network.named_parameters())}
+
+
+class Reference:
+    """One reference network in one precision; each part starts from fresh weights, moved as `run` says."""
+
+    def __init__(self, make_network, dtype: torch.dtype, run: int = 0):
+        self.network = make_network
+        self.dtype = dtype
+        self.run = run
+
+    def fresh(self) -> nn.Module:
+        network = self.network()
+        weights = reference_weights(parameter_shapes(network))
+        weights = {key: torch.from_numpy(move_by_rounding(value, self.run)) for key, value in weights.items()}
+        network.load_state_dict(weights, strict=False)
+        for module in network.modules():
+            if isinstance(module, nn.modules.dropout._DropoutNd):
+                module.p = 0.0
+        return network.to(self.dtype)
+
+    def batch(self):
+        x, y = training_batch(INPUT_SHAPE, SEED)
+        return torch.from_numpy(x).to(self.dtype), torch.from_numpy(y)
+
+    def inference(self):
+        """(height, width) -> outputs."""
+        network = self.fresh().eval()
+        results = {}
+        for height, width in EVAL_SIZES:
+            rng = np.random.default_rng(height * 10000 + width)
+            x = rng.standard_normal((1, 3, height, width)).astype(np.float32)
+            with torch.no_grad():
+                results[height, width] = [output.numpy() for output in network(torch.from_numpy(x).to(self.dtype))]
+        return results
+
+    def frozen(self):
+        """Loss and gradient norms with running statistics, logits divided by 1000."""
+        network = self.fresh().eval()
+        x, y = self.batch()
+        loss = mixed_loss([output * FROZEN_LOGIT_SCALE for output in network(x)], y)
+        loss.backward()
+        return loss.item(), gradient_norms(network)
+
+    def training(self):
+        """Gradient norms of the first step, losses of ten, norms of the running means after them."""
+        network = self.fresh().train()
+        optimizer = torch.optim.SGD(network.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
+        x, y = self.batch()
+        losses, first_norms = [], None
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            loss = mixed_loss(network(x), y)
+            loss.backward()
+            first_norms = first_norms or gradient_norms(network)
+            optimizer.step()
+            losses.append(loss.item())
+        means = {key: value.norm().item() for key, value in sorted(network.state_dict().items())
+                 if key.endswith("running_mean")}
+        return first_norms, losses, means
+
+
+def noise(again, exact) -> np.ndarray:
+    """The largest relative difference to `exact` in several runs."""
+    again, exact = np.asarray(again), np.asarray(exact)
+    return (np.abs(again - exact) / np.maximum(np.abs(exact), 1e-300)).max(axis=0)
+
+
+def output_arrays(results, steps):
+    """The arrays of inference: (height, width) -> outputs; of each only every n-th row and column is kept."""
+    arrays = {}
+    for (height, width), outputs in results.items():
+        step = steps[height, width]
+        for i, output in enumerate(outputs):
+            key = f"eval/{height}x{width}/out{i}"
+            arrays[key] = output[:, :, ::step, ::step].astype(np.float32)
+            arrays[f"{key}_step"] = np.array(step)
+            arrays[f"{key}_stats"] = np.array([output.mean(), output.std(), output.min(), output.max()])
+            arrays[f"{key}_shape"] = np.array(output.shape)
+            arrays[f"{key}_argmax_hist"] = np.bincount(output.argmax(1).ravel(), minlength=19)
+    return arrays
+
+
+def common_arrays(input_shape, seed, lr, frozen, frozen_again, training, training_again, zero_in_theory):
+    """The arrays of losses and gradients; the runs that compute them `again`, less exactly, show the noise."""
+    arrays = {"train/input_shape": np.array(input_shape), "train/seed": np.array(seed), "train/lr": np.array(lr)}
+
+    def add_gradients(part, norms, norms_again):
+        values = np.array(list(norms.values()))
+        arrays[f"{part}/grad_keys"] = np.array(list(norms))
+        arrays[f"{part}/grad_norm"] = values
+        arrays[f"{part}/grad_norm_noise"] = noise([list(norms.values()) for norms in norms_again], values)
+        arrays[f"{part}/grad_norm_counts"] = values > zero_in_theory * values.max()
+
+    (loss, norms), (losses_again, norms_again) = frozen, zip(*frozen_again)
+    arrays["frozen/loss"], arrays["frozen/loss_noise"] = np.array(loss), noise(losses_again, loss)
+    add_gradients("frozen", norms, norms_again)
+    (norms, losses, means), (norms_again, losses_again, means_again) = training, zip(*training_again)
+    add_gradients("train", norms, norms_again)
+    arrays["train/loss_trajectory"] = np.array(losses)
+    arrays["train/loss_trajectory_noise"] = noise(losses_again, losses)
+    arrays["train/running_mean_keys"] = np.array(list(means))
+    arrays["train/running_mean_norm_after"] = np.array(list(means.values()))
+    arrays["train/running_mean_norm_after_noise"] = noise([list(means.values()) for means in means_again],
+                                                            list(means.values()))
+    return arrays
+
+
+def make_golden(make_network):
+    """All arrays of a golden, and parameter name -> shape."""
+    exact = Reference(make_network, torch.float64)
+    again = [Reference(make_network, torch.float32, run) for run in range(FLOAT32_RUNS)]
+    golden = output_arrays(exact.inference(), EVAL_SIZES)
+    golden.update(common_arrays(INPUT_SHAPE, SEED, LR, exact.frozen(), [single.frozen() for single in again],
+                                exact.training(), [single.training() for single in again], ZERO_IN_THEORY))
+    return golden, {key: list(shape) for key, shape in parameter_shapes(make_network()).items()}
+
+
+def check_commit(checkout: Path, commit: str) -> None:
+    found = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True)
+    if found.stdout.strip() != commit:
+        raise SystemExit(f"{checkout}: expected a checkout of commit {commit}, found {found.stdout.strip() or 'none'}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--graph", required=True, choices=sorted(REFERENCES))
+    parser.add_argument("--reference", required=True, type=Path, help="checkout of the reference")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write to")
+    arguments = parser.parse_args()
+    check_commit(arguments.reference, REFERENCES[arguments.graph][1])
+    build = BUILDERS[arguments.graph]
+    golden, shapes = make_golden(lambda: build(arguments.reference.resolve()))
+    np.savez_compressed(arguments.output / f"{arguments.graph}.npz", **golden)
+    (arguments.output / f"{arguments.graph}.keys.json").write_text(json.dumps(shapes, indent=0) + "\n")
+
+
+if __name__ == "__main__":
+    main()
