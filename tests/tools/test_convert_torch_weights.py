@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from rtseg.models.reference_names import GRAPHS, convert, parameter_name
 from rtseg.models.registry import create_model
-from rtseg.tools.convert_torch_weights import GRAPHS, convert, import_weights, main, match, parameter_name
+from rtseg.tools.convert_torch_weights import import_weights, main, match
 from rtseg.tools.parity import reference_weights
 from rtseg.tools.torch_file import read_state_dict
-from rtseg.training.checkpoint import load_pretrained
+from rtseg.training.checkpoint import load_pretrained, load_weights
 from rtseg.utils.errors import ConfigError, DataError
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -228,6 +229,88 @@ def test_imports_a_torchvision_backbone(tmp_path):
             == state["layer1.0.conv1.weight"]).all() and len(found) == 100
     with pytest.raises(DataError, match=r"expected weights of bisenetv1_coincheung \(its backbone\)"):
         import_weights("bisenetv1", "coincheung", "resnet50", source, tmp_path / "c.ckpt", True)
+
+
+def modelzoo_checkpoint(path, of_a_training):
+    """A checkpoint as the zoo writes it: of the network alone, or with the state of its SGD and its prefix."""
+    state = reference_weights(SHAPES["fast_scnn_modelzoo"])
+    prefix = "network." if of_a_training else ""
+    entries = {prefix + name: value for name, value in state.items()}
+    if of_a_training:
+        entries.update({f"accum.{name}": np.zeros_like(value) for name, value in list(entries.items())[:3]})
+        entries.update({"learning_rate": np.float32([1e-3]), "momentum": np.float32(0.9),
+                        "global_step": np.int32([372])})
+    ms.save_checkpoint([{"name": name, "data": ms.Tensor(value)} for name, value in entries.items()], str(path))
+    return state
+
+
+@pytest.mark.parametrize("of_a_training", [False, True])
+def test_reads_a_checkpoint_of_the_model_zoo(tmp_path, of_a_training):
+    state = modelzoo_checkpoint(tmp_path / "zoo.ckpt", of_a_training)
+    report = import_weights("fast_scnn", "modelzoo", None, tmp_path / "zoo.ckpt", tmp_path / "ours.ckpt")
+    assert (len(report.mapped), report.missing, len(report.ignored)) == (235, [], 6 if of_a_training else 0)
+    network = create_model("fast_scnn", "modelzoo", aux=2)
+    for name in ("ours.ckpt", "zoo.ckpt"):  # the zoo's as it is, too
+        load_weights(tmp_path / name, network)
+        parameters = network.parameters_dict()
+        assert (parameters["aux_heads.1.classifier.bias"].asnumpy() == state["auxlayer2.4.bias"]).all()
+        assert (parameters["learning_to_downsample.conv.bn.moving_variance"].asnumpy()
+                == state["learning_to_downsample.conv.conv.1.moving_variance"]).all()
+        for parameter in parameters.values():
+            parameter.set_data(ms.Tensor(np.zeros(parameter.shape), parameter.dtype))
+    load_weights(tmp_path / "zoo.ckpt", create_model("fast_scnn", "modelzoo", aux=0))
+    assert "235 of 235 parameters" in load_pretrained(tmp_path / "zoo.ckpt", network)
+
+
+def test_another_graph_refuses_a_checkpoint_of_the_model_zoo(tmp_path):
+    modelzoo_checkpoint(tmp_path / "zoo.ckpt", True)
+    with pytest.raises(DataError, match=r"parameters\n  missing 3: .*classifier.classifier.bias"):
+        load_weights(tmp_path / "zoo.ckpt", create_model("fast_scnn", "tramac", aux=0))
+
+
+def test_a_checkpoint_of_ours_needs_no_conversion(tmp_path):
+    ms.save_checkpoint([{"name": "head.weight", "data": ms.Tensor([1.0])}], str(tmp_path / "ours.ckpt"))
+    with pytest.raises(DataError, match="ours.ckpt: expected a checkpoint of the MindSpore model zoo's Fast-SCNN, "
+                                        "found other names, such as head.weight. One of this package needs no"):
+        import_weights("fast_scnn", "modelzoo", None, tmp_path / "ours.ckpt", tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("variant", ["liminn", "mmseg"])
+def test_imports_torchvisions_resnet50_for_icnet(tmp_path, variant):
+    state = reference_weights(torchvision_resnet50())
+    save_file(state, tmp_path / "resnet50.safetensors")
+    output = tmp_path / "b.ckpt"
+    report = import_weights("icnet", variant, "resnet50_v1b", tmp_path / "resnet50.safetensors", output, True)
+    assert (len(report.mapped), report.missing, sorted(report.ignored)) == (265, [], ["fc.bias", "fc.weight"])
+    found = ms.load_checkpoint(str(output))
+    assert (found["encoder.backbone.stem.0.conv.weight"].asnumpy() == state["conv1.weight"]).all()
+    assert (found["encoder.backbone.layer3.0.downsample.bn.moving_mean"].asnumpy()
+            == state["layer3.0.downsample.1.running_mean"]).all()
+    with pytest.raises(DataError, match="its backbone"):  # the deep stem of this graph
+        import_weights("icnet", variant, "resnet50", tmp_path / "resnet50.safetensors", output, True)
+
+
+def torchvision_resnet50():
+    """Names and shapes of torchvision's resnet50."""
+    shapes, width = {"conv1.weight": (64, 3, 7, 7), "fc.weight": (1000, 2048), "fc.bias": (1000,)}, 64
+
+    def batch_norm(name, channels):
+        shapes.update({f"{name}.{kind}": (channels,) for kind in ("weight", "bias", "running_mean", "running_var")})
+
+    batch_norm("bn1", 64)
+    for layer, blocks in enumerate((3, 4, 6, 3)):
+        channels = 64 * 2 ** layer
+        for block in range(blocks):
+            name = f"layer{layer + 1}.{block}"
+            convolutions = (channels, width, 1, 1), (channels, channels, 3, 3), (4 * channels, channels, 1, 1)
+            for i, shape in enumerate(convolutions, start=1):
+                shapes[f"{name}.conv{i}.weight"] = shape
+                batch_norm(f"{name}.bn{i}", shape[0])
+            if block == 0:
+                shapes[f"{name}.downsample.0.weight"] = (4 * channels, width, 1, 1)
+                batch_norm(f"{name}.downsample.1", 4 * channels)
+            width = 4 * channels
+    return shapes
 
 
 @pytest.mark.parametrize("model, output, backbone_only, message", [

@@ -15,7 +15,6 @@ from rtseg.models.interpolation import products_are_faster, resize_bilinear, ups
 from rtseg.models.layers import (ChannelDropout, ClassifierHead, ConvBN, DepthwiseSeparableConv, PyramidPooling,
                                  classifier)
 
-
 Padding = Union[int, Tuple[int, int, int, int]]  # one number, or top, bottom, left, right
 
 

@@ -168,7 +168,8 @@ class PyramidPooling(nn.Cell):
         self.pool = average_pool if windows else adaptive_average_pool
         self.align_corners = align_corners
         self.input_first = input_first
-        self.branches = nn.CellList([ConvBN(in_channels, branch_channels, 1, bn_momentum=bn_momentum) for _ in self.sizes])
+        self.branches = nn.CellList([ConvBN(in_channels, branch_channels, 1, bn_momentum=bn_momentum)
+                                     for _ in self.sizes])
 
     def construct(self, x):
         features = ()

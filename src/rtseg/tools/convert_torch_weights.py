@@ -7,101 +7,17 @@ The first checkpoint is for eval.py and export.py; both are for `train.py --pret
 """
 import argparse
 import os
-import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from rtseg.models.reference_names import BACKBONE_KEYS, CLASSIFIER, graph_name, is_modelzoo, parameter_name
 from rtseg.models.registry import MAX_AUX, MODEL_BACKBONES, MODEL_VARIANTS, check_model, create_model
 from rtseg.runtime.device import setup_device
 from rtseg.tools.torch_file import read_state_dict
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import ConfigError, DataError, run_command
-
-# Ordered (pattern, replacement) pairs that rename the layer (the key without its last part), per graph.
-_SEPARABLE = [(r"(dsconv\d)\.conv\.0$", r"\1.depthwise.conv"), (r"(dsconv\d)\.conv\.1$", r"\1.depthwise.bn"),
-              (r"(dsconv\d)\.conv\.3$", r"\1.pointwise.conv"), (r"(dsconv\d)\.conv\.4$", r"\1.pointwise.bn")]
-_RESNET = [(r"(layer\d\.\d)\.conv(\d)$", r"\1.conv\2.conv"), (r"(layer\d\.\d)\.bn(\d)$", r"\1.conv\2.bn"),
-           (r"\.downsample\.0$", ".downsample.conv"), (r"\.downsample\.1$", ".downsample.bn")]
-_RESNET_STEM = [(r"backbone\.conv1$", "backbone.stem.0.conv"), (r"backbone\.bn1$", "backbone.stem.0.bn")]
-_MMSEG_AUX_HEADS = [(r"^auxiliary_head\.(\d)\.convs\.0\.", r"aux_heads.\1.conv."),
-                    (r"^auxiliary_head\.(\d)\.conv_seg$", r"aux_heads.\1.classifier")]
-_MMSEG_HEADS = _MMSEG_AUX_HEADS + [(r"^decode_head\.convs\.0\.", "head.conv."),
-                                   (r"^decode_head\.conv_seg$", "head.classifier")]
-_FUSION = [(r"(conv_\w+_res)\.0$", r"\1.conv"), (r"(conv_\w+_res)\.1$", r"\1.bn")]
-_TRAMAC = _SEPARABLE + [
-    (r"\.block\.0\.", ".expand."), (r"\.block\.1\.", ".depthwise."),
-    (r"\.block\.2$", ".project.conv"), (r"\.block\.3$", ".project.bn"),
-    (r"\.ppm\.conv1\.", ".ppm.branches.0."), (r"\.ppm\.conv2\.", ".ppm.branches.1."),
-    (r"\.ppm\.conv3\.", ".ppm.branches.2."), (r"\.ppm\.conv4\.", ".ppm.branches.3."),
-    (r"\.ppm\.out\.", ".out."),
-    (r"^classifier\.conv\.1$", "classifier.classifier"),
-    (r"\.conv\.0$", ".conv"), (r"\.conv\.1$", ".bn"),
-] + _FUSION
-_AUX_LAYERS = [(rf"^auxlayer{number}\.{layer}$", f"aux_heads.{head}.{name}")
-               for number, head in (("", 0), (1, 0), (2, 1))
-               for layer, name in ((0, "conv.conv"), (1, "conv.bn"), (4, "classifier"))]
-_LIMINN = [
-    (r"^pretrained\.", "encoder.backbone."),
-    (r"^head\.cff_12\.conv_low_cls$", "aux_heads.0"), (r"^head\.cff_24\.conv_low_cls$", "aux_heads.1"),
-    (r"^head\.conv_cls$", "head"),
-    (r"^head\.(cff_\d+\.\w+)\.0$", r"\1.conv"), (r"^head\.(cff_\d+\.\w+)\.1$", r"\1.bn"),
-] + _RESNET
-_RULES: Dict[str, List[Tuple[str, str]]] = {
-    "fast_scnn_tramac": _AUX_LAYERS + _TRAMAC,
-    # A checkpoint that the zoo's training wrote has each name as that of a part of its network with loss.
-    "fast_scnn_modelzoo": [(r"^network\.", "")] + _AUX_LAYERS + _TRAMAC,
-    "fast_scnn_segmentron": _AUX_LAYERS + _FUSION + [
-        (r"\.block\.depthwise$", ".depthwise.conv"), (r"\.block\.bn_depth$", ".depthwise.bn"),
-        (r"\.block\.pointwise$", ".pointwise.conv"), (r"\.block\.bn_point$", ".pointwise.bn"),
-        (r"(bottleneck\d\.\d)\.conv\.0\.", r"\1.expand."), (r"(bottleneck\d\.\d)\.conv\.1\.", r"\1.depthwise."),
-        (r"(bottleneck\d\.\d)\.conv\.2$", r"\1.project.conv"), (r"(bottleneck\d\.\d)\.conv\.3$", r"\1.project.bn"),
-        (r"\.ppm\.convs\.", ".ppm.branches."), (r"^classifier\.conv\.1$", "classifier.classifier"),
-    ],
-    "fast_scnn_mmseg": _MMSEG_AUX_HEADS + [
-        (r"^backbone\.", ""), (r"depthwise_conv\.", "depthwise."), (r"pointwise_conv\.", "pointwise."),
-        (r"(bottleneck\d\.\d)\.conv\.0\.", r"\1.expand."), (r"(bottleneck\d\.\d)\.conv\.1\.", r"\1.depthwise."),
-        (r"(bottleneck\d\.\d)\.conv\.2\.", r"\1.project."),
-        (r"\.ppm\.(\d)\.1\.", r".ppm.branches.\1."),
-        (r"^decode_head\.convs\.0\.", "classifier.dsconv1."), (r"^decode_head\.convs\.1\.", "classifier.dsconv2."),
-        (r"^decode_head\.conv_seg$", "classifier.classifier"),
-    ],
-    "icnet_liminn": _LIMINN + [
-        (r"backbone\.conv1\.0$", "backbone.stem.0.conv"), (r"backbone\.conv1\.1$", "backbone.stem.0.bn"),
-        (r"backbone\.conv1\.3$", "backbone.stem.1.conv"), (r"backbone\.conv1\.4$", "backbone.stem.1.bn"),
-        (r"backbone\.conv1\.6$", "backbone.stem.2.conv"), (r"backbone\.bn1$", "backbone.stem.2.bn"),
-    ],
-    "icnet_liminn_v1b": _LIMINN + _RESNET_STEM,
-    "icnet_mmseg": _MMSEG_HEADS + [
-        (r"^backbone\.conv_sub1\.", "conv_sub1."), (r"^backbone\.", "encoder."), (r"^neck\.", ""),
-        (r"\.stem\.0$", ".stem.0.conv"), (r"\.stem\.1$", ".stem.0.bn"), (r"\.stem\.3$", ".stem.1.conv"),
-        (r"\.stem\.4$", ".stem.1.bn"), (r"\.stem\.6$", ".stem.2.conv"), (r"\.stem\.7$", ".stem.2.bn"),
-        (r"\.psp_modules\.(\d)\.1\.", r".ppm.branches.\1."), (r"\.psp_bottleneck\.", ".ppm_out."),
-    ] + _RESNET_STEM + _RESNET,
-    "bisenetv1_coincheung": [
-        (r"^cp\.resnet\.", "context_path.backbone."), (r"^cp\.", "context_path."),
-        (r"\.conv_atten$", ".attention.conv"), (r"\.bn_atten$", ".attention.bn"),
-        (r"^sp\.conv_out\.", "spatial_path.out."), (r"^sp\.", "spatial_path."),
-        (r"^ffm\.conv$", "ffm.attention.conv"), (r"^ffm\.bn$", "ffm.attention.bn"), (r"^ffm\.convblk\.", "ffm.conv."),
-        (r"^conv_out\.", "head."), (r"^conv_out16\.", "aux_heads.0."), (r"^conv_out32\.", "aux_heads.1."),
-        (r"\.conv_out$", ".classifier"),
-    ] + _RESNET_STEM + _RESNET,
-    "bisenetv1_mmseg": _MMSEG_HEADS + [
-        (r"^backbone\.", ""), (r"\.conv_layer\.", ".conv."), (r"\.atten_conv_layer\.1\.", ".attention."),
-        (r"\.gap_conv\.1\.", ".conv_avg."), (r"^spatial_path\.layer4\.", "spatial_path.out."),
-        (r"^spatial_path\.layer(\d)\.", r"spatial_path.conv\1."),
-        (r"^ffm\.conv1\.", "ffm.conv."), (r"^ffm\.conv_atten\.0\.", "ffm.attention."),
-    ] + _RESNET_STEM + _RESNET,
-}
-GRAPHS = tuple(_RULES)
-_BATCH_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-# What MindSpore does not keep, and the classifier of ImageNet.
-_WITHOUT_COUNTERPART = re.compile(r"num_batches_tracked$|(^|\.)fc\.(weight|bias)$")
-_BACKBONE_KEYS = {"icnet_liminn": "pretrained.", "icnet_liminn_v1b": "pretrained.", "icnet_mmseg": "backbone.backbone.",
-                  "bisenetv1_coincheung": "cp.resnet.", "bisenetv1_mmseg": "backbone.context_path.backbone."}
-# Layers that depend on the number of classes.
-_CLASSIFIER = re.compile(r"(^|\.)classifier\.(weight|bias)$|^(head|aux_heads\.\d)\.(weight|bias)$")
 
 
 class ImportReport(NamedTuple):
@@ -122,33 +38,6 @@ class ImportReport(NamedTuple):
             for title, names in groups + [("missing", self.missing)] if names]
 
 
-def graph_name(model: str, variant: str, backbone: Optional[str] = None) -> str:
-    """The one of GRAPHS by whose names the weights of this network are published."""
-    own = f"{model}_{variant}_{(backbone or '').rpartition('_')[2]}"  # a stem of its own, such as v1b
-    return own if own in _RULES else f"{model}_{variant}"
-
-
-def parameter_name(graph: str, key: str) -> str:
-    """Our name of the reference's `key`; "" for what has no counterpart: `num_batches_tracked` and ImageNet's `fc`.
-
-    Args:
-        graph: one of GRAPHS.
-        key: name in a PyTorch state dict of that reference, such as "classifier.conv.1.weight".
-    """
-    if _WITHOUT_COUNTERPART.search(key):
-        return ""
-    layer, _, kind = key.rpartition(".")
-    for pattern, replacement in _RULES[graph]:
-        layer = re.sub(pattern, replacement, layer)
-    return f"{layer}.{_BATCH_NORM.get(kind, kind) if layer.split('.')[-1] == 'bn' else kind}"
-
-
-def convert(graph: str, state: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """A reference's state dict (key -> array) with our names; values are untouched."""
-    named = ((parameter_name(graph, key), value) for key, value in state.items())
-    return {name: value for name, value in named if name}
-
-
 def match(graph: str, state: Dict[str, np.ndarray], shapes: Dict[str, tuple],
           backbone_only: bool = False) -> Tuple[Dict[str, np.ndarray], ImportReport]:
     """The part of `state` that fits a network, by our names, and the report about all of it.
@@ -163,7 +52,7 @@ def match(graph: str, state: Dict[str, np.ndarray], shapes: Dict[str, tuple],
     Raises:
         DataError: a parameter is missing or of another shape.
     """
-    prefix = _BACKBONE_KEYS.get(graph, "") if backbone_only else ""
+    prefix = BACKBONE_KEYS.get(graph, "") if backbone_only else ""
     if backbone_only:
         shapes = {name: shape for name, shape in shapes.items() if ".backbone." in name}
     weights, other_classes, ignored, wrong = {}, [], {}, []
@@ -173,7 +62,7 @@ def match(graph: str, state: Dict[str, np.ndarray], shapes: Dict[str, tuple],
             ignored[key] = "not part of this network" if name else "has no counterpart"
         elif value.shape == shapes[name]:
             weights[name] = value.astype(np.float32)
-        elif _CLASSIFIER.search(name) and value.shape[1:] == shapes[name][1:]:
+        elif CLASSIFIER.search(name) and value.shape[1:] == shapes[name][1:]:
             weights[name] = value.astype(np.float32)
             other_classes.append(name)
         else:
@@ -187,9 +76,22 @@ def match(graph: str, state: Dict[str, np.ndarray], shapes: Dict[str, tuple],
     return weights, ImportReport(list(weights), other_classes, ignored, missing)
 
 
+def _read_modelzoo(path) -> Dict[str, np.ndarray]:
+    """The arrays in a checkpoint of the model zoo, by the names that they have there."""
+    from rtseg.training.checkpoint import read_checkpoint
+
+    state = {name: value.asnumpy() for name, value in read_checkpoint(path).items() if hasattr(value, "asnumpy")}
+    if not is_modelzoo(state):
+        raise DataError(f"{path}: expected a checkpoint of the MindSpore model zoo's Fast-SCNN, found other names, "
+                        f"such as {', '.join(list(state)[:3])}. One of this package needs no conversion.")
+    return state
+
+
 def import_weights(model: str, variant: str, backbone: Optional[str], source, target,
                    backbone_only: bool = False) -> ImportReport:
-    """Converts the PyTorch or safetensors file `source` to the checkpoint `target`, written atomically.
+    """Converts `source` to the checkpoint `target`, written atomically.
+
+    `source` is a PyTorch or safetensors file, or a checkpoint (.ckpt) of the MindSpore model zoo's Fast-SCNN.
 
     Raises:
         ConfigError: no such network, or one without a backbone.
@@ -203,7 +105,7 @@ def import_weights(model: str, variant: str, backbone: Optional[str], source, ta
                           f"{', '.join(name for name, known in MODEL_BACKBONES.items() if known)}")
     if Path(target).suffix != ".ckpt":
         raise ConfigError(f"--output {target}: expected a name that ends in .ckpt")
-    state = read_state_dict(source)
+    state = _read_modelzoo(source) if Path(source).suffix == ".ckpt" else read_state_dict(source)
     network = create_model(model, variant, aux=MAX_AUX, backbone=backbone)
     shapes = {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()
               if not name.endswith("dropout_step")}
@@ -224,7 +126,7 @@ def main(argv=None) -> int:
     parser.add_argument("--model", required=True, help=f"one of {', '.join(MODEL_VARIANTS)}")
     parser.add_argument("--variant", help="published graph (default: the model's first)")
     parser.add_argument("--backbone", help="backbone (default: the model's first)")
-    parser.add_argument("--input", required=True, type=Path, help=".pth or .safetensors file")
+    parser.add_argument("--input", required=True, type=Path, help=".pth, .safetensors or the model zoo's .ckpt file")
     parser.add_argument("--output", required=True, type=Path, help="checkpoint to write (.ckpt)")
     parser.add_argument("--backbone_only", action="store_true", help="only the backbone, for train.py --pretrained")
     arguments = parser.parse_args(argv)

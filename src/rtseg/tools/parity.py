@@ -101,8 +101,8 @@ class ParityCheck:
         """The network with the reference weights, dropout 0."""
         from mindspore import Tensor
 
+        from rtseg.models.reference_names import convert
         from rtseg.models.registry import create_model
-        from rtseg.tools.convert_torch_weights import convert
 
         network = create_model(self.model, self.variant, aux=self.aux, dropout=0.0)
         weights = convert(self.graph, reference_weights(self.shapes))
@@ -156,7 +156,7 @@ class ParityCheck:
         """Ten steps of SGD on one batch with batch statistics: losses, gradients of the first step, running means."""
         from mindspore import Tensor, nn
 
-        from rtseg.tools.convert_torch_weights import parameter_name
+        from rtseg.models.reference_names import parameter_name
 
         network = self.network().set_train(True)
         optimizer = nn.Momentum(network.trainable_params(), float(self.golden["train/lr"]), _MOMENTUM, _WEIGHT_DECAY)
@@ -186,7 +186,7 @@ class ParityCheck:
         return _network_with_loss(network, loss, logit_scale)
 
     def _gradient_finding(self, part, norms) -> ParityResult:
-        from rtseg.tools.convert_torch_weights import parameter_name
+        from rtseg.models.reference_names import parameter_name
 
         counts = self.golden[f"{part}/grad_norm_counts"]
         names = [parameter_name(self.graph, key) for key in self.golden[f"{part}/grad_keys"]]

@@ -10,6 +10,7 @@ from typing import Dict, Iterable, Sequence
 import mindspore as ms
 import numpy as np
 
+from rtseg.models.reference_names import convert_modelzoo, is_modelzoo
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError, UserError
 
@@ -166,8 +167,11 @@ def _weights_of(network) -> Dict[str, ms.Parameter]:
 
 
 def _weights_in(path) -> Dict[str, ms.Parameter]:
-    """The weights alone of a checkpoint file, be it one of weights or the state of a run."""
-    return {name: value for name, value in read_checkpoint(path).items()
+    """The weights alone of a checkpoint file: one of weights, the state of a run, or the model zoo's Fast-SCNN."""
+    found = read_checkpoint(path)
+    if is_modelzoo(found):
+        found = convert_modelzoo(found)
+    return {name: value for name, value in found.items()
             if not name.startswith(_STATE_PREFIX) and name != _PROGRESS_KEY and not name.endswith(_RUN_ONLY)}
 
 
