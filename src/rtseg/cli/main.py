@@ -16,6 +16,7 @@ COMMANDS = {
     "check-data": ("rtseg.tools.check_dataset", "check a data set"),
     "build-cache": ("rtseg.data.cache", "build a dataset cache"),
     "convert-weights": ("rtseg.tools.convert_torch_weights", "convert PyTorch weights to a checkpoint"),
+    "fetch-weights": ("rtseg.tools.fetch_weights", "download published weights and convert them"),
     "complexity": ("rtseg.tools.complexity", "count parameters and multiply-accumulates"),
     "parity": ("rtseg.tools.parity", "compare a network with its reference implementation"),
     "rank-table": ("rtseg.cli.rank_table", "write the rank table of an Ascend server"),

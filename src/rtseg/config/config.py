@@ -130,7 +130,8 @@ class Config:
     eval_mode: str = _option(choice("full", "crop", "ms_flip"), "full images; the model zoo's resized centre crop; "
                              "several scales and flipped", default="full", commands=_EVAL)
     save_mask: bool = _option(boolean, "write coloured masks and overlays", default=True, commands=_EVAL)
-    pretrained: str = _option(text, "checkpoint to start from: a whole network's weights, or a backbone's", default="",
+    pretrained: str = _option(text, "checkpoint to start from: a whole network's weights, or a backbone's; or a name "
+                              "of `rtseg fetch-weights`", default="",
                               commands=_TRAIN, aliases=("--load-from", "--finetune-from"))
     resume_path: str = _option(text, "folder of the checkpoint (or the file itself); train: auto continues the "
                                "newest run in output_path (ModelArts: outer_path), if there is one", default="",

@@ -1,0 +1,142 @@
+"""Downloads a file over HTTP: with progress, and going on where an earlier attempt was cut."""
+import http.client
+import os
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Callable, Optional
+
+from rtseg.utils.errors import DataError, UserError
+
+Report = Callable[[str], None]
+
+TIMEOUT_SECONDS = 30.0
+PAUSE_SECONDS = (1.0, 4.0, 16.0)  # between the attempts, of which there is one more
+_CHUNK = 1 << 20
+_MIB = 1 << 20
+# Answers of a server that may be other ones a moment later.
+_TRY_AGAIN = (408, 429, 500, 502, 503, 504)
+_NOTHING_AFTER = 416  # to a request for the rest: there is none
+
+
+def download(address: str, target: Path, report: Report) -> None:
+    """Downloads `address` to `target`, which appears only when it is complete.
+
+    What has arrived is kept as `<target>.part`, with the server's mark of that version of the file in
+    `<target>.part.version`, and the next attempt asks for the rest. A server that has another version by then sends all
+    of it.
+
+    Args:
+        address: begins with https:// or http://.
+        target: file to write; its folder exists.
+        report: takes lines of progress, one for about each tenth.
+
+    Raises:
+        DataError: the server says that there is no such file.
+        UserError: no answer, or no complete one, after several attempts; or the disk does not take it.
+    """
+    if not address.startswith(("https://", "http://")):
+        raise UserError(f"expected an address that begins with https:// or http://, found {address}")
+    part = _Part(target)
+    for pause in (*PAUSE_SECONDS, None):
+        try:
+            part.fetch_rest(address, report)
+            part.complete(target)
+            return
+        except urllib.error.HTTPError as error:
+            if error.code == _NOTHING_AFTER:
+                part.start_again()
+            elif error.code not in _TRY_AGAIN:
+                raise DataError(f"{address}: expected a file, found '{error.code} {error.reason}'") from None
+            problem = f"the server answered '{error.code} {error.reason}'"
+        except (OSError, http.client.HTTPException) as error:  # urllib's own errors are OSErrors
+            problem = str(getattr(error, "reason", error)) or type(error).__name__
+        if pause is not None:
+            report(f"{target.name}: {problem}; trying again in {pause:g} s")
+            time.sleep(pause)
+    raise UserError(f"{address}: expected the whole file, but {problem}. Without a network, download it on another "
+                    f"machine, copy it to {target} and try again.")
+
+
+class _Part:
+    """What has arrived of a file so far."""
+
+    def __init__(self, target: Path):
+        self.name = target.name
+        self.path = target.with_name(target.name + ".part")
+        self.version_path = target.with_name(target.name + ".part.version")
+
+    def start_again(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.version_path.unlink(missing_ok=True)
+
+    def complete(self, target: Path) -> None:
+        os.replace(self.path, target)
+        self.version_path.unlink(missing_ok=True)
+
+    def fetch_rest(self, address: str, report: Report) -> None:
+        """One request. Raises OSError or HTTPException when it ends before the file does."""
+        there = self.path.stat().st_size if self.path.exists() else 0
+        version = self.version_path.read_text(encoding="latin-1") if self.version_path.exists() else ""
+        request = urllib.request.Request(address, headers={"User-Agent": "rtseg", "Accept-Encoding": "identity"})
+        if there and version:
+            request.add_header("Range", f"bytes={there}-")
+            request.add_header("If-Range", version)
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            if answer.status != 206:
+                there = 0
+                self._write(self.version_path, "wb", [_version_of(answer).encode("latin-1", "replace")])
+            length = answer.headers.get("Content-Length")
+            progress = Progress(self.name, there, there + int(length) if length else None, report)
+            self._write(self.path, "ab" if there else "wb", progress.watch(iter(lambda: answer.read(_CHUNK), b"")))
+        if progress.total not in (None, progress.done):
+            raise http.client.HTTPException(f"the connection ended after {progress.done} of {progress.total} bytes")
+
+    @staticmethod
+    def _write(path: Path, mode: str, chunks) -> None:
+        """Raises UserError, not OSError, for what is wrong with this machine: another attempt will not help."""
+        try:
+            file = open(path, mode, buffering=0)
+        except OSError as error:
+            raise UserError(f"{path}: expected to be able to write it; {error.strerror}") from None
+        with file:
+            for chunk in chunks:
+                try:
+                    written = file.write(chunk)
+                except OSError as error:
+                    raise UserError(f"{path}: expected to be able to write it; {error.strerror}") from None
+                if written != len(chunk):
+                    raise UserError(f"{path}: expected room for it on the disk, found too little")
+
+
+def _version_of(answer) -> str:
+    """The mark of this version of the file, which a request for the rest must repeat; "" if the server gives none."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
+
+
+class Progress:
+    """Reports about each tenth of a file, or each 10 MiB where its size is unknown."""
+
+    def __init__(self, name: str, done: int, total: Optional[int], report: Report):
+        self.name = name
+        self.done = self.before = done
+        self.total = total
+        self.report = report
+        self.step = max(1, total // 10) if total else 10 * _MIB
+        self.next = done + self.step
+        self.start = time.monotonic()
+        if done:
+            report(f"{name}: going on after {done / _MIB:.1f} MiB")
+
+    def watch(self, chunks):
+        """The same chunks."""
+        for chunk in chunks:
+            yield chunk
+            self.done += len(chunk)
+            if self.done >= self.next or self.done == self.total:
+                self.next = self.done + self.step
+                rate = (self.done - self.before) / _MIB / max(time.monotonic() - self.start, 1e-3)
+                of = f" of {self.total / _MIB:.1f}" if self.total else ""
+                self.report(f"{self.name}: {self.done / _MIB:.1f}{of} MiB, {rate:.1f} MiB/s")
