@@ -51,7 +51,7 @@ def test_worst_images_are_on_the_sheet(make_report, tmp_path, monkeypatch):
     assert text == (tmp_path / "out" / "eval_results.txt").read_text()
     assert text.endswith("7 images in 2.0 s with compilation, 3.50 images/s\n")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "class_iou.png", "contact_sheet.png", "eval_results.txt", "mask", "overlay"]
+        "class_iou.png", "confusion_matrix.png", "contact_sheet.png", "eval_results.txt", "mask", "overlay"]
     sheet = np.array(Image.open(tmp_path / "out" / "contact_sheet.png"))
     assert sheet[24 + 24 + 128, 8 + 3 * 520 + 256].tolist() == [230, 25, 25]  # all of p1 is wrong
 
@@ -59,10 +59,12 @@ def test_worst_images_are_on_the_sheet(make_report, tmp_path, monkeypatch):
 def test_without_masks_there_are_scores_only(make_report, tmp_path):
     report, evaluation = make_report(False)
     report.finish(evaluation, "title")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["class_iou.png", "eval_results.txt"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "class_iou.png", "confusion_matrix.png", "eval_results.txt"]
 
 
 def test_an_evaluation_of_nothing_is_reported(tmp_path):
     report = EvaluationReport(tmp_path, SimpleNamespace(description=CITYSCAPES, samples=[]), True)
     assert "no image could be read" in report.finish(Evaluation(ConfusionMatrix(), 0, [], 2.0), "title")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["class_iou.png", "eval_results.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "class_iou.png", "confusion_matrix.png", "eval_results.txt"]

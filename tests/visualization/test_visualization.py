@@ -10,7 +10,7 @@ from PIL import Image
 from rtseg.data.labels import PALETTE
 from rtseg.utils.errors import DataError
 from rtseg.visualization.masks import SheetRow, colorize, contact_sheet, error_map, legend, overlay, save_png
-from rtseg.visualization.plots import plot_class_iou, plot_curves
+from rtseg.visualization.plots import plot_class_iou, plot_confusion_matrix, plot_curves
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEADER = "epoch,step,loss,lr,images_per_second,pix_acc,miou\n"
@@ -155,3 +155,15 @@ def test_class_iou_draws_a_bar_for_each_class(tmp_path):
     assert 3.8 < full / quarter < 4.2 and absent == 0
     plot_class_iou([np.nan, np.nan], ["a", "b"], palette[:2], tmp_path / "nothing.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["class_iou.png", "nothing.png"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_confusion_matrix_draws_shares_of_each_row(tmp_path, monkeypatch):
+    texts = []
+    monkeypatch.setattr("matplotlib.axes.Axes.text",
+                        lambda self, x, y, text, **_: texts.append((int(y), int(x), text)))
+    # The last column is of predictions that are no class; "sign" has no pixel.
+    matrix = np.array([[3, 0, 0, 1], [1, 199, 0, 0], [0, 0, 0, 0]], np.int64)
+    plot_confusion_matrix(matrix, ["road_$x_$", "sky", "sign"], tmp_path / "confusion_matrix.png")
+    assert [text for text in texts if text[2]] == [(0, 0, "75"), (1, 0, "0"), (1, 1, "100")]
+    assert (tmp_path / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")

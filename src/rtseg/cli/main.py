@@ -14,6 +14,7 @@ COMMANDS = {
     "preprocess": ("rtseg.cli.preprocess", "write images and labels as .bin files for the C++ program"),
     "score": ("rtseg.cli.score", "score the result files of the C++ program"),
     "check-data": ("rtseg.tools.check_dataset", "check a data set"),
+    "resize-data": ("rtseg.tools.resize_dataset", "copy a data set at another image size"),
     "build-cache": ("rtseg.data.cache", "build a dataset cache"),
     "convert-weights": ("rtseg.tools.convert_torch_weights", "convert PyTorch weights to a checkpoint"),
     "fetch-weights": ("rtseg.tools.fetch_weights", "download published weights and convert them"),

@@ -6,7 +6,7 @@ from rtseg.inference.evaluator import Evaluation, evaluation_lines
 from rtseg.metrics.confusion_matrix import ConfusionMatrix, iou_per_class, mean_iou, pixel_accuracy
 from rtseg.utils.atomic import write_text
 from rtseg.visualization.masks import SheetRow, colorize, contact_sheet, overlay, save_png
-from rtseg.visualization.plots import plot_class_iou
+from rtseg.visualization.plots import plot_class_iou, plot_confusion_matrix
 
 RESULTS_NAME = "eval_results.txt"
 _SHEET_ROWS = 4
@@ -17,7 +17,7 @@ class EvaluationReport:
 
     With `save_mask` it writes mask/<name>_mask.png (palette colours), overlay/<name>_overlay.png and contact_sheet.png:
     the four images (of this process's share) with the lowest mIoU, and where they are wrong. `finish` writes
-    eval_results.txt and class_iou.png in any case.
+    eval_results.txt, class_iou.png and confusion_matrix.png in any case.
     """
 
     def __init__(self, folder: Path, dataset, save_mask: bool):
@@ -44,6 +44,7 @@ class EvaluationReport:
             rows = [row for _, _, row in self.worst]
             save_png(self.folder / "contact_sheet.png", contact_sheet(rows, names, palette))
         plot_class_iou(iou_per_class(evaluation.matrix.matrix), names, palette, self.folder / "class_iou.png")
+        plot_confusion_matrix(evaluation.matrix.matrix, names, self.folder / "confusion_matrix.png")
         scores = evaluation.matrix.summary(names) if evaluation.images else "no image could be read\n"
         text = f"{title}\n{scores}{evaluation_lines(evaluation)}\n"
         write_text(self.folder / RESULTS_NAME, text)

@@ -1,4 +1,4 @@
-"""Diagrams for people, drawn with Matplotlib: the curves of a training and the IoU of each class."""
+"""Diagrams for people, drawn with Matplotlib: curves of a training, IoU of each class, confusion matrix."""
 import csv
 import math
 from pathlib import Path
@@ -76,6 +76,35 @@ def plot_class_iou(iou: Sequence[float], class_names: Sequence[str], palette, ou
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, output_path)
+
+
+def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], output_path: Union[str, Path]) -> None:
+    """Draws which part of each class's pixels was predicted as which class, in per cent, into an image.
+
+    Args:
+        matrix: counts [label, prediction]; columns beyond the classes are predictions that are no class and only count
+            for the sums. The row of a class without pixels is empty.
+        class_names: by class.
+        output_path: such as confusion_matrix.png.
+
+    Raises:
+        OSError: the image cannot be written.
+    """
+    count = len(class_names)
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = 100 * matrix[:, :count] / np.maximum(totals, 1)
+    names = [name.replace("$", r"\$") for name in class_names]
+    figure = _new_figure(2.2 + 0.42 * count, 1.4 + 0.38 * count)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for row, column in zip(*np.nonzero(shares >= 0.5)):  # smaller ones would be a 0
+        value = shares[row, column]
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
+                  color="white" if value > 60 else "black")
+    axes.set(title="Pixels of each class by prediction, per cent", xlabel="prediction", ylabel="label")
+    axes.set_xticks(range(count), labels=names, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), labels=names)
     _save(figure, output_path)
 
 
