@@ -25,7 +25,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
 from benchmarks.repeated_images import Repeated  # noqa: E402
 from benchmarks.side_process import peak_memory  # noqa: E402
-from rtseg.config.config import load_config  # noqa: E402
+from rtseg.config.recipe import load_config  # noqa: E402
 from rtseg.data.cache import with_cache  # noqa: E402
 from rtseg.data.cityscapes import Cityscapes  # noqa: E402
 from rtseg.runtime.device import setup_device  # noqa: E402
@@ -48,7 +48,7 @@ def measure_parts(arguments) -> dict:
                        arguments.images)
     before = peak_memory()
     network = create_model(model, variant).set_train(False)
-    evaluator = Evaluator(network, dataset, recipe.mean, recipe.std, num_workers=2)
+    evaluator = Evaluator(network, dataset, recipe.data.mean, recipe.data.std, num_workers=2)
     evaluator.run()
     peak = peak_memory()
     image, label = dataset.load(0)

@@ -21,7 +21,8 @@ import numpy as np
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
-from rtseg.config.config import Config, parse_arguments  # noqa: E402
+from rtseg.config.arguments import parse_arguments  # noqa: E402
+from rtseg.config.config import Config  # noqa: E402
 
 SIDES = ("MindSpore", "PyTorch")
 
@@ -35,10 +36,11 @@ def mindspore_step(config: Config, rates: List[float]):
     from rtseg.training.train_step import TrainStep
     from rtseg.training.trainer import build_loss
 
-    network = create_model(config.model, config.variant, config.dataset_config.num_classes, config.aux, config.dropout,
-                          config.bn_momentum, config.seed).set_train(True)
-    step = TrainStep(network, build_loss(config, network), build_optimizer(config, network, rates), config.mean,
-                     config.std)
+    graph = config.network
+    network = create_model(graph.model, graph.variant, config.data.dataset_config.num_classes, graph.aux, graph.dropout,
+                           graph.bn_momentum, config.run.seed).set_train(True)
+    step = TrainStep(network, build_loss(config, network), build_optimizer(config, network, rates), config.data.mean,
+                     config.data.std)
     return lambda images, labels: float(step(Tensor(images), Tensor(labels)).asnumpy())
 
 
@@ -48,17 +50,19 @@ def torch_step(config: Config, rates: List[float]):
 
     from benchmarks.torch_fast_scnn import FastSCNN, mix_softmax_cross_entropy
 
-    torch.manual_seed(config.seed)
-    network = FastSCNN(config.dataset_config.num_classes, config.variant, config.aux, config.dropout).train()
-    optimizer = torch.optim.SGD(network.parameters(), rates[0], config.momentum, weight_decay=config.weight_decay)
+    torch.manual_seed(config.run.seed)
+    graph, sgd = config.network, config.optimizer
+    network = FastSCNN(config.data.dataset_config.num_classes, graph.variant, graph.aux, graph.dropout).train()
+    optimizer = torch.optim.SGD(network.parameters(), rates[0], sgd.momentum, weight_decay=sgd.weight_decay)
     upcoming = iter(rates)
-    class_weights = torch.tensor(config.class_weights) if config.class_weights else None
-    shift, scale = (255 * torch.tensor(values).reshape(1, 3, 1, 1) for values in (config.mean, config.std))
+    class_weights = torch.tensor(config.loss.class_weights) if config.loss.class_weights else None
+    shift, scale = (255 * torch.tensor(values).reshape(1, 3, 1, 1) for values in (config.data.mean, config.data.std))
 
     def step(images, labels):
         optimizer.param_groups[0]["lr"] = next(upcoming)
         outputs = network((torch.from_numpy(images).permute(0, 3, 1, 2).float() - shift) / scale)
-        loss = mix_softmax_cross_entropy(outputs, torch.from_numpy(labels).long(), config.aux_weight, class_weights)
+        loss = mix_softmax_cross_entropy(outputs, torch.from_numpy(labels).long(), config.loss.aux_weight,
+                                         class_weights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -69,16 +73,16 @@ def torch_step(config: Config, rates: List[float]):
 def train(side: str, config: Config) -> Iterator[float]:
     """Yields the mean loss of each epoch."""
     from rtseg.runtime.device import setup_device
-    setup_device("CPU", seed=config.seed)
+    setup_device("CPU", seed=config.run.seed)
     from rtseg.data.cache import with_cache
     from rtseg.data.dataset import SegmentationDataset
     from rtseg.training.lr_schedules import learning_rates
     from rtseg.training.trainer import build_loader
 
-    dataset = SegmentationDataset(config.dataset, config.train_split, config.dataset_config)
-    loader = build_loader(config, with_cache(dataset, config.prepared_cache))
+    dataset = SegmentationDataset(config.data.dataset, config.data.train_split, config.data.dataset_config)
+    loader = build_loader(config, with_cache(dataset, config.data.prepared_cache))
     step = (mindspore_step if side == "MindSpore" else torch_step)(config, learning_rates(config, len(loader)))
-    for epoch in range(config.epochs):
+    for epoch in range(config.schedule.epochs):
         yield mean(step(images, labels) for images, labels in loader.epoch(epoch))
 
 
@@ -113,8 +117,9 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments, flags = parser.parse_known_args()
     config = parse_arguments("train", __doc__, flags)
-    if (config.model, config.variant) != ("fast_scnn", "tramac"):
-        raise SystemExit(f"expected the recipe of fast_scnn tramac, found {config.model} {config.variant}")
+    if (config.network.model, config.network.variant) != ("fast_scnn", "tramac"):
+        raise SystemExit(f"expected the recipe of fast_scnn tramac, found {config.network.model} "
+                         f"{config.network.variant}")
     if arguments.side:
         for loss in train(arguments.side, config):
             print(f"loss: {loss}", flush=True)
@@ -128,14 +133,15 @@ def main() -> None:
             curves[side].append([float(line.split()[1]) for line in process.stdout.splitlines()
                                  if line.startswith("loss: ")])
             print(f"{side}, seed {seed}: " + " ".join(f"{loss:.3f}" for loss in curves[side][-1]), file=sys.stderr)
-    result = {"epochs": config.epochs, "crop_size": config.crop_size, "batch_size": config.batch_size,
+    crop_size, batch_size = config.data.crop_size, config.data.batch_size
+    result = {"epochs": config.schedule.epochs, "crop_size": crop_size, "batch_size": batch_size,
               "seeds": arguments.seeds, "curves": curves, **compare(curves)}
     if arguments.plot:
         plot(curves, arguments.plot)
     if arguments.json:
         print(json.dumps(result))
         return
-    print(f"Fast-SCNN tramac, batch {config.batch_size}, crop {config.crop_size}, seeds {arguments.seeds}: MindSpore's "
+    print(f"Fast-SCNN tramac, batch {batch_size}, crop {crop_size}, seeds {arguments.seeds}: MindSpore's "
           f"loss over PyTorch's {100 * result['difference']:+.2f} % (last epoch {100 * result['last_difference']:+.2f} "
           "%); from seed to seed " + ", ".join(f"{side} {100 * value:.2f} %"
                                                for side, value in result["spread_of_seeds"].items()))

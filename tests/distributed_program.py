@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from script_helpers import PROJECT
 
-from rtseg.config.config import load_config
+from rtseg.config.recipe import load_config
 from rtseg.data.loader import BatchLoader
 from rtseg.models import registry as models
 from rtseg.utils.errors import DataError, UserError, run_command
@@ -115,7 +115,7 @@ def ten_steps(loss_name, rank, group_size):
         cell.use_batch_statistics = False
     step_kind = TrainStep if group_size == 1 else DistributedTrainStep
     step = step_kind(network, build_loss(config, network), build_optimizer(config, network, [0.5] * STEPS),
-                     config.mean, config.std, group_size=group_size)
+                     config.data.mean, config.data.std, group_size=group_size)
     losses, weights = [], []
     for number, (images, labels) in enumerate(batches()):
         inputs = [Tensor(images[rank::group_size]), Tensor(labels[rank::group_size])]
@@ -146,8 +146,8 @@ def evaluate(group, dataset_path):
     set_seed(2)
     network = tiny_network(19, "plain", 0, 0.0, None, 0)
     config = load_config(RECIPE)
-    dataset = Damaged(dataset_path, "val", config.dataset_config)
-    evaluator = Evaluator(network, dataset, config.mean, config.std, num_workers=1, group=group)
+    dataset = Damaged(dataset_path, "val", config.data.dataset_config)
+    evaluator = Evaluator(network, dataset, config.data.mean, config.data.std, num_workers=1, group=group)
     seen = []
     found = evaluator.run(lambda index, *_: seen.append(index))
     stopped = evaluator.run(should_stop=lambda: group.rank == group.size - 1)
@@ -189,7 +189,7 @@ def checks(folder: Path, dataset_path, *losses) -> int:
     from rtseg.runtime.distributed import start
 
     config, group = start(load_config(RECIPE, {"is_distributed": "1"}))
-    found = {"rank": config.rank, "group_size": config.group_size, "exchanges": exchanges(group),
+    found = {"rank": config.run.rank, "group_size": config.run.group_size, "exchanges": exchanges(group),
              "evaluation": evaluate(group, dataset_path)}
     for loss in losses:
         found[loss] = ten_steps(loss, group.rank, group.size)

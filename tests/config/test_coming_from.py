@@ -13,7 +13,9 @@ from script_helpers import PROJECT
 
 from rtseg.cli import preprocess
 from rtseg.cli import score as cal_mIoU
-from rtseg.config.config import Config, parse_arguments
+from rtseg.config.arguments import parse_arguments
+from rtseg.config.config import FIELDS
+from rtseg.config.fields import extra_of
 from rtseg.data.sampler import DistributedSampler
 from rtseg.tools import convert_torch_weights as torch_weights
 
@@ -167,7 +169,7 @@ def test_every_link_has_its_heading():
 @pytest.mark.parametrize("command, flags, field, value", OLD_NAMES,
                          ids=lambda part: part if isinstance(part, str) else "")
 def test_old_name(command, flags, field, value):
-    assert getattr(parse_arguments(command, "", REQUIRED[command] + flags), field) == value
+    assert parse_arguments(command, "", REQUIRED[command] + flags).value(field) == value
 
 
 def test_the_page_has_every_old_name_and_no_other():
@@ -175,13 +177,13 @@ def test_the_page_has_every_old_name_and_no_other():
     promised = {(command, old, new) for olds, new, commands in rows for old in FLAG.findall(olds)
                 for command in re.findall(r"`(\w+)\.py`", commands) for new in FLAG.findall(new)}
     assert promised == {(command, flags[0], f"--{field}") for command, flags, field, _ in OLD_NAMES}
-    names = {name for field in Config.__dataclass_fields__.values() for name in field.metadata["aliases"]}
+    names = {name for entry in FIELDS.values() for name in extra_of(entry.field)["aliases"]}
     assert {old for _, old, _ in promised} == names | {"--no-validate"}
 
 
 def test_a_boolean_alone_means_1():
     config = parse_arguments("train", "", ["--dataset=d", "--diff_seed", "--is_distributed", "--tensorboard", "0"])
-    assert (config.diff_seed, config.is_distributed, config.tensorboard) == (True, True, False)
+    assert (config.run.diff_seed, config.run.is_distributed, config.run.tensorboard) == (True, True, False)
 
 
 @pytest.mark.parametrize("program", MODEL_ZOO)

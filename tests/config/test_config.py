@@ -1,13 +1,16 @@
 """The configuration is strict: what is wrong is named, with its file, what was expected and what was found."""
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
+import pydantic
 import pytest
 import yaml
 
-from rtseg.config.config import Config, load_config, parse_arguments
+from rtseg.config.arguments import parse_arguments
+from rtseg.config.config import FIELDS
+from rtseg.config.fields import extra_of
+from rtseg.config.recipe import load_config
 from rtseg.models.registry import check_model
 from rtseg.utils.errors import ConfigError
 
@@ -31,14 +34,15 @@ def recipe(tmp_path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_complete_and_right(path):
     config = load_config(path)
-    check_model(config.model, config.variant, config.aux)
-    assert load_config(path, {"epochs": "30"}).epochs == 30
+    check_model(config.network.model, config.network.variant, config.network.aux)
+    assert load_config(path, {"epochs": "30"}).schedule.epochs == 30
 
 
 def test_command_line_overrides_the_recipe():
     config = parse_arguments("train", "", ["--dataset", "d", "--crop_size", "128,256", "--lr", "0.5"])
-    assert (config.dataset, config.crop_size, config.lr, config.batch_size) == ("d", (128, 256), 0.5, 4)
-    assert parse_arguments("train", "", ["--dataset", "d", "--crop_size=96"]).crop_size == (96, 96)
+    assert (config.data.dataset, config.data.crop_size, config.data.batch_size) == ("d", (128, 256), 4)
+    assert config.optimizer.lr == 0.5
+    assert parse_arguments("train", "", ["--dataset", "d", "--crop_size=96"]).data.crop_size == (96, 96)
 
 
 def test_learning_rate_follows_the_global_batch_unless_given():
@@ -58,7 +62,7 @@ def test_learning_rate_follows_the_global_batch_unless_given():
     (["--no-validate"], "eval_while_train", False),
 ])
 def test_names_from_other_repositories(flags, field, value):
-    assert getattr(parse_arguments("train", "", ["--dataset", "d"] + flags), field) == value
+    assert parse_arguments("train", "", ["--dataset", "d"] + flags).value(field) == value
 
 
 def test_saved_configuration_reads_back_the_same(tmp_path):
@@ -67,12 +71,44 @@ def test_saved_configuration_reads_back_the_same(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(config.dump(), encoding="utf-8")
     assert load_config(path) == config
-    assert config.lr_factors == {"aux_heads": 10.0, "classifier": 2.0} and config.lr_milestones == (3.0, 5.0)
+    assert config.optimizer.lr_factors == {"aux_heads": 10.0, "classifier": 2.0}
+    assert config.schedule.lr_milestones == (3.0, 5.0)
+
+
+def test_a_recipe_may_have_sections_or_flat_keys_as_older_run_folders_have(tmp_path):
+    flat = Path(__file__).with_name("flat_config.yaml")
+    config = load_config(flat)
+    assert config.network.model_dump() == {"model": "bisenetv1", "variant": "mmseg", "backbone": "resnet50", "aux": 2,
+                                           "dropout": 0.0, "bn_momentum": None}
+    assert (config.loss.name, config.export.batch_size, config.data.crop_size) == ("ohem", 1, (512, 1024))
+    assert (config.optimizer.lr_factors, config.run.seed, config.schedule.warmup) == (
+        {"aux_heads": 10.0}, 7, "exponential")
+    nested = tmp_path / "nested.yaml"
+    nested.write_text(config.dump())
+    content = yaml.safe_load(nested.read_text())
+    assert list(content) == ["network", "data", "loss", "optimizer", "schedule", "evaluation", "run", "modelarts",
+                             "prediction", "export"]
+    assert content["loss"]["name"] == "ohem" and content["export"]["batch_size"] == 1
+    assert load_config(nested) == config
+
+
+@pytest.mark.parametrize("content, message", [
+    ("loss: {nam: mix}", r"key 'loss.nam' is unknown; expected one of name, aux_weight, .*, perhaps 'name'"),
+    ("network: {model: icnet}\nmodel: icnet", "key 'model': expected it once, found it inside a section and outside"),
+    ("schedule: {epochs: 0}", "key 'epochs': expected an integer >= 1, found 0"),
+    ("schedule: 3", "key 'schedule' is unknown"),
+])
+def test_sections_are_as_strict_as_flat_keys(tmp_path, content, message):
+    path = tmp_path / "nested.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path, {name: yaml.safe_load(RECIPE.read_text()).get(name) for name in FIELDS
+                           if FIELDS[name].field.is_required() and name not in content})
 
 
 def test_it_is_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        load_config(RECIPE).lr = 1.0
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        load_config(RECIPE).optimizer.lr = 1.0
 
 
 def test_unknown_key_names_the_file_and_the_nearest_key(recipe):
@@ -87,7 +123,7 @@ def test_unknown_key_names_the_file_and_the_nearest_key(recipe):
     ("epochs", True, "expected an integer >= 1, found True"),
     ("momentum", float("nan"), "expected a number >= 0 and <= 1, found nan"),
     ("weight_decay", float("inf"), "expected a number >= 0, found inf"),
-    ("crop_size", 100, "expected one number or H,W, both positive multiples of 32, found 100"),
+    ("crop_size", 100, "expected one number or H,W, both positive multiples of 32 up to 16384, found 100"),
     ("crop_size", [64, 64, 64], "expected one number or H,W"),
     ("mean", [0.5, 0.5], "expected 3 numbers"),
     ("lr_scheduler", "linear", "expected one of poly, cosine, step, constant, found 'linear'"),
@@ -161,5 +197,5 @@ def test_help_lists_every_flag_without_importing_mindspore(command):
     done = subprocess.run([sys.executable, "-X", "importtime", command, "--help"], cwd=PROJECT, capture_output=True,
                           text=True)
     assert done.returncode == 0 and "| mindspore" not in done.stderr
-    known = [field.name for field in dataclasses.fields(Config) if command[:-3] in field.metadata["commands"]]
+    known = [name for name, entry in FIELDS.items() if command[:-3] in extra_of(entry.field)["commands"]]
     assert all(f"--{name}" in done.stdout for name in known)

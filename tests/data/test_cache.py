@@ -14,7 +14,7 @@ import pytest
 from data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png, write_sample
 from script_helpers import PROJECT, SCRIPTS, run
 
-from rtseg.config.config import load_config
+from rtseg.config.recipe import load_config
 from rtseg.data import cache
 from rtseg.data.cache import CachedDataset, prepare, with_cache
 from rtseg.data.cityscapes import Cityscapes
@@ -88,8 +88,9 @@ def test_training_batches_are_bit_equal_on_real_images(tmp_path):
     source = Cityscapes(REAL_CITYSCAPES, "val")
     prepare(source, tmp_path)
     recipe = load_config(PROJECT / "configs" / "fast_scnn.yaml")
-    transform = TrainTransform(recipe.crop_size, recipe.base_size, (124, 116, 104), color_jitter=recipe.color_jitter,
-                               max_class_ratio=recipe.max_class_ratio)
+    data = recipe.data
+    transform = TrainTransform(data.crop_size, data.base_size, (124, 116, 104), color_jitter=data.color_jitter,
+                               max_class_ratio=data.max_class_ratio)
     png, raw = (BatchLoader(dataset, transform, DistributedSampler(4), 2, 2, 1)
                 for dataset in (source, with_cache(source, tmp_path)))
     batches = list(zip(png.epoch(0), raw.epoch(0), raw.epoch(0)))
@@ -279,4 +280,4 @@ def test_wrong_arguments(root, tmp_path, given, message):
 def test_number_of_loading_threads_follows_the_device():
     recipe = PROJECT / "configs" / "fast_scnn.yaml"
     given = ({}, {"device_target": "Ascend"}, {"device_target": "Ascend", "num_workers": "3"}, {"num_workers": "0"})
-    assert [load_config(recipe, flags).num_workers for flags in given] == [2, 16, 3, 0]
+    assert [load_config(recipe, flags).data.num_workers for flags in given] == [2, 16, 3, 0]

@@ -11,7 +11,8 @@ from data_helpers import write_png
 from PIL import Image
 from script_helpers import PROJECT
 
-from rtseg.config.config import load_config, parse_arguments
+from rtseg.config.arguments import parse_arguments
+from rtseg.config.recipe import load_config
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.dataset_spec import load_dataset_spec
 from rtseg.tools import check_dataset as check
@@ -162,14 +163,14 @@ def test_a_run_keeps_the_whole_description(describe, tmp_path):
     path.unlink()
     saved = tmp_path / "config.yaml"
     saved.write_text(config.dump())
-    assert load_config(saved) == config and load_config(saved).dataset_config.class_names == ("floor", "wall")
+    assert load_config(saved) == config and load_config(saved).data.dataset_config.class_names == ("floor", "wall")
     content = yaml.safe_load(saved.read_text())
-    assert content["dataset_config"] == yaml.safe_load(BY_COLORS)
-    content["dataset_config"]["classes"][1]["color"] = "red"
+    assert content["data"]["dataset_config"] == yaml.safe_load(BY_COLORS)
+    content["data"]["dataset_config"]["classes"][1]["color"] = "red"
     saved.write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigError, match=r"config.yaml: dataset_config: key 'classes\[1\].color': expected \[R"):
         load_config(saved)
-    assert yaml.safe_load(load_config(RECIPE).dump())["dataset_config"] == "cityscapes"
+    assert yaml.safe_load(load_config(RECIPE).dump())["data"]["dataset_config"] == "cityscapes"
 
 
 @pytest.mark.parametrize("flags, message", [
@@ -181,7 +182,7 @@ def test_splits_are_checked_before_anything_starts(describe, flags, message):
     with pytest.raises(ConfigError, match=message):
         parse_arguments("train", "", ["--dataset", "d", "--dataset_config", str(describe(BY_COLORS)), *flags])
     arguments = ["--dataset", "d", "--dataset_config", str(describe(BY_COLORS)), "--eval_while_train", "0"]
-    assert parse_arguments("train", "", arguments).dataset_config.num_classes == 2
+    assert parse_arguments("train", "", arguments).data.dataset_config.num_classes == 2
     with pytest.raises(ConfigError, match="the data set 'cityscapes' has no labels of it"):
         parse_arguments("eval", "", ["--dataset", "d", "--resume_path", "r", "--eval_split", "test"])
 

@@ -14,7 +14,7 @@ from mindspore import Tensor, nn
 from script_helpers import PROJECT
 
 from rtseg.cli import export
-from rtseg.config.config import load_config
+from rtseg.config.recipe import load_config
 from rtseg.data.labels import CLASS_NAMES, PALETTE
 from rtseg.export.atc import main as om_metadata
 from rtseg.inference.graph import InferenceGraph
@@ -138,7 +138,7 @@ def test_bad_inputs(tmp_path):
 
 
 def test_training_batch_size_does_not_leak():
-    assert load_config(PROJECT / "configs" / "fast_scnn.yaml").export_batch_size == 1
+    assert load_config(PROJECT / "configs" / "fast_scnn.yaml").export.batch_size == 1
 
 
 def test_metadata_literal(tmp_path):

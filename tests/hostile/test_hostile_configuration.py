@@ -1,5 +1,4 @@
 """Whatever stands in a YAML recipe or on the command line is a Config, or a ConfigError that names the key."""
-import dataclasses
 import math
 from pathlib import Path
 
@@ -13,13 +12,16 @@ from rtseg.cli import eval as eval_command
 from rtseg.cli import export, preprocess
 from rtseg.cli import score as cal_mIoU
 from rtseg.cli import train
-from rtseg.config.config import Config, load_config, parse_arguments
+from rtseg.config.arguments import parse_arguments
+from rtseg.config.config import FIELDS
+from rtseg.config.fields import extra_of
+from rtseg.config.recipe import load_config
 from rtseg.utils.errors import ConfigError
 
 RECIPE = Path(__file__).resolve().parents[2] / "configs" / "fast_scnn.yaml"
 CONTENT = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
-KEYS = [field.name for field in dataclasses.fields(Config)]
-FLAGS = {command: [f"--{field.name}" for field in dataclasses.fields(Config) if command in field.metadata["commands"]]
+KEYS = list(FIELDS)
+FLAGS = {command: [f"--{name}" for name, entry in FIELDS.items() if command in extra_of(entry.field)["commands"]]
          for command in ("train", "eval", "export")}
 
 TEXTS = st.one_of(
@@ -43,11 +45,11 @@ def recipe(tmp_path_factory):
 def check_sane(config):
     """What every part of the program counts on."""
     assert math.isfinite(config.learning_rate) and config.learning_rate > 0
-    for value in dataclasses.astuple(config):
+    for value in (config.value(name) for name in KEYS):
         assert not isinstance(value, float) or math.isfinite(value)
         assert not isinstance(value, int) or 0 <= value < 2 ** 31
         assert not isinstance(value, str) or "\0" not in value and value.encode() is not None
-    assert all(0 < side <= 16384 and side % 32 == 0 for side in config.crop_size)
+    assert all(0 < side <= 16384 and side % 32 == 0 for side in config.data.crop_size)
 
 
 @examples(1000)
@@ -55,7 +57,7 @@ def check_sane(config):
 def test_any_value_of_any_key(key, value):
     count("configuration: value of a key")
     with limits(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rtseg.config.config.load_yaml", lambda *_: dict(CONTENT))  # reading it takes most of the time
+        patch.setattr("rtseg.config.recipe.load_yaml", lambda *_: dict(CONTENT))  # reading it takes most of the time
         try:
             check_sane(load_config(RECIPE, {key: value}))
         except ConfigError as error:
@@ -205,6 +207,6 @@ def test_device_number_of_the_environment(value):
             return
         patch.setenv("DEVICE_ID", value)
         try:
-            assert 0 <= parse_arguments("train", "", ["--dataset", "d"]).device_id < 2 ** 31
+            assert 0 <= parse_arguments("train", "", ["--dataset", "d"]).run.device_id < 2 ** 31
         except ConfigError as error:
             assert "device_id" in str(error)

@@ -37,10 +37,10 @@ def test_label_tables(ids):
        warmup=st.floats(0, 1), factor=st.floats(0, 1), shape=st.sampled_from(["linear", "exponential"]))
 def test_learning_rates(scheduler, epochs, steps, lr, end, power, gamma, milestones, warmup, factor, shape):
     count("learning-rate schedules")
-    config = SimpleNamespace(learning_rate=lr, epochs=epochs, lr_scheduler=scheduler, lr_power=power, lr_end=end * lr,
-                             lr_milestones=milestones, lr_gamma=gamma, warmup_epochs=warmup * epochs,
-                             warmup_factor=factor, warmup=shape)
-    lr_per_step = learning_rates(config, steps)
+    schedule = SimpleNamespace(epochs=epochs, lr_scheduler=scheduler, lr_power=power, lr_end=end * lr,
+                               lr_milestones=milestones, lr_gamma=gamma, warmup_epochs=warmup * epochs,
+                               warmup_factor=factor, warmup=shape)
+    lr_per_step = learning_rates(SimpleNamespace(learning_rate=lr, schedule=schedule), steps)
     warm = round(warmup * epochs * steps)
     assert len(lr_per_step) == epochs * steps
     assert all(math.isfinite(rate) and 0 <= rate <= lr * (1 + 1e-9) for rate in lr_per_step)
@@ -57,7 +57,7 @@ def test_learning_rates(scheduler, epochs, steps, lr, end, power, gamma, milesto
 def test_too_many_steps():
     count("learning-rate schedules")
     with pytest.raises(ConfigError, match="--epochs 2147483647: expected at most 10000000 steps"):
-        learning_rates(SimpleNamespace(learning_rate=1.0, epochs=2 ** 31 - 1), 3)
+        learning_rates(SimpleNamespace(learning_rate=1.0, schedule=SimpleNamespace(epochs=2 ** 31 - 1)), 3)
 
 
 @examples(250)

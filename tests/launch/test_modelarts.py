@@ -13,7 +13,8 @@ import pytest
 from moxing_helpers import bucket, calls, environment, faults, tree  # noqa: F401  the first and fourth are fixtures
 from script_helpers import PROJECT, TINY_TRAINING, untimed
 
-from rtseg.config.config import load_config, parse_arguments
+from rtseg.config.arguments import parse_arguments
+from rtseg.config.recipe import load_config
 from rtseg.launch.modelarts import modelarts_job
 from rtseg.launch.object_storage import TransferError
 from rtseg.synthetic.generator import generate
@@ -26,7 +27,7 @@ RECIPE = PROJECT / "configs" / "fast_scnn.yaml"
 RANK = """
 import sys
 from pathlib import Path
-from rtseg.config.config import parse_arguments
+from rtseg.config.arguments import parse_arguments
 from rtseg.launch import object_storage
 from rtseg.launch.modelarts import modelarts_job
 from rtseg.utils.errors import run_command
@@ -35,8 +36,9 @@ object_storage._PAUSES = (0.3, 0.3)
 
 def main(_):
     with modelarts_job(parse_arguments("train", "", sys.argv[1:]), "train") as (config, upload):
-        print("dataset", config.dataset, sorted(path.name for path in Path(config.dataset).rglob("*.*")), flush=True)
-        result = Path(config.output_path) / "run" / "last.ckpt"
+        dataset = Path(config.data.dataset)
+        print("dataset", dataset, sorted(path.name for path in dataset.rglob("*.*")), flush=True)
+        result = Path(config.run.output_path) / "run" / "last.ckpt"
         result.parent.mkdir(parents=True, exist_ok=True)
         result.write_text("result")
         if "--max_steps=1" in sys.argv:
@@ -56,7 +58,7 @@ def job_config(tmp_path, **values):
 
 
 def write_result(config, text="result"):
-    path = Path(config.output_path) / "run" / "last.ckpt"
+    path = Path(config.run.output_path) / "run" / "last.ckpt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
@@ -69,10 +71,10 @@ def test_addresses_become_local_paths_and_results_are_brought(bucket, tmp_path):
     config = job_config(tmp_path, dataset="", data_url="s3://b/data/", train_url="obs://b/out/",
                         pretrained="obs://b/weights/w.ckpt", resume_path="obs://b/old/last.ckpt")
     with modelarts_job(config, "train") as (local, upload):
-        assert (Path(local.dataset) / "z.txt").read_text() == "the last" and not local.use_modelarts
-        assert Path(local.pretrained).read_text() == "weights/w.ckpt"
-        assert tree(Path(local.resume_path)) == {name: f"old/{name}" for name in (
-            "best_map.ckpt", "last.ckpt", "metrics.csv")} and local.resume_name == "last.ckpt"
+        assert (Path(local.data.dataset) / "z.txt").read_text() == "the last" and not local.modelarts.use_modelarts
+        assert Path(local.run.pretrained).read_text() == "weights/w.ckpt"
+        assert tree(Path(local.run.resume_path)) == {name: f"old/{name}" for name in (
+            "best_map.ckpt", "last.ckpt", "metrics.csv")} and local.run.resume_name == "last.ckpt"
         state = write_result(local)
         upload()
         assert (bucket / "b" / "out" / "run" / "last.ckpt").read_text() == "result"
@@ -87,7 +89,7 @@ def test_an_evaluation_copies_the_one_checkpoint_that_it_needs(bucket, tmp_path)
         (bucket / "b" / name).write_text(name)
     for flags in ({"resume_path": "obs://b/b.ckpt"}, {"resume_path": "obs://b/", "resume_name": "b.ckpt"}):
         with modelarts_job(job_config(tmp_path, **flags), "eval") as (local, _):
-            assert tree(Path(local.resume_path)) == {"b.ckpt": "b.ckpt"} and local.resume_name == "b.ckpt"
+            assert tree(Path(local.run.resume_path)) == {"b.ckpt": "b.ckpt"} and local.run.resume_name == "b.ckpt"
 
 
 @pytest.mark.parametrize("url, message", [
@@ -109,8 +111,8 @@ def test_an_export_copies_the_checkpoint_in_and_model_and_metadata_out(bucket, t
     config = job_config(tmp_path, dataset="", data_url="obs://b/data", from_mindir="obs://b/net.mindir",
                         outer_path="obs://b/out")
     with modelarts_job(config, "export") as (local, _):
-        assert tree(Path(local.from_mindir).parent) == {"net.mindir": "net.mindir", "net.json": "net.json"}
-        assert (local.file_name, local.dataset) == ("net", "")
+        assert tree(Path(local.export.from_mindir).parent) == {"net.mindir": "net.mindir", "net.json": "net.json"}
+        assert (local.export.file_name, local.data.dataset) == ("net", "")
         for suffix in ("onnx", "json"):
             Path(f"net.{suffix}").write_text(suffix)
     assert tree(bucket / "b" / "out") == {"net.onnx": "onnx", "net.json": "json"}
@@ -122,11 +124,11 @@ def test_local_paths_are_used_as_they_are_and_need_no_moxing(tmp_path, monkeypat
     config = job_config(tmp_path, dataset="data/", train_url=str(tmp_path / "kept"), pretrained="w.ckpt",
                         resume_path="auto")
     with modelarts_job(config, "train") as (local, upload):
-        assert (local.dataset, local.pretrained, upload) == ("data/", "w.ckpt", None)
+        assert (local.data.dataset, local.run.pretrained, upload) == ("data/", "w.ckpt", None)
         # The training looks for the newest run itself.
-        assert (local.resume_path, local.output_path) == ("auto", str(tmp_path / "kept"))
+        assert (local.run.resume_path, local.run.output_path) == ("auto", str(tmp_path / "kept"))
     with modelarts_job(config, "export") as (local, _):
-        assert local.file_name == str(tmp_path / "kept" / "fast_scnn")
+        assert local.export.file_name == str(tmp_path / "kept" / "fast_scnn")
     assert f"the results go to {tmp_path / 'kept'}" in capsys.readouterr().out
     with modelarts_job(load_config(RECIPE, {"dataset": "d"}), "train") as (local, upload):
         assert local == load_config(RECIPE, {"dataset": "d"}) and upload is None
@@ -135,7 +137,7 @@ def test_local_paths_are_used_as_they_are_and_need_no_moxing(tmp_path, monkeypat
 def test_auto_continues_the_newest_whole_run(bucket, faults, tmp_path):
     auto = {"resume_path": "auto", "outer_path": "obs://b/out"}
     with modelarts_job(job_config(tmp_path, **auto), "train") as (local, _):
-        assert (local.resume_path, local.resume_name) == ("", "")
+        assert (local.run.resume_path, local.run.resume_name) == ("", "")
     out = bucket / "b" / "out"
     for run, files in (("2026-01-01", ["last.ckpt"]), ("2026-01-02", ["last.ckpt", "metrics.csv"]),
                        ("2026-01-03", ["last.ckpt.spare"]), ("2026-01-04", ["train.log"]), ("mask", ["x.png"])):
@@ -143,7 +145,7 @@ def test_auto_continues_the_newest_whole_run(bucket, faults, tmp_path):
         for name in files:  # the spare is what a job leaves that was killed in its first copy
             (out / run / name).write_text(f"{run}/{name}")
     with modelarts_job(job_config(tmp_path, **auto), "train") as (local, _):
-        assert tree(Path(local.resume_path)) == {"last.ckpt": "2026-01-02/last.ckpt",
+        assert tree(Path(local.run.resume_path)) == {"last.ckpt": "2026-01-02/last.ckpt",
                                                  "metrics.csv": "2026-01-02/metrics.csv"}
 
 
@@ -183,7 +185,7 @@ def test_each_rank_brings_what_it_writes(bucket, tmp_path, monkeypatch, rank, on
     config = job_config(tmp_path, is_distributed="1", is_save_on_master=on_master, outer_path="obs://b/out")
     with modelarts_job(config, "train") as (local, upload):
         for name in ("train.log", "ckpt_0/a.ckpt", "ckpt_3/a.ckpt"):
-            path = Path(local.output_path) / "run" / name
+            path = Path(local.run.output_path) / "run" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(name)
         assert (upload is None) == (expected is None)
@@ -226,8 +228,8 @@ def test_everything_is_copied_before_the_device_and_the_group_start(bucket, tmp_
     from rtseg.cli import train
 
     def start(config, seed):
-        assert (Path(config.dataset) / "z.txt").read_text() == "the last"
-        raise ConfigError(f"as far as this test goes, on card {config.device_id}")
+        assert (Path(config.data.dataset) / "z.txt").read_text() == "the last"
+        raise ConfigError(f"as far as this test goes, on card {config.run.device_id}")
     monkeypatch.setattr("rtseg.runtime.distributed.start", start)
     with pytest.raises(ConfigError, match="as far as this test goes, on card 3"):
         train.main(["--use_modelarts=1", "--data_url=obs://b/data", f"--train_url={tmp_path}", "--is_distributed=1",

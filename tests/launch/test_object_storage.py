@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from moxing_helpers import bucket, calls, faults, tree  # noqa: F401  the first and third are fixtures
 from script_helpers import PROJECT
 
-from rtseg.config.config import load_config
+from rtseg.config.recipe import load_config
 from rtseg.launch.object_storage import Mirror, ObjectStorage, TransferError
 from rtseg.training import callbacks, run_folder
 from rtseg.utils.errors import DataError

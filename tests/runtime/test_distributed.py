@@ -16,7 +16,8 @@ import pytest
 from mindspore import communication
 from script_helpers import PROJECT
 
-from rtseg.config.config import load_config, parse_arguments
+from rtseg.config.arguments import parse_arguments
+from rtseg.config.recipe import load_config
 from rtseg.data.loader import BatchLoader
 from rtseg.models import registry as models
 from rtseg.runtime import distributed
@@ -261,8 +262,8 @@ def test_the_order_of_the_start(engine):
     config, group = start(ascend(device_id="5"), seed=7)
     assert engine == [("set_device", "Ascend", 5, 7), ("init",), ("get_rank",), ("get_group_size",),
                       ("set_auto_parallel_context", "data_parallel", True, 8)]
-    assert (config.rank, config.group_size, group.rank, group.size) == (3, 8, 3, 8)
-    assert config.global_batch_size == 8 * config.batch_size
+    assert (config.run.rank, config.run.group_size, group.rank, group.size) == (3, 8, 3, 8)
+    assert config.global_batch_size == 8 * config.data.batch_size
 
 
 def write_table(folder, ranks):
@@ -313,14 +314,14 @@ def test_without_a_launcher_the_answer_is_a_command(no_launcher, target, variabl
 def test_device_of_the_environment(no_launcher, variables, flags, device_id):
     for name, value in variables.items():
         no_launcher.setenv(name, value)
-    assert parse_arguments("train", "", ["--dataset", "d", *flags]).device_id == device_id
+    assert parse_arguments("train", "", ["--dataset", "d", *flags]).run.device_id == device_id
 
 
 def test_the_saved_configuration_is_not_tied_to_the_number_of_processes(engine, tmp_path):
     config, _ = start(ascend())
     (tmp_path / "config.yaml").write_text(config.dump())
     again = load_config(tmp_path / "config.yaml")
-    assert (again.is_distributed, again.rank, again.group_size) == (False, 0, 1)
+    assert (again.run.is_distributed, again.run.rank, again.run.group_size) == (False, 0, 1)
 
 
 @pytest.mark.parametrize("batch_size, ranks, advice", [

@@ -2,7 +2,7 @@
 import pytest
 from script_helpers import PROJECT
 
-from rtseg.config.config import load_config
+from rtseg.config.recipe import load_config
 from rtseg.training.lr_schedules import constant, cosine, learning_rates, poly, step_decay, warm_up
 
 

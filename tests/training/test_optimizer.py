@@ -5,7 +5,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 from script_helpers import PROJECT
 
-from rtseg.config.config import load_config
+from rtseg.config.recipe import load_config
 from rtseg.training.optimizer import build_optimizer, parameter_groups
 from rtseg.utils.errors import ConfigError
 

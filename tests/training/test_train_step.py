@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn
 from script_helpers import PROJECT
 
-from rtseg.config.config import load_config
+from rtseg.config.recipe import load_config
 from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 from rtseg.models.layers import Conv2d
 from rtseg.models.mixed_precision import set_amp_level

@@ -102,7 +102,7 @@ def test_files_of_a_run(whole_run):
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert [(row["epoch"], row["step"], bool(row["miou"])) for row in rows] == [
         ("1", "4", False), ("2", "8", True), ("3", "12", True)]
-    assert yaml.safe_load((folder / "config.yaml").read_text())["crop_size"] == [64, 64]
+    assert yaml.safe_load((folder / "config.yaml").read_text())["data"]["crop_size"] == [64, 64]
     assert not [path for path in folder.rglob(".tmp-*")]
 
 

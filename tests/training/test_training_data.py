@@ -6,7 +6,7 @@ import pytest
 from data_helpers import write_sample
 from script_helpers import PROJECT, TINY_TRAINING, run
 
-from rtseg.config.config import load_config
+from rtseg.config.recipe import load_config
 from rtseg.data.cache import prepare
 from rtseg.data.cityscapes import Cityscapes
 from rtseg.data.loader import BatchLoader

@@ -2,7 +2,7 @@
 import sys
 from pathlib import Path
 
-from rtseg.config.config import parse_arguments
+from rtseg.config.arguments import parse_arguments
 from rtseg.launch.modelarts import modelarts_job
 from rtseg.models.registry import check_model
 from rtseg.utils.errors import report_errors
@@ -10,7 +10,7 @@ from rtseg.utils.errors import report_errors
 
 def main(argv=None) -> int:
     config = parse_arguments("eval", __doc__, argv)
-    check_model(config.model, config.variant, config.aux, config.backbone)
+    check_model(config.network.model, config.network.variant, config.network.aux, config.network.backbone)
     with modelarts_job(config, "eval") as (config, _):
         return evaluate(config)
 
@@ -29,19 +29,21 @@ def evaluate(config) -> int:
     from rtseg.training.checkpoint import checkpoint_path, load_weights
 
     checkpoint = checkpoint_path(config, "best_map.ckpt")
-    num_classes = config.dataset_config.num_classes
-    dataset = with_cache(SegmentationDataset(config.dataset, config.eval_split, config.dataset_config),
-                         config.prepared_cache)
-    network = create_model(config.model, config.variant, num_classes, backbone=config.backbone)
+    num_classes = config.data.dataset_config.num_classes
+    dataset = with_cache(SegmentationDataset(config.data.dataset, config.data.eval_split, config.data.dataset_config),
+                         config.data.prepared_cache)
+    network = create_model(config.network.model, config.network.variant, num_classes, backbone=config.network.backbone)
     load_weights(checkpoint, network)
-    evaluator = Evaluator(network, dataset, config.mean, config.std, config.eval_mode, config.crop_size,
-                          config.num_workers, config.eval_batch_size, group, num_classes)
-    report = EvaluationReport(Path(config.output_path), dataset, config.save_mask)
+    evaluator = Evaluator(network, dataset, config.data.mean, config.data.std, config.evaluation.eval_mode,
+                          config.data.crop_size,
+                          config.data.num_workers, config.evaluation.eval_batch_size, group, num_classes)
+    report = EvaluationReport(Path(config.run.output_path), dataset, config.evaluation.save_mask)
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
         items, total=len(evaluator.indices), unit="image", disable=not sys.stderr.isatty()))
     if group.is_master:
-        print(report.finish(evaluation, f"{config.model} ({config.variant}), {checkpoint}, split {config.eval_split}, "
-                                        f"mode {config.eval_mode}"), end="", flush=True)
+        print(report.finish(evaluation, f"{config.network.model} ({config.network.variant}), {checkpoint}, split "
+                                        f"{config.data.eval_split}, mode {config.evaluation.eval_mode}"),
+              end="", flush=True)
     group.barrier()  # a rank that ends with an error takes the others down
     if evaluation.errors:
         return report_errors(f"{len(evaluation.errors)} of {len(dataset)} images are not in this score:",

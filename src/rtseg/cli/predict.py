@@ -19,23 +19,23 @@ import sys
 import time
 from pathlib import Path
 
-from rtseg.config.config import parse_arguments
+from rtseg.config.arguments import parse_arguments
 from rtseg.models.registry import check_model
 from rtseg.utils.errors import ConfigError, report_errors
 
 
 def main(argv=None) -> int:
     config = parse_arguments("predict", __doc__, argv)
-    if config.ckpt_file:
-        check_model(config.model, config.variant, config.aux, config.backbone)
+    if config.run.ckpt_file:
+        check_model(config.network.model, config.network.variant, config.network.aux, config.network.backbone)
 
     from rtseg.inference.input_files import find_inputs, for_submission
     from rtseg.inference.prediction import RESULTS
 
-    output = Path(config.output_path)
-    files, problems = find_inputs(config.inputs, [output / name for name in RESULTS])
-    if config.submit:
-        files, wrong_names = for_submission(files, config.dataset_config.image_suffix)
+    output = Path(config.run.output_path)
+    files, problems = find_inputs(config.prediction.inputs, [output / name for name in RESULTS])
+    if config.prediction.submit:
+        files, wrong_names = for_submission(files, config.data.dataset_config.image_suffix)
         problems += wrong_names
     if files:
         problems += predict(config, files, output)
@@ -56,13 +56,13 @@ def predict(config, files, output: Path) -> list:
     except OSError as error:
         raise ConfigError(f"--output_path {output}: expected a folder that can be written; {error.strerror}") from None
     predictor = build_predictor(config)
-    if config.submit and predictor.class_names != config.dataset_config.class_names:
+    if config.prediction.submit and predictor.class_names != config.data.dataset_config.class_names:
         raise ConfigError("--submit: expected a network for the classes of --dataset_config "
-                          f"'{config.dataset_config.name}', whose label ids are to be written, found one for "
+                          f"'{config.data.dataset_config.name}', whose label ids are to be written, found one for "
                           f"{', '.join(predictor.class_names)}")
     print(predictor.description, flush=True)
     for file in files:
-        if not config.submit and file.name != file.path.stem:
+        if not config.prediction.submit and file.name != file.path.stem:
             print(f"note: the results of {file.path} are called {file.name}")
 
     problems, done, start = [], 0, time.perf_counter()
@@ -75,5 +75,5 @@ def predict(config, files, output: Path) -> list:
             problems.append(str(problem))
     seconds = time.perf_counter() - start
     print(f"{done} {'images and frames' if has_video else 'images'} in {seconds:.1f} s"
-          f"{' with compilation' if config.ckpt_file else ''}, {done / seconds:.2f} images/s; results in {output}")
+          f"{' with compilation' if config.run.ckpt_file else ''}, {done / seconds:.2f} images/s; results in {output}")
     return problems

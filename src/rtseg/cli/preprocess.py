@@ -11,7 +11,8 @@ from typing import NamedTuple, Optional, Tuple
 
 from tqdm import tqdm
 
-from rtseg.config.config import Config, load_config
+from rtseg.config.config import FIELDS, Config
+from rtseg.config.recipe import load_config
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.dataset_spec import SPLIT_PARTS
 from rtseg.data.loader import prefetch
@@ -37,7 +38,7 @@ def main(argv=None) -> int:
     flags = {} if options.dataset_config is None else {"dataset_config": options.dataset_config}
     recipe = load_config(options.config or configs_folder() / "fast_scnn.yaml", flags)
     spec = resolve_input_spec(options, recipe)
-    dataset = SegmentationDataset(options.image_path, options.split, recipe.dataset_config)
+    dataset = SegmentationDataset(options.image_path, options.split, recipe.data.dataset_config)
     folders = [Path(options.out_dir) / name for name in ("img_data", "label")]
     for folder, suffix in zip(folders, (IMAGE_SUFFIX, LABEL_SUFFIX)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,13 +61,15 @@ def parse_arguments(argv) -> argparse.Namespace:
     parser.add_argument("--image_path", required=True, help="root of the data set")
     parser.add_argument("--split", choices=tuple(SPLIT_PARTS), default="val", help="(%(default)s)")
     parser.add_argument("--dataset_config", help="what the data set is: a name in configs/datasets/ or a YAML file "
-                        f"({Config.dataset_config})")
+                        f"({FIELDS['dataset_config'].field.default})")
     parser.add_argument("--out_dir", default="preprocess_Result", help="where to write (%(default)s)")
     parser.add_argument("--metadata", "--model_card",
                         help="the exported model's .json; says all that the following four say")
-    parser.add_argument("--image_height", type=int, help=f"height of the model's input ({Config.image_height})")
-    parser.add_argument("--image_width", type=int, help=f"width of the model's input ({Config.image_width})")
-    parser.add_argument("--input_type", choices=("float32", "uint8"), help=f"({Config.input_type})")
+    parser.add_argument("--image_height", type=int,
+                        help=f"height of the model's input ({FIELDS['image_height'].field.default})")
+    parser.add_argument("--image_width", type=int,
+                        help=f"width of the model's input ({FIELDS['image_width'].field.default})")
+    parser.add_argument("--input_type", choices=("float32", "uint8"), help=f"({FIELDS['input_type'].field.default})")
     parser.add_argument("--config", help="YAML recipe with mean and std (configs/fast_scnn.yaml)")
     parser.add_argument("--num_workers", type=int, default=2, help="threads (%(default)s)")
     options = parser.parse_args(argv)
@@ -83,8 +86,8 @@ def resolve_input_spec(options, recipe: Config) -> InputSpec:
         ConfigError: a flag or the data set contradicts the metadata.
     """
     if options.metadata is None:
-        size = (options.image_height or recipe.image_height, options.image_width or recipe.image_width)
-        return InputSpec(options.input_type or recipe.input_type, size, recipe.mean, recipe.std)
+        size = (options.image_height or recipe.export.image_height, options.image_width or recipe.export.image_width)
+        return InputSpec(options.input_type or recipe.export.input_type, size, recipe.data.mean, recipe.data.std)
     if options.config is not None:
         raise ConfigError("--metadata, --config: both have mean and std, expected one of them")
     metadata = read_metadata(options.metadata)
@@ -93,10 +96,10 @@ def resolve_input_spec(options, recipe: Config) -> InputSpec:
         if getattr(options, name) not in (None, value):
             raise ConfigError(f"--{name}: expected {value}, which the model takes (see {options.metadata}), found "
                               f"{getattr(options, name)}")
-    if metadata.classes != recipe.dataset_config.class_names:
+    if metadata.classes != recipe.data.dataset_config.class_names:
         raise ConfigError(f"--dataset_config: expected the description of a data set with the model's classes "
-                          f"{', '.join(metadata.classes)}, found '{recipe.dataset_config.name}' with "
-                          f"{', '.join(recipe.dataset_config.class_names)}")
+                          f"{', '.join(metadata.classes)}, found '{recipe.data.dataset_config.name}' with "
+                          f"{', '.join(recipe.data.dataset_config.class_names)}")
     return InputSpec(metadata.input_type, (height, width), metadata.mean, metadata.std)
 
 

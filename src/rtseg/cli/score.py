@@ -12,7 +12,7 @@ from typing import Callable, Dict, Tuple, Union
 import numpy as np
 from tqdm import tqdm
 
-from rtseg.config.config import Config
+from rtseg.config.config import FIELDS
 from rtseg.data.dataset_spec import load_dataset_spec
 from rtseg.data.loader import prefetch
 from rtseg.inference.bin_files import LABEL_SUFFIX, RESULT_SUFFIX, list_files, read_label, read_result
@@ -66,10 +66,11 @@ def parse_arguments(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="cal_mIoU.py", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--label_path", default="preprocess_Result/label", help="folder of labels (%(default)s)")
     parser.add_argument("--output_path", default="result_Files", help="folder of results (%(default)s)")
-    parser.add_argument("--image_height", type=int, default=Config.image_height, help="(%(default)s)")
-    parser.add_argument("--image_width", type=int, default=Config.image_width, help="(%(default)s)")
+    parser.add_argument("--image_height", type=int, default=FIELDS["image_height"].field.default, help="(%(default)s)")
+    parser.add_argument("--image_width", type=int, default=FIELDS["image_width"].field.default, help="(%(default)s)")
     classes = parser.add_mutually_exclusive_group()
-    classes.add_argument("--dataset_config", default=Config.dataset_config, help="what the data set is: a name in "
+    classes.add_argument("--dataset_config", default=FIELDS["dataset_config"].field.default,
+                        help="what the data set is: a name in "
                          "configs/datasets/ or a YAML file (%(default)s)")
     classes.add_argument("--metadata", "--model_card", help="the exported model's .json, which has the classes too; "
                          "head logits need it")

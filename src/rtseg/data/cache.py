@@ -23,7 +23,7 @@ from typing import List, NamedTuple, Optional, Tuple, Union
 import numpy as np
 from tqdm import tqdm
 
-from rtseg.config.config import Config
+from rtseg.config.config import FIELDS
 from rtseg.data.dataset import SCAN_THREADS, SegmentationDataset
 from rtseg.data.dataset_spec import DatasetSpec, load_dataset_spec
 from rtseg.data.image_io import image_size
@@ -243,7 +243,8 @@ def main(argv=None) -> int:
                                      allow_abbrev=False)
     parser.add_argument("--dataset", required=True, help="root of the data set")
     parser.add_argument("--prepared_cache", required=True, help="folder of the cache, new or to be completed")
-    parser.add_argument("--dataset_config", default=Config.dataset_config, help="what the data set is: a name in "
+    parser.add_argument("--dataset_config", default=FIELDS["dataset_config"].field.default,
+                        help="what the data set is: a name in "
                         "configs/datasets/ or a YAML file (%(default)s)")
     parser.add_argument("--split", choices=SPLITS, default="trainval", help="what to prepare (%(default)s)")
     parser.add_argument("--num_workers", type=int, default=2, help="threads (%(default)s)")

@@ -26,26 +26,29 @@ def export_checkpoint(config: Config) -> Path:
         ConfigError: the package onnx is missing, or the name belongs to a model of another input or output.
         UserError: the device cannot export this.
     """
-    path = exported_path(config.file_name or config.model, config.file_format)
-    dataset = config.dataset_config
-    network = create_model(config.model, config.variant, dataset.num_classes, backbone=config.backbone)
-    load_weights(config.ckpt_file, network)
-    size = (config.export_batch_size, config.image_height, config.image_width)
+    path = exported_path(config.export.file_name or config.network.model, config.export.file_format)
+    dataset = config.data.dataset_config
+    network = create_model(config.network.model, config.network.variant, dataset.num_classes,
+                           backbone=config.network.backbone)
+    load_weights(config.run.ckpt_file, network)
+    size = (config.export.batch_size, config.export.image_height, config.export.image_width)
     metadata = ModelMetadata.describe(
-        model=config.model, variant=config.variant, input_type=config.input_type, output_type=config.output_type,
-        size=size, mean=config.mean, std=config.std, dataset=dataset.name, classes=dataset.class_names,
-        palette=dataset.palette, checkpoint_sha256=sha256_of(config.ckpt_file), source=Path(config.ckpt_file).name,
+        model=config.network.model, variant=config.network.variant, input_type=config.export.input_type,
+        output_type=config.export.output_type,
+        size=size, mean=config.data.mean, std=config.data.std, dataset=dataset.name, classes=dataset.class_names,
+        palette=dataset.palette, checkpoint_sha256=sha256_of(config.run.ckpt_file),
+        source=Path(config.run.ckpt_file).name,
         stride=network.head_stride, align_corners=network.align_corners)
     check_metadata_is_free(path, metadata)
 
-    graph = InferenceGraph(network, config.mean, config.std, input_type=config.input_type,
-                           output_type=config.output_type).set_train(False)
-    x = Tensor(np.zeros(metadata.input_shape, config.input_type))
+    graph = InferenceGraph(network, config.data.mean, config.data.std, input_type=config.export.input_type,
+                           output_type=config.export.output_type).set_train(False)
+    x = Tensor(np.zeros(metadata.input_shape, config.export.input_type))
     # MindSpore refuses path names with spaces or letters beyond ASCII, so it writes to a folder whose name we choose.
     with tempfile.TemporaryDirectory() as folder:
-        exported = Path(folder) / ("network.mindir" if config.file_format == "ONNX" else f"network{path.suffix}")
+        exported = Path(folder) / ("network.mindir" if config.export.file_format == "ONNX" else f"network{path.suffix}")
         _export(graph, x, exported, exported.suffix[1:].upper())
-        if config.file_format == "ONNX":
+        if config.export.file_format == "ONNX":
             convert_file(exported, path)
         else:
             with atomic_write(path) as temporary:

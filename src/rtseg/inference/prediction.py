@@ -38,12 +38,12 @@ def predict_files(config: Config, predictor, files: Sequence[InputFile], folder:
         OSError, UserError: the results cannot be written.
     """
     images = [file for file in files if not file.is_video]
-    if config.submit:
-        read, write = read_image, partial(_write_label_ids, folder, config.dataset_config.train_id_to_id)
+    if config.prediction.submit:
+        read, write = read_image, partial(_write_label_ids, folder, config.data.dataset_config.train_id_to_id)
     else:
         save_png(folder / LEGEND, legend(predictor.class_names, predictor.palette))
         read, write = read_upright, partial(_write_images, folder, predictor.palette)
-    yield from predict_images(predictor, images, read, write, config.num_workers)
+    yield from predict_images(predictor, images, read, write, config.data.num_workers)
     for file in files:
         if file.is_video:
             try:

@@ -24,19 +24,20 @@ class CheckpointPredictor:
 
     def __init__(self, config: Config):
         from rtseg.runtime.device import setup_device
-        setup_device(config.device_target, config.device_id)
+        setup_device(config.run.device_target, config.run.device_id)
 
         from rtseg.inference.graph import InferenceGraph
         from rtseg.models.registry import create_model
         from rtseg.training.checkpoint import load_weights
 
-        dataset = config.dataset_config
+        dataset = config.data.dataset_config
         self.class_names, self.palette = dataset.class_names, dataset.palette
-        network = create_model(config.model, config.variant, dataset.num_classes, backbone=config.backbone)
-        load_weights(config.ckpt_file, network)
-        self.graph = InferenceGraph(network, config.mean, config.std).set_train(False)
-        self.pad_color = [round(255 * mean) for mean in config.mean]
-        self.description = f"{config.model} ({config.variant}), {config.ckpt_file}"
+        network = create_model(config.network.model, config.network.variant, dataset.num_classes,
+                               backbone=config.network.backbone)
+        load_weights(config.run.ckpt_file, network)
+        self.graph = InferenceGraph(network, config.data.mean, config.data.std).set_train(False)
+        self.pad_color = [round(255 * mean) for mean in config.data.mean]
+        self.description = f"{config.network.model} ({config.network.variant}), {config.run.ckpt_file}"
 
     def __call__(self, images: Sequence[np.ndarray]) -> List[np.ndarray]:
         """uint8 (H, W, 3) RGB, any sizes -> uint8 (H, W) train ids.
@@ -121,9 +122,9 @@ def build_predictor(config: Config):
         ConfigError: what runs it is not installed.
         DataError: the file or its card is missing or damaged.
     """
-    if config.ckpt_file:
+    if config.run.ckpt_file:
         return CheckpointPredictor(config)
-    path = Path(config.model_path)
+    path = Path(config.prediction.model_path)
     if not path.is_file():
         raise DataError(f"expected an exported model at {path}, found none; export.py writes one")
     card = read_metadata(metadata_path(path))
@@ -149,7 +150,7 @@ def _openvino(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 def _mindir(path: Path, config: Config) -> Callable[[np.ndarray], np.ndarray]:
     from rtseg.runtime.device import setup_device
-    setup_device(config.device_target, config.device_id)
+    setup_device(config.run.device_target, config.run.device_id)
 
     import mindspore as ms
     try:

@@ -4,7 +4,6 @@ Only addresses that begin with obs:// or s3:// are copied; local paths are used 
 newer jobs pass.
 """
 import contextlib
-import dataclasses
 import glob
 import hashlib
 import os
@@ -15,7 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
-from rtseg.config.config import AUTO_RESUME, REMOTE_PREFIXES, Config
+from rtseg.config.checks import AUTO_RESUME, REMOTE_PREFIXES
+from rtseg.config.config import Config
 from rtseg.launch.object_storage import Mirror, ObjectStorage, TransferError
 from rtseg.launch.once_per_node import once_per_node
 from rtseg.training import run_folder
@@ -48,7 +48,7 @@ def modelarts_job(config: Config, command: str) -> Iterator[Tuple[Config, Option
         DataError: nothing at an address.
         UserError: a copy failed or took too long; at the end only if the block itself has succeeded.
     """
-    if not config.use_modelarts:
+    if not config.modelarts.use_modelarts:
         yield config, None
         return
     with _exit_on_sigterm(), _inputs(config, command) as local:
@@ -57,14 +57,14 @@ def modelarts_job(config: Config, command: str) -> Iterator[Tuple[Config, Option
             yield local, None
             return
         try:
-            yield local, lambda: mirror.sync(ObjectStorage(config.copy_timeout, pauses=()))
+            yield local, lambda: mirror.sync(ObjectStorage(config.modelarts.copy_timeout, pauses=()))
         except BaseException:
             try:
-                _finish(mirror, config.copy_timeout)
+                _finish(mirror, config.modelarts.copy_timeout)
             except UserError as error:  # what happened first is what the user has to know
                 print(f"warning: {error}", file=sys.stderr)
             raise
-        _finish(mirror, config.copy_timeout)
+        _finish(mirror, config.modelarts.copy_timeout)
 
 
 def _finish(mirror: Mirror, timeout: float) -> None:
@@ -99,10 +99,11 @@ def _exit_on_sigterm() -> Iterator[None]:
 def _inputs(config: Config, command: str) -> Iterator[Config]:
     """The configuration with everything it needs on this machine."""
     cache = _cache_folder(config)
-    if config.is_distributed:
+    if config.run.is_distributed:
         identity = "\n".join(os.environ.get(name, "") for name in _JOB_VARIABLES)
         changes = once_per_node(cache / f"job-{hashlib.sha256(identity.encode()).hexdigest()[:12]}",
-                                lambda folder: _copy_in(config, command, folder=folder), timeout=config.copy_timeout)
+                                lambda folder: _copy_in(config, command, folder=folder),
+                                timeout=config.modelarts.copy_timeout)
         yield _with_local_paths(config, changes, command=command)
         return
     folder = Path(tempfile.mkdtemp(prefix="single-", dir=cache))
@@ -114,7 +115,7 @@ def _inputs(config: Config, command: str) -> Iterator[Config]:
 
 def _cache_folder(config: Config) -> Path:
     """A folder of this user's; /cache is ModelArts' large local disk."""
-    root = config.copy_path or ("/cache" if os.access("/cache", os.W_OK) else tempfile.gettempdir())
+    root = config.modelarts.copy_path or ("/cache" if os.access("/cache", os.W_OK) else tempfile.gettempdir())
     folder = Path(root) / f"segmentation-{os.getuid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,29 +126,29 @@ def _cache_folder(config: Config) -> Path:
 
 def _copy_in(config: Config, command: str, *, folder: Path) -> Dict[str, str]:
     """Copies what `config` names remotely into `folder` and returns the fields of `config` that change with it."""
-    storage = ObjectStorage(config.copy_timeout)
+    storage = ObjectStorage(config.modelarts.copy_timeout)
     changes = {}
     if command != "export":
-        changes["dataset"] = dataset = config.dataset or config.data_url
+        changes["dataset"] = dataset = config.data.dataset or config.modelarts.data_url
         if _is_remote(dataset):
             _print(f"copying {dataset}")
             storage.fetch_tree(dataset.rstrip("/"), folder / "dataset")
             changes["dataset"] = str(folder / "dataset")
     for name in ("pretrained", "ckpt_file", "from_mindir"):
-        url = getattr(config, name)
+        url = config.value(name)
         if _is_remote(url):
             _print(f"copying {url}")
             changes[name] = str(storage.fetch_file(url, folder / name))
-    if _is_remote(config.from_mindir):
-        metadata = config.from_mindir.rpartition(".")[0] + ".json"
+    if _is_remote(config.export.from_mindir):
+        metadata = config.export.from_mindir.rpartition(".")[0] + ".json"
         if storage.has_file(metadata):
             storage.fetch_file(metadata, folder / "from_mindir")
-        if not config.file_name:  # the default is the name next to the .mindir, which is a copy here
-            changes["file_name"] = Path(config.from_mindir).stem
-    if config.resume_path == AUTO_RESUME:
+        if not config.export.file_name:  # the default is the name next to the .mindir, which is a copy here
+            changes["file_name"] = Path(config.export.from_mindir).stem
+    if config.run.resume_path == AUTO_RESUME:
         if command == "train" and _is_remote(_outer(config)):
             changes["resume_path"] = _fetch_newest_run(storage, _outer(config), folder=folder / "checkpoint")
-    elif _is_remote(config.resume_path):
+    elif _is_remote(config.run.resume_path):
         changes.update(_fetch_checkpoint(storage, config, command=command, folder=folder / "checkpoint"))
     return changes
 
@@ -167,7 +168,7 @@ def _fetch_newest_run(storage: ObjectStorage, outer: str, *, folder: Path) -> st
 
 
 def _fetch_checkpoint(storage: ObjectStorage, config: Config, *, command: str, folder: Path) -> Dict[str, str]:
-    url, name = config.resume_path.rstrip("/"), config.resume_name
+    url, name = config.run.resume_path.rstrip("/"), config.run.resume_name
     _print(f"copying {url}")
     if not name and not storage.is_folder(url):
         if not storage.has_file(url):
@@ -186,34 +187,34 @@ def _with_local_paths(config: Config, changes: Dict[str, str], *, command: str) 
     outer = _outer(config)
     if outer and not _is_remote(outer):
         if command == "export":
-            name = changes.get("file_name") or config.file_name or config.model
+            name = changes.get("file_name") or config.export.file_name or config.network.model
             changes = {**changes, "file_name": str(Path(outer) / Path(name).name)}
         else:
             changes = {**changes, "output_path": outer}
     values: Dict[str, Any] = {**changes, "use_modelarts": False}
-    return dataclasses.replace(config, **values)
+    return config.replace(**values)
 
 
 # --- out ---
 
 def _mirror(config: Config, command: str) -> Optional[Mirror]:
-    outer, rank = _outer(config), int(os.environ.get("RANK_ID") or config.rank or 0)
-    if os.environ.get("MS_ROLE") == "MS_SCHED" or rank and config.is_save_on_master:
+    outer, rank = _outer(config), int(os.environ.get("RANK_ID") or config.run.rank or 0)
+    if os.environ.get("MS_ROLE") == "MS_SCHED" or rank and config.run.is_save_on_master:
         return None
     if not _is_remote(outer):
         _print(f"the results go to {outer}" if outer else
                "note: neither --outer_path nor --train_url is given, so the results stay on this machine")
         return None
     if command == "export":
-        path = Path(config.file_name or config.model)
+        path = Path(config.export.file_name or config.network.model)
         return Mirror(lambda: sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")), root=path.parent, url=outer)
-    output = Path(config.output_path)
+    output = Path(config.run.output_path)
     return Mirror(lambda: run_folder.files_of_rank(output, rank), root=output, url=outer,
                   is_kept_twice=run_folder.is_resume_file)
 
 
 def _outer(config: Config) -> str:
-    return (config.outer_path or config.train_url).rstrip("/")
+    return (config.modelarts.outer_path or config.modelarts.train_url).rstrip("/")
 
 
 def _is_remote(path: str) -> bool:

@@ -4,7 +4,6 @@ All of it is built on one collective, the sum of float32 values over all ranks (
 it: HCCL on Ascend and MindSpore's own collectives on the CPU. Whatever must be exact is cut into integers that float32
 holds exactly.
 """
-import dataclasses
 import os
 import tempfile
 from contextlib import contextmanager
@@ -140,16 +139,16 @@ def start(config: Config, seed: int = 1) -> Tuple[Config, ProcessGroup]:
         ConfigError: no such device; no launcher, or one whose rank or group size is not the one expected.
     """
     expected = []
-    if config.is_distributed:
+    if config.run.is_distributed:
         _check_launcher(config)
-        expected = [("--rank", config.rank, "rank"), ("--group_size", config.group_size, "group size")]
+        expected = [("--rank", config.run.rank, "rank"), ("--group_size", config.run.group_size, "group size")]
         expected += _expected_by_rank_table()
-        if config.device_target == "CPU" and os.environ.get("MS_ROLE") == "MS_WORKER":
+        if config.run.device_target == "CPU" and os.environ.get("MS_ROLE") == "MS_WORKER":
             # MindSpore's collectives on CPU give up when a rank is 30 s late, as one that compiles or evaluates may
             # well be. Only the scheduler keeps the 30 s, after which it takes a silent process for dead.
             os.environ.setdefault("MS_NODE_TIMEOUT", str(_PATIENCE))
-    setup_device(config.device_target, config.device_id, seed=seed)
-    if not config.is_distributed:
+    setup_device(config.run.device_target, config.run.device_id, seed=seed)
+    if not config.run.is_distributed:
         return config, ProcessGroup()
 
     import mindspore as ms
@@ -159,7 +158,7 @@ def start(config: Config, seed: int = 1) -> Tuple[Config, ProcessGroup]:
     except (RuntimeError, ValueError, TypeError) as error:
         if os.environ.get("MS_ROLE") == "MS_SCHED":  # msrun's scheduler spends its life in init()
             raise UserError(f"the job has lost a process: {str(error).strip().splitlines()[0]}") from None
-        raise ConfigError(f"--is_distributed 1: the collectives of {config.device_target} cannot be set up here: "
+        raise ConfigError(f"--is_distributed 1: the collectives of {config.run.device_target} cannot be set up here: "
                           f"{str(error).strip().splitlines()[0]}\n{_launch_hint(config)}") from None
     # Only now: before init() the engine knows neither, and the parallel context needs them.
     rank, size = communication.get_rank(), communication.get_group_size()
@@ -172,13 +171,13 @@ def start(config: Config, seed: int = 1) -> Tuple[Config, ProcessGroup]:
         raise ConfigError(f"expected at most {MAX_GROUP_SIZE} processes, found {size}")
     ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=size)
     if rank:  # rank 0 has the training log
-        print(f"rank {rank} of {size} on {config.device_target} {config.device_id}; the log is that of rank 0",
+        print(f"rank {rank} of {size} on {config.run.device_target} {config.run.device_id}; the log is that of rank 0",
               flush=True)
-    return dataclasses.replace(config, rank=rank, group_size=size), ProcessGroup(rank, size)
+    return config.replace(rank=rank, group_size=size), ProcessGroup(rank, size)
 
 
 def _launch_hint(config: Config) -> str:
-    count = config.group_size or 2
+    count = config.run.group_size or 2
     return ("Start the processes together, with scripts/run_distribute_train.sh or as in\n  "
             f"msrun --worker_num={count} --local_worker_num={count} --master_port=8118 --join=True train.py "
             "--is_distributed 1 ...")
@@ -188,7 +187,7 @@ def _check_launcher(config: Config) -> None:
     """Looks for a launcher first, because MindSpore would answer with a C++ stack, or wait for minutes."""
     if os.environ.get("MS_ROLE") or os.environ.get("OMPI_COMM_WORLD_SIZE"):
         return
-    if config.device_target != "Ascend" or not os.environ.get("RANK_TABLE_FILE"):
+    if config.run.device_target != "Ascend" or not os.environ.get("RANK_TABLE_FILE"):
         raise ConfigError("--is_distributed 1: expected a process started by a launcher, found nothing of one in the "
                           f"environment. Use --is_distributed 0 for a single process.\n{_launch_hint(config)}")
     if not os.environ.get("RANK_ID", "").isdecimal():

@@ -16,7 +16,7 @@ from typing import List, NamedTuple, Optional, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from rtseg.config.config import Config
+from rtseg.config.config import FIELDS
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.dataset_spec import IGNORE_LABEL, SPLIT_PARTS, DatasetSpec, Split, load_dataset_spec
 from rtseg.data.loader import prefetch
@@ -155,7 +155,8 @@ def parse_arguments(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m rtseg.tools.check_dataset", description=__doc__.splitlines()[0],
                                      allow_abbrev=False)
     parser.add_argument("--dataset", required=True, help="root of the data set")
-    parser.add_argument("--dataset_config", default=Config.dataset_config, help="what the data set is: a name in "
+    parser.add_argument("--dataset_config", default=FIELDS["dataset_config"].field.default,
+                        help="what the data set is: a name in "
                         "configs/datasets/ or a YAML file (%(default)s)")
     parser.add_argument("--split", choices=tuple(SPLIT_PARTS), help="(train and val, one after the other)")
     parser.add_argument("--num_workers", type=int, default=2, help="threads (%(default)s)")

@@ -99,7 +99,7 @@ class LossMonitor(Callback):
         self.first_step = self.timed_steps_from = run.progress.step
         if self.on_terminal:
             self.bar = tqdm(total=run.steps_per_epoch, initial=run.progress.step, unit="step", leave=False,
-                            desc=f"epoch {run.epoch}/{run.config.epochs}")
+                            desc=f"epoch {run.epoch}/{run.config.schedule.epochs}")
 
     def on_step_end(self, run: Run, loss) -> None:
         self.pending.append(loss)
@@ -175,9 +175,9 @@ class EvalCallback(Callback):
 
     def on_epoch_end(self, run: Run) -> None:
         run.epoch_scores = None
-        config, epoch = run.config, run.epoch
-        due = epoch >= config.eval_start_epoch and (epoch - config.eval_start_epoch) % config.eval_steps == 0
-        if not due and epoch != config.epochs:
+        start, interval, epoch = run.config.evaluation.eval_start_epoch, run.config.evaluation.eval_steps, run.epoch
+        due = epoch >= start and (epoch - start) % interval == 0
+        if not due and epoch != run.config.schedule.epochs:
             return
         evaluation = self.evaluator.run(should_stop=lambda: run.stop_asked)
         if evaluation is None:
@@ -237,18 +237,18 @@ class CheckpointCallback(Callback):
     """
 
     def on_epoch_end(self, run: Run) -> None:
-        if run.epoch % run.config.save_every and run.epoch != run.config.epochs or run.stop_requested:
+        if run.epoch % run.config.run.save_every and run.epoch != run.config.schedule.epochs or run.stop_requested:
             return
         # What is saved is the beginning of the next epoch.
         after = dataclasses.replace(run.progress, epoch=run.epoch, step=0, loss_sum=0.0)
         if run.group.is_master:
             save_progress(run, after)
-        if run.config.is_save_on_master and not run.group.is_master:
+        if run.config.run.is_save_on_master and not run.group.is_master:
             return
         folder = run.folder / f"ckpt_{run.group.rank}"
-        save_weights(folder / f"{run.config.model}-{run.epoch}_{run.steps_per_epoch}.ckpt", run.network)
+        save_weights(folder / f"{run.config.network.model}-{run.epoch}_{run.steps_per_epoch}.ckpt", run.network)
         kept = sorted(folder.glob("*.ckpt"), key=lambda path: int(path.stem.split("-")[-1].split("_")[0]))
-        for path in kept[:-run.config.ckpt_save_max]:
+        for path in kept[:-run.config.run.ckpt_save_max]:
             path.unlink(missing_ok=True)
 
 
@@ -268,14 +268,15 @@ class UploadCallback(Callback):
         self.upload = upload
 
     def on_epoch_end(self, run: Run) -> None:
-        if run.epoch % run.config.upload_every or run.epoch == run.config.epochs or run.stop_requested:
+        is_last = run.epoch == run.config.schedule.epochs
+        if run.epoch % run.config.modelarts.upload_every or is_last or run.stop_requested:
             return  # at the end of the run everything is brought anyway
         start = time.perf_counter()
         try:
             self.upload()
         except UserError as error:
             _LOG.warning(f"warning: {error} The training goes on; the next time is after epoch "
-                         f"{run.epoch + run.config.upload_every}, or at the end")
+                         f"{run.epoch + run.config.modelarts.upload_every}, or at the end")
         else:
             _LOG.info(f"copied the results of {run.epoch} epochs to outer_path in {time.perf_counter() - start:.1f} s")
 

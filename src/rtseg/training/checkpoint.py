@@ -208,10 +208,10 @@ def _some(names: Sequence[str], most: int = 20) -> str:
 
 def checkpoint_path(config, default_name: str) -> Path:
     """The file that --resume_path and --resume_name mean: path may be the file itself, or the folder of it."""
-    path = Path(config.resume_path or ".")
-    if path.is_file() and not config.resume_name:
+    path = Path(config.run.resume_path or ".")
+    if path.is_file() and not config.run.resume_name:
         return path
-    return path / (config.resume_name or default_name)
+    return path / (config.run.resume_name or default_name)
 
 
 def digests(network) -> Dict[str, str]:

@@ -42,26 +42,28 @@ def learning_rates(config, steps_per_epoch: int) -> List[float]:
     """The rate of every step of a run.
 
     Args:
-        config: rtseg.config.config.Config; its lr_* and warmup_* keys.
+        config: rtseg.config.config.Config; its schedule and learning rate.
         steps_per_epoch: optimizer steps in an epoch.
 
     Returns:
-        config.epochs * steps_per_epoch floats.
+        epochs * steps_per_epoch floats.
 
     Raises:
         ConfigError: more steps than any training takes.
     """
-    lr, steps = config.learning_rate, config.epochs * steps_per_epoch
+    schedule = config.schedule
+    lr, steps = config.learning_rate, schedule.epochs * steps_per_epoch
     if steps > _MOST_STEPS:
-        raise ConfigError(f"--epochs {config.epochs}: expected at most {_MOST_STEPS} steps in all, found {steps} "
+        raise ConfigError(f"--epochs {schedule.epochs}: expected at most {_MOST_STEPS} steps in all, found {steps} "
                           f"({steps_per_epoch} in an epoch)")
-    if config.lr_scheduler == "poly":
-        lr_per_step = poly(lr, steps, config.lr_power, config.lr_end)
-    elif config.lr_scheduler == "cosine":
-        lr_per_step = cosine(lr, steps, config.lr_end)
-    elif config.lr_scheduler == "step":
-        milestones = [round(epoch * steps_per_epoch) for epoch in config.lr_milestones]
-        lr_per_step = step_decay(lr, steps, milestones, config.lr_gamma)
+    if schedule.lr_scheduler == "poly":
+        lr_per_step = poly(lr, steps, schedule.lr_power, schedule.lr_end)
+    elif schedule.lr_scheduler == "cosine":
+        lr_per_step = cosine(lr, steps, schedule.lr_end)
+    elif schedule.lr_scheduler == "step":
+        milestones = [round(epoch * steps_per_epoch) for epoch in schedule.lr_milestones]
+        lr_per_step = step_decay(lr, steps, milestones, schedule.lr_gamma)
     else:
         lr_per_step = constant(lr, steps)
-    return warm_up(lr_per_step, round(config.warmup_epochs * steps_per_epoch), config.warmup_factor, config.warmup)
+    warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
+    return warm_up(lr_per_step, warmup_steps, schedule.warmup_factor, schedule.warmup)

@@ -44,6 +44,7 @@ def build_optimizer(config, network, lr_per_step: Sequence[float]) -> nn.Momentu
         network: whose trainable parameters are optimised.
         lr_per_step: learning rate of every step, see lr_scheduler.learning_rates.
     """
-    groups = parameter_groups(network.trainable_params(), lr_per_step, config.weight_decay, config.decay_bn_bias,
-                              config.lr_factors)
-    return nn.Momentum(groups, learning_rate=list(lr_per_step), momentum=config.momentum)
+    sgd = config.optimizer
+    groups = parameter_groups(network.trainable_params(), lr_per_step, sgd.weight_decay, sgd.decay_bn_bias,
+                              sgd.lr_factors)
+    return nn.Momentum(groups, learning_rate=list(lr_per_step), momentum=sgd.momentum)

@@ -50,23 +50,24 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, group: Pr
         ConfigError, DataError: before training starts, if possible.
         TrainingDiverged: the loss became NaN or infinite.
     """
-    train_set = _open(config, config.train_split)
+    train_set = _open(config, config.data.train_split)
     train_set.check()
     eval_set = None
-    if config.eval_while_train and not config.max_steps:
-        eval_set = _open(config, config.eval_split)
+    if config.evaluation.eval_while_train and not config.run.max_steps:
+        eval_set = _open(config, config.data.eval_split)
         eval_set.check()
     loader = build_loader(config, train_set)
 
     lr_per_step = learning_rates(config, len(loader))
-    network = create_model(config.model, config.variant, config.dataset_config.num_classes, config.aux, config.dropout,
-                          config.bn_momentum, seed=config.seed + group.rank, backbone=config.backbone)
+    graph = config.network
+    network = create_model(graph.model, graph.variant, config.data.dataset_config.num_classes, graph.aux, graph.dropout,
+                           graph.bn_momentum, seed=config.run.seed + group.rank, backbone=graph.backbone)
     network.set_train(True)
-    set_amp_level(network, config.amp_level)
-    statistics = synchronize_batch_norm(network, group, device_target=config.device_target)
+    set_amp_level(network, config.optimizer.amp_level)
+    statistics = synchronize_batch_norm(network, group, device_target=config.run.device_target)
     train_step = (TrainStep if group.size == 1 else DistributedTrainStep)(
-        network, build_loss(config, network), build_optimizer(config, network, lr_per_step), config.mean, config.std,
-        config.loss_scale, group.size)
+        network, build_loss(config, network), build_optimizer(config, network, lr_per_step), config.data.mean,
+        config.data.std, config.optimizer.loss_scale, group.size)
     progress, note = _starting_point(config, network, train_step)
     if progress.step > len(loader):
         raise DataError(f"{checkpoint_path(config, LAST_NAME)}: was saved after step {progress.step} of an epoch, but "
@@ -84,40 +85,43 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, group: Pr
         except DataError:
             # The others, maybe rank 0 among them, wait in the next step until the launcher takes them down. But this
             # rank has the same weights as all, so it saves what they have learnt.
-            if not config.max_steps:
+            if not config.run.max_steps:
                 monitor.fetch(run)
                 save_progress(run, progress)
             raise
         finally:
             for callback in callbacks:
                 callback.close(run)
-    if config.max_steps:
+    if config.run.max_steps:
         _LOG.info(monitor.performance_line(run))
 
 
 def _open(config: Config, split: str):
-    return with_cache(SegmentationDataset(config.dataset, split, config.dataset_config), config.prepared_cache)
+    data = config.data
+    return with_cache(SegmentationDataset(data.dataset, split, data.dataset_config), data.prepared_cache)
 
 
 def build_loader(config: Config, dataset) -> BatchLoader:
     """Shuffled, augmented batches of this rank."""
     transform = TrainTransform(
-        crop_size=config.crop_size, base_size=config.base_size,
-        pad_color=tuple(round(255 * mean) for mean in config.mean), scale_range=config.scale_range,
-        blur_probability=config.blur_probability, color_jitter=config.color_jitter,
-        max_class_ratio=config.max_class_ratio)
-    sampler = DistributedSampler(len(dataset), config.rank, config.group_size, seed=config.seed, drop_last=True)
-    return BatchLoader(dataset, transform, sampler, config.batch_size, config.num_workers,
-                       config.seed + (config.rank if config.diff_seed else 0))
+        crop_size=config.data.crop_size, base_size=config.data.base_size,
+        pad_color=tuple(round(255 * mean) for mean in config.data.mean), scale_range=config.data.scale_range,
+        blur_probability=config.data.blur_probability, color_jitter=config.data.color_jitter,
+        max_class_ratio=config.data.max_class_ratio)
+    sampler = DistributedSampler(len(dataset), config.run.rank, config.run.group_size, seed=config.run.seed,
+                                 drop_last=True)
+    return BatchLoader(dataset, transform, sampler, config.data.batch_size, config.data.num_workers,
+                       config.run.seed + (config.run.rank if config.run.diff_seed else 0))
 
 
 def build_loss(config: Config, network):
-    """The loss that `config.loss` names, for the outputs of `network`."""
+    """The loss that `config.loss.name` names, for the outputs of `network`."""
     options = {"align_corners": network.align_corners, "labels_to_logits": network.labels_to_logits,
-               "class_weights": config.class_weights, "group_size": config.group_size}
-    if config.loss == "ohem":
-        return OhemCrossEntropy(config.ohem_threshold, config.ohem_min_kept, aux_weight=config.aux_weight, **options)
-    return MixSoftmaxCrossEntropy(config.aux_weight, **options)
+               "class_weights": config.loss.class_weights, "group_size": config.run.group_size}
+    if config.loss.name == "ohem":
+        return OhemCrossEntropy(config.loss.ohem_threshold, config.loss.ohem_min_kept,
+                                aux_weight=config.loss.aux_weight, **options)
+    return MixSoftmaxCrossEntropy(config.loss.aux_weight, **options)
 
 
 def make_run_folder(config: Config, group: ProcessGroup = ProcessGroup()) -> Path:
@@ -127,14 +131,14 @@ def make_run_folder(config: Config, group: ProcessGroup = ProcessGroup()) -> Pat
         return Path(group.broadcast(""))
     stamp = time.strftime("%Y-%m-%d_time_%H_%M_%S")
     for i in range(1000):  # runs that start in the same second
-        folder = Path(config.output_path) / (f"{stamp}_{i}" if i else stamp)
+        folder = Path(config.run.output_path) / (f"{stamp}_{i}" if i else stamp)
         try:
             folder.mkdir(parents=True)
             break
         except FileExistsError:
             continue
         except OSError as error:
-            raise ConfigError(f"--output_path {config.output_path}: expected a folder that can be written; "
+            raise ConfigError(f"--output_path {config.run.output_path}: expected a folder that can be written; "
                               f"{error.strerror}") from None
     write_text(folder / "config.yaml", config.dump())
     setup_logger(folder / "train.log")
@@ -143,28 +147,28 @@ def make_run_folder(config: Config, group: ProcessGroup = ProcessGroup()) -> Pat
 
 def _starting_point(config: Config, network, train_step) -> Tuple[TrainState, str]:
     """Loads what the configuration says to start from, and says in a line what that was ("" for nothing)."""
-    if not (config.resume_path or config.resume_name):  # a resumed run has its weights already
-        note = load_pretrained(config.pretrained, network) if config.pretrained else ""
-        return TrainState(seed=config.seed, global_batch_size=config.global_batch_size), note
+    if not (config.run.resume_path or config.run.resume_name):  # a resumed run has its weights already
+        note = load_pretrained(config.run.pretrained, network) if config.run.pretrained else ""
+        return TrainState(seed=config.run.seed, global_batch_size=config.global_batch_size), note
     path = checkpoint_path(config, LAST_NAME)
     progress = load_state(path, network, train_step.state())
-    if progress.seed != config.seed:
-        raise ConfigError(f"{path}: expected --seed {progress.seed}, with which the run began, found {config.seed}")
+    if progress.seed != config.run.seed:
+        raise ConfigError(f"{path}: expected --seed {progress.seed}, with which the run began, found {config.run.seed}")
     if progress.global_batch_size != config.global_batch_size:
-        share, rest = divmod(progress.global_batch_size, config.group_size)
+        share, rest = divmod(progress.global_batch_size, config.run.group_size)
         raise ConfigError(f"{path}: expected a global batch of {progress.global_batch_size}, with which the run began, "
-                          f"found {config.batch_size} x {config.group_size} = {config.global_batch_size}; use "
+                          f"found {config.data.batch_size} x {config.run.group_size} = {config.global_batch_size}; use "
                           + (f"a number of processes that divides {progress.global_batch_size}" if rest else
                              f"--batch_size {share}"))
-    if progress.epoch >= config.epochs:
+    if progress.epoch >= config.schedule.epochs:
         raise ConfigError(f"{path}: the run is complete with {progress.epoch} epochs; expected --epochs to be more, "
-                          f"found {config.epochs}")
+                          f"found {config.schedule.epochs}")
     return progress, f"resumed from {path} after epoch {progress.epoch}, step {progress.step} of the next"
 
 
 def replica_fingerprint(config: Config, network, lr_per_step, progress: TrainState, train_set, eval_set) -> dict:
     """What must be the same on all ranks when training starts, the weights to the last bit."""
-    facts = {f"--{name}": repr(getattr(config, name)) for name in _SAME_ON_ALL_RANKS}
+    facts = {f"--{name}": repr(config.value(name)) for name in _SAME_ON_ALL_RANKS}
     facts.update({"the number of training images": str(len(train_set)), "the learning rates": repr(sum(lr_per_step)),
                   "the number of evaluation images": str(eval_set and len(eval_set)),
                   "the progress of the run": repr(progress)})
@@ -175,20 +179,21 @@ def replica_fingerprint(config: Config, network, lr_per_step, progress: TrainSta
 def _build_callbacks(run: Run, eval_set, upload: Optional[Callable[[], None]]) -> list:
     """The LossMonitor, and in all but a performance run what evaluates, records, saves and uploads, in that order."""
     config, group = run.config, run.group
-    callbacks = [LossMonitor(config.log_interval)]
-    if config.max_steps:
+    callbacks = [LossMonitor(config.run.log_interval)]
+    if config.run.max_steps:
         return callbacks
     rows = ()
-    if (config.resume_path or config.resume_name) and group.is_master:
+    if (config.run.resume_path or config.run.resume_name) and group.is_master:
         old_folder = checkpoint_path(config, LAST_NAME).parent
         rows = load_previous_metrics(old_folder, run.progress.epoch)
         copy_best_checkpoint(old_folder, run)
     if eval_set is not None:
         callbacks.append(EvalCallback(Evaluator(
-            run.network, eval_set, config.mean, config.std, num_workers=config.num_workers,
-            batch_size=config.eval_batch_size, group=group, num_classes=config.dataset_config.num_classes)))
+            run.network, eval_set, config.data.mean, config.data.std, num_workers=config.data.num_workers,
+            batch_size=config.evaluation.eval_batch_size, group=group,
+            num_classes=config.data.dataset_config.num_classes)))
     callbacks += [MetricsRecorder(rows), CheckpointCallback()]
-    if config.tensorboard and group.is_master:
+    if config.run.tensorboard and group.is_master:
         callbacks.append(TensorBoardWriter(run.folder))
     return callbacks + ([UploadCallback(upload)] if upload is not None else [])
 
@@ -196,28 +201,28 @@ def _build_callbacks(run: Run, eval_set, upload: Optional[Callable[[], None]]) -
 def _log_start(run: Run, train_set, eval_set, *notes: str) -> None:
     config = run.config
     parameters = count_parameters(run.network.trainable_params())
-    steps = config.max_steps or config.epochs * run.steps_per_epoch
-    heads = f"{config.aux} auxiliary head{'' if config.aux == 1 else 's'}"
-    graph = ", ".join(filter(None, (config.variant, config.backbone, heads)))
-    _LOG.info(f"{config.model} ({graph}), {parameters / 1e6:.3f} M parameters, "
-              f"global batch {config.global_batch_size} = {config.batch_size} x {config.group_size}, "
+    steps = config.run.max_steps or config.schedule.epochs * run.steps_per_epoch
+    heads = f"{config.network.aux} auxiliary head{'' if config.network.aux == 1 else 's'}"
+    graph = ", ".join(filter(None, (config.network.variant, config.network.backbone, heads)))
+    _LOG.info(f"{config.network.model} ({graph}), {parameters / 1e6:.3f} M parameters, "
+              f"global batch {config.global_batch_size} = {config.data.batch_size} x {config.run.group_size}, "
               f"{steps} steps ({run.steps_per_epoch} per epoch), "
-              f"learning rate {config.learning_rate:.5g} ({config.lr_scheduler}), "
-              f"crop {config.crop_size[0]}x{config.crop_size[1]}, {config.device_target} {config.device_id}, "
-              f"MindSpore {ms.__version__}")
+              f"learning rate {config.learning_rate:.5g} ({config.schedule.lr_scheduler}), "
+              f"crop {config.data.crop_size[0]}x{config.data.crop_size[1]}, "
+              f"{config.run.device_target} {config.run.device_id}, MindSpore {ms.__version__}")
     _LOG.info(f"{len(train_set)} training images, {len(eval_set) if eval_set is not None else 'no'} for evaluation; "
               f"results in {run.folder}")
     for note in filter(None, notes):
         _LOG.info(note)
-    if config.amp_level != "O0" and config.device_target == "CPU":
-        _LOG.info(f"note: amp_level {config.amp_level} on CPU is for checking only, it is slower than O0")
+    if config.optimizer.amp_level != "O0" and config.run.device_target == "CPU":
+        _LOG.info(f"note: amp_level {config.optimizer.amp_level} on CPU is for checking only, it is slower than O0")
     _LOG.info("the first step compiles the graph, which takes a while")
 
 
 def _run_epochs(run: Run, loader: BatchLoader, callbacks) -> None:
     config, progress = run.config, run.progress
-    steps_left = config.max_steps or -1
-    while progress.epoch < config.epochs:
+    steps_left = config.run.max_steps or -1
+    while progress.epoch < config.schedule.epochs:
         for callback in callbacks:
             callback.on_epoch_begin(run)
         with closing(loader.epoch(progress.epoch, progress.step)) as batches:
@@ -261,7 +266,7 @@ def _take_step(run: Run, images, labels):
 
 def _stop(run: Run, monitor: LossMonitor) -> None:
     monitor.fetch(run)
-    if run.config.max_steps:
+    if run.config.run.max_steps:
         return
     average_statistics(run.network, run.group)
     if run.group.is_master:

@@ -1,0 +1,128 @@
+"""Reads a YAML recipe with the command line's values on top, and checks it before anything slow starts."""
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Union
+
+from pydantic import ValidationError
+
+from rtseg.config.checks import check_combinations
+from rtseg.config.config import FIELDS, FLAG_OF, SECTIONS, Config, nested
+from rtseg.config.fields import expected_value, read_value
+from rtseg.data.dataset_spec import DatasetSpec, description_of, load_dataset_spec
+from rtseg.utils.errors import ConfigError
+from rtseg.utils.files import configs_folder
+from rtseg.utils.yaml_file import load_yaml
+
+# A CPU computes with the cores that more threads would take; the host of NPUs has about 24 cores for each.
+_NUM_WORKERS = {"Ascend": 16, "CPU": 2, "GPU": 16}
+
+
+def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] = None) -> Config:
+    """The recipe in the YAML file `path` with `overrides` (name of a flag -> text or value) on top.
+
+    Raises:
+        ConfigError: unknown or missing key, wrong type, impossible combination.
+    """
+    recipe, given = _flatten(load_yaml(path, "--config"), path), dict(overrides or {})
+    for name in given:
+        if name not in FIELDS:
+            raise ConfigError(f"'--{_shown_name(name)}' is unknown{_nearest(name)}")
+    origins = {**dict.fromkeys(recipe, f"{path}: key "), **dict.fromkeys(given, "--")}
+    missing = [name for name, entry in FIELDS.items() if entry.field.is_required() and name not in origins]
+    if missing:
+        raise ConfigError(f"{path}: expected all keys of a recipe, missing: {', '.join(missing)}. "
+                          "Copy them from configs/fast_scnn.yaml.")
+    values = {**recipe, **given}
+    values["dataset_config"] = _dataset_spec(values, origins.get("dataset_config", ""), path)
+    config = _complete(_validate(values, origins))
+    check_combinations(config, path)
+    return config
+
+
+def recipe_of(model: str) -> Path:
+    """The recipe that is taken when the command line names none.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    path = configs_folder() / f"{model}.yaml"
+    if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+        raise ConfigError(f"--model {model}: there is no {path.name} in configs/; expected one of {known}")
+    return path
+
+
+def shown(value: Any) -> str:
+    """`value` for an error message, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no integer of thousands of digits
+        text = "a huge number"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _flatten(content: Mapping[Any, Any], path: Union[str, Path]) -> Dict[str, Any]:
+    """Values by flag name, of a recipe with sections, or without as older versions wrote them, or mixed."""
+    flat: Dict[str, Any] = {}
+    for key, value in content.items():
+        in_section = key in SECTIONS and isinstance(value, dict)
+        for name, item in value.items() if in_section else ((key, value),):
+            flag = FLAG_OF.get((key, name)) if in_section else name
+            where = f"{key}.{_shown_name(name)}" if in_section else _shown_name(name)
+            if flag not in FIELDS:
+                raise ConfigError(f"{path}: key '{where}' is unknown" + _nearest(name, key if in_section else None))
+            if flag in flat:
+                raise ConfigError(f"{path}: key '{where}': expected it once, found it inside a section and outside")
+            flat[flag] = item
+    return flat
+
+
+def _validate(values: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
+    try:
+        return Config.model_validate({**{section: {} for section in SECTIONS}, **nested(values)})
+    except ValidationError as errors:
+        error = errors.errors(include_url=False, include_input=False)[0]
+        flag = FLAG_OF[(str(error["loc"][0]), str(error["loc"][1]))]
+        own_words = str(error.get("ctx", {}).get("error", ""))
+        expected = own_words or f"expected {expected_value(FIELDS[flag].field)}"
+        raise ConfigError(f"{_named(flag, origins[flag])}: {expected}, found {shown(values[flag])}") from None
+
+
+def _named(flag: str, origin: str) -> str:
+    return f"'--{flag}'" if origin == "--" else f"{origin}'{flag}'"
+
+
+def _dataset_spec(values: Mapping[str, Any], origin: str, path: Union[str, Path]) -> DatasetSpec:
+    found = values.get("dataset_config", FIELDS["dataset_config"].field.default)
+    if isinstance(found, DatasetSpec):
+        return found
+    if isinstance(found, dict):
+        return description_of(found, f"{path}: dataset_config")
+    try:
+        return load_dataset_spec(read_value(str, found))
+    except ValueError as error:
+        raise ConfigError(f"{_named('dataset_config', origin)}: {error or 'expected a name or a YAML file'}, found "
+                          f"{shown(found)}") from None
+
+
+def _complete(config: Config) -> Config:
+    """Fills in what follows from other values."""
+    changes: Dict[str, Any] = {}
+    if not config.run.is_distributed:  # otherwise the launcher's answer is waited for
+        changes.update({name: default for name, default in (("rank", 0), ("group_size", 1))
+                        if getattr(config.run, name) is None})
+    if config.data.num_workers is None:
+        changes["num_workers"] = _NUM_WORKERS[config.run.device_target]
+    return config.replace(**changes)
+
+
+def _shown_name(name: Any) -> str:
+    return name[:100] if isinstance(name, str) else shown(name)
+
+
+def _nearest(name: Any, section: Optional[str] = None) -> str:
+    known = list(FIELDS) if section is None else list(SECTIONS[section].model_fields)
+    close = difflib.get_close_matches(_shown_name(name), known, 1)
+    listed = "one of the keys in docs/configuration.md" if section is None else f"one of {', '.join(known)}"
+    return f"; expected {listed}" + (f", perhaps '{close[0]}'" if close else "")

@@ -1,0 +1,219 @@
+"""The configuration's sections: all keys of a recipe and all flags of train, eval, export and predict.
+
+A recipe (configs/*.yaml) must have the fields without a default here, so that each default stands in one place.
+"""
+from typing import Annotated, Dict, Literal, Optional, Tuple, Union
+
+from pydantic import Field
+
+from rtseg.config.fields import LARGEST_SIDE, Section, option
+from rtseg.data.dataset_spec import DatasetSpec
+
+_TRAIN = ("train",)
+_EVAL = ("eval",)
+_EXPORT = ("export",)
+_PREDICT = ("predict",)
+_DATA = ("train", "eval")
+_JOBS = ("train", "eval", "export")
+_ALL = ("train", "eval", "export", "predict")
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Deviation = Annotated[float, Field(ge=0.001, le=1)]
+_Positive = Annotated[float, Field(ge=0)]
+_Scale = Annotated[float, Field(ge=0.01)]
+_Side = Annotated[int, Field(ge=32, le=LARGEST_SIDE, multiple_of=32)]
+_MULTIPLE = f"a positive multiple of 32 up to {LARGEST_SIDE}"
+
+
+class Network(Section):
+    """Which network, and how it is built."""
+
+    model: str = option("network", commands=_ALL, aliases=("--name",), metavar="NAME")
+    variant: str = option("published graph of the network", commands=_ALL, metavar="NAME")
+    backbone: Optional[str] = option("backbone of the network; empty: its first, or none", None, commands=_ALL,
+                                     metavar="NAME")
+    aux: int = option("number of auxiliary heads in training: 0, 1 or 2", commands=_JOBS, ge=0)
+    dropout: float = option("dropout probability before the classifiers", commands=_TRAIN, ge=0, le=0.99)
+    bn_momentum: Optional[float] = option(
+        "BatchNorm momentum in MindSpore's meaning; empty: the variant's own. Short runs need 0.9: the running "
+        "statistics must settle before an evaluation means something", commands=_TRAIN, ge=0, le=0.9999)
+
+
+class Data(Section):
+    """The data set, and how its images become batches."""
+
+    dataset: str = option("root of the data set; Cityscapes: the folder with leftImg8bit/ and gtFine/", "",
+                          commands=_DATA, aliases=("--cityscapes_root", "--data_path", "--dataset_path"),
+                          metavar="DIR")
+    dataset_config: DatasetSpec = option("data-set specification: a name in configs/datasets/ or a YAML file",
+                                         "cityscapes", commands=_ALL, metavar="NAME|FILE")
+    train_split: Literal["train", "trainval", "val"] = option("split to train on", "train", commands=_TRAIN)
+    eval_split: Literal["val", "train", "trainval", "test"] = option("split to evaluate", "val", commands=_DATA)
+    prepared_cache: str = option("dataset cache, made by scripts/prepare_cache.sh; empty: read the PNG files", "",
+                                 commands=_DATA, metavar="DIR")
+    num_workers: Optional[int] = option(
+        "threads that load and augment images; 0: none but the main one; empty: 2 on CPU, 16 on an NPU", None,
+        commands=_DATA + _PREDICT, ge=0, le=1024)
+    batch_size: int = option("images per step and process", commands=_TRAIN, aliases=("--train_batch_size",), ge=1)
+    mean: Tuple[_Share, _Share, _Share] = option("RGB mean of the normalization, image values in 0..1", commands=_ALL)
+    std: Tuple[_Deviation, _Deviation, _Deviation] = option("RGB standard deviation of the normalization",
+                                                            commands=_ALL)
+    base_size: int = option("short side that scale 1 means, pixels", commands=_DATA, ge=32, le=LARGEST_SIDE)
+    crop_size: Tuple[_Side, _Side] = option(
+        "training crop, one number or H,W; also of --eval_mode crop", commands=_DATA, metavar="H,W",
+        expected=f"one number or H,W, both positive multiples of 32 up to {LARGEST_SIDE}")
+    scale_range: Tuple[_Scale, _Scale] = option("range of the random scale, factors of base_size", commands=_TRAIN)
+    max_class_ratio: float = option("crop again while one class fills more than this share; 1: off", commands=_TRAIN,
+                                    gt=0, le=1)
+    blur_probability: float = option("probability of a Gaussian blur", commands=_TRAIN, ge=0, le=1)
+    color_jitter: float = option("strength of brightness, contrast and saturation jitter; 0: off", commands=_TRAIN,
+                                 ge=0, le=1)
+
+
+class Loss(Section):
+    """The training loss."""
+
+    name: Literal["mix", "ohem"] = option("cross entropy over all pixels (mix) or over the hard ones (ohem)",
+                                          commands=_TRAIN, flag="loss")
+    aux_weight: float = option("weight of each auxiliary loss", commands=_TRAIN, ge=0)
+    ohem_threshold: float = option("ohem: pixels whose class has less than this probability are hard", commands=_TRAIN,
+                                   gt=0, le=0.9999)
+    ohem_min_kept: float = option("ohem: share of the valid pixels that is always kept", commands=_TRAIN, gt=0, le=1)
+    class_weights: Tuple[_Positive, ...] = option(
+        "weight of each class in the loss, as many as classes; empty: all equal. rtseg check-data suggests some", (),
+        commands=_TRAIN)
+
+
+class Optimizer(Section):
+    """SGD with momentum, and mixed precision."""
+
+    base_lr: float = option("learning rate for base_lr_batch_size images per step; the rate used is proportional to "
+                            "the global batch", commands=_TRAIN, gt=0)
+    base_lr_batch_size: int = option("global batch size that base_lr is for", commands=_TRAIN, ge=1)
+    lr: Optional[float] = option("learning rate, instead of base_lr; not scaled with the batch", None, commands=_TRAIN,
+                                 aliases=("--init_lr",), gt=0)
+    momentum: float = option("SGD momentum", commands=_TRAIN, ge=0, le=1)
+    weight_decay: float = option("L2 weight decay", commands=_TRAIN, ge=0)
+    decay_bn_bias: bool = option("weight decay on BatchNorm parameters and biases too", commands=_TRAIN)
+    lr_factors: Dict[str, _Positive] = option(
+        "learning-rate factors by parameter-name prefix", commands=_TRAIN, metavar="PREFIX=X,...",
+        expected="a mapping from parameter-name prefix to factor >= 0, such as aux_heads=10")
+    amp_level: Literal["O0", "O1", "O2", "O3"] = option("mixed precision; O0 is float32", commands=_TRAIN,
+                                                        aliases=("--opt-level",))
+    loss_scale: Union[Annotated[float, Field(gt=0)], Literal["dynamic"]] = option(
+        "fixed loss scale, or dynamic", commands=_TRAIN, aliases=("--loss-scale",), metavar="X|dynamic",
+        expected="a number > 0 or 'dynamic'")
+
+
+class Schedule(Section):
+    """How long to train, and the learning rate over time."""
+
+    epochs: int = option("passes over the training split", commands=_TRAIN, ge=1)
+    lr_scheduler: Literal["poly", "cosine", "step", "constant"] = option("schedule after the warm-up", commands=_TRAIN)
+    lr_power: float = option("exponent of the poly schedule", commands=_TRAIN, gt=0)
+    lr_end: float = option("final learning rate of poly and cosine", commands=_TRAIN, ge=0)
+    lr_milestones: Tuple[_Positive, ...] = option("epochs at which the step schedule decays", commands=_TRAIN)
+    lr_gamma: float = option("factor of each step decay", commands=_TRAIN, gt=0, le=1)
+    warmup: Literal["linear", "exponential"] = option("how the learning rate grows in the warm-up", "linear",
+                                                      commands=_TRAIN)
+    warmup_epochs: float = option("epochs of warm-up", commands=_TRAIN, ge=0)
+    warmup_factor: float = option("share of the learning rate at which the warm-up starts", commands=_TRAIN, ge=0,
+                                  le=1)
+
+
+class Evaluation(Section):
+    """How checkpoints are scored, in training and by eval."""
+
+    eval_while_train: bool = option("evaluate while training and keep best_map.ckpt", True, commands=_TRAIN)
+    eval_steps: int = option("epochs between evaluations", 10, commands=_TRAIN, ge=1)
+    eval_start_epoch: int = option("no evaluation before this epoch", 0, commands=_TRAIN, ge=0)
+    eval_batch_size: int = option("images per evaluation step", 1, commands=_DATA, aliases=("--valid_batch_size",),
+                                  ge=1)
+    eval_mode: Literal["full", "crop", "ms_flip"] = option(
+        "full images; the model zoo's resized centre crop; several scales and flipped", "full", commands=_EVAL)
+    save_mask: bool = option("write coloured masks and overlays", True, commands=_EVAL)
+
+
+class Run(Section):
+    """Files, devices and processes of one run."""
+
+    pretrained: str = option("checkpoint to start from: weights of the whole network or of its backbone, or a name of "
+                             "rtseg fetch-weights", "",
+                             commands=_TRAIN, aliases=("--load-from", "--finetune-from"), metavar="FILE")
+    resume_path: str = option("folder of the checkpoint, or the file itself; train: auto continues the newest run in "
+                              "output_path (ModelArts: outer_path), if there is one", "", commands=_DATA,
+                              aliases=("--resume-from", "--checkpoint_path"), metavar="DIR|FILE")
+    resume_name: str = option("file in resume_path; empty: last.ckpt for train, best_map.ckpt for eval", "",
+                              commands=_DATA, metavar="NAME")
+    ckpt_file: str = option("checkpoint to export, or to predict with", "", commands=_EXPORT + _PREDICT,
+                            aliases=("--ckpt-file",), metavar="FILE")
+    output_path: str = option("where results go; train makes a folder named after the time in it", "output",
+                              commands=_DATA + _PREDICT, aliases=("--work-dir",), metavar="DIR")
+    save_every: int = option("epochs between checkpoints", 1, commands=_TRAIN, ge=1)
+    ckpt_save_max: int = option("checkpoints to keep in ckpt_<rank>", 5, commands=_TRAIN, ge=1)
+    log_interval: int = option("steps between log lines", 10, commands=_TRAIN, ge=1)
+    tensorboard: bool = option("write an event file for TensorBoard to tensorboard/ in the run folder", False,
+                               commands=_TRAIN)
+    max_steps: int = option("performance run: stop after this many steps and report images/s; 0: off", 0,
+                            commands=_TRAIN, ge=0)
+    seed: int = option("seed of weights, order and augmentation", 1, commands=_TRAIN, ge=0)
+    diff_seed: bool = option("augmentation depends on the rank too; weights and the order of the images never do",
+                             False, commands=_TRAIN)
+    device_target: Literal["Ascend", "CPU", "GPU"] = option("device", "CPU", commands=_ALL)
+    device_id: int = option("index of the device; if not given, the environment's DEVICE_ID or ASCEND_DEVICE_ID", 0,
+                            commands=_ALL, aliases=("--gpu-id", "--gpu-ids"), ge=0)
+    is_distributed: bool = option("one of several processes, started by msrun or with a rank table", False,
+                                  commands=_DATA)
+    rank: Optional[int] = option("rank of this process; the launcher knows it, a value given is checked", None,
+                                 commands=_DATA, ge=0)
+    group_size: Optional[int] = option("number of processes; the launcher knows it, a value given is checked", None,
+                                       commands=_DATA, ge=1)
+    is_save_on_master: bool = option("only rank 0 writes; 0: each rank writes its ckpt_<rank>", True, commands=_TRAIN)
+
+
+class ModelArts(Section):
+    """Jobs on ModelArts, whose data and results are in object storage."""
+
+    use_modelarts: bool = option("a ModelArts job: what obs:// or s3:// addresses name is copied in, and the results "
+                                 "are copied to outer_path", False, commands=_JOBS)
+    data_url: str = option("given by ModelArts: dataset, if that is empty", "", commands=_JOBS, metavar="URL")
+    train_url: str = option("given by ModelArts: outer_path, if that is empty", "", commands=_JOBS, metavar="URL")
+    outer_path: str = option("where the results of a ModelArts job are kept: obs://, s3:// or a folder", "",
+                             commands=_JOBS, metavar="URL|DIR")
+    upload_every: int = option("epochs between copies of the results to outer_path", 5, commands=_TRAIN, ge=1)
+    copy_path: str = option("folder for what a ModelArts job copies in; empty: /cache, or the system's folder for "
+                            "temporary files", "", commands=_JOBS, metavar="DIR")
+    copy_timeout: float = option("seconds that copying in, or copying the results once, may take", 3600.0,
+                                 commands=_JOBS, gt=0)
+
+
+class Prediction(Section):
+    """What predict segments."""
+
+    inputs: Tuple[str, ...] = option("images (PNG, JPEG), videos, folders of them, and quoted patterns such as "
+                                     "'day1/*.jpg'", ())
+    model_path: str = option("exported .onnx or .mindir instead of a checkpoint; the metadata file next to it says all "
+                             "about the network", "", commands=_PREDICT, metavar="FILE")
+    submit: bool = option("write only label ids, as the Cityscapes test server takes them", False, commands=_PREDICT)
+
+
+class Export(Section):
+    """The exported model."""
+
+    from_mindir: str = option("exported .mindir to convert instead of a checkpoint, with --file_format ONNX", "",
+                              commands=_EXPORT, metavar="FILE")
+    file_format: Literal["MINDIR", "ONNX", "AIR"] = option("format; AIR on Ascend only", "MINDIR", commands=_EXPORT)
+    file_name: str = option("file to write, the suffix follows from the format; empty: <model>, or the name of the "
+                            ".mindir", "", commands=_EXPORT, metavar="FILE")
+    image_height: int = option("input height, pixels", 1024, commands=_EXPORT, expected=_MULTIPLE, ge=32,
+                               le=LARGEST_SIDE, multiple_of=32)
+    image_width: int = option("input width, pixels", 2048, commands=_EXPORT, expected=_MULTIPLE, ge=32,
+                              le=LARGEST_SIDE, multiple_of=32)
+    batch_size: int = option("images that go through the exported network together", 1, commands=_EXPORT,
+                             flag="export_batch_size", aliases=("--batch_size",), ge=1, le=1024)
+    input_type: Literal["float32", "uint8"] = option(
+        "float32: normalized images (N, 3, H, W); uint8: images as they are (N, H, W, 3), normalized in the graph",
+        "float32", commands=_EXPORT)
+    output_type: Literal["logits", "class_map", "head_logits"] = option(
+        "logits: float32 (N, C, H, W); class_map: train ids, uint8 (N, H, W); head_logits: before the network's last "
+        "upsampling, float32 (N, C, H/8, W/8), or H/4 and W/4 for liminn", "logits", commands=_EXPORT)
