@@ -1,12 +1,22 @@
 #!/usr/bin/env bash
-# Runs the tests in a virtual environment of the project's own: run_tests.sh [argument of pytest ...]
+# Runs the tests in a virtual environment of the project's own:
+#   run_tests.sh [TIER] [argument of pytest ...]    TIER: unit, integration or hostile; without one, all three
+# Without arguments for pytest two tests run at a time.
 # TEST_VENV chooses the environment, default .venv in the project; what it lacks is installed.
 set -euo pipefail
 # shellcheck source=scripts/venv.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/venv.sh"
 
+arguments=()
+case ${1:-} in
+    unit | integration | hostile)
+        arguments=(-m "$1")
+        shift ;;
+esac
+(( $# )) || set -- -n 2 --dist loadfile
+
 venv=${TEST_VENV:-$project/.venv}
 prepare_venv "$venv" "$project/requirements.txt" "$project/requirements-test.txt"
 venv=$(cd -- "$venv" && pwd)
 cd -- "$project"
-exec "$venv/bin/python" -m pytest "$@"
+exec "$venv/bin/python" -m pytest ${arguments[@]+"${arguments[@]}"} "$@"

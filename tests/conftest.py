@@ -1,7 +1,7 @@
 """Sorts the test modules into tiers, and sets MindSpore up before the modules that use it.
 
 A module's tier is its place: all of tests/hostile is `hostile`, what UNIT names is `unit`, the rest is `integration`.
-With `-m unit` the other modules are not even imported, and the run fails if MindSpore was.
+With `-m unit` the other modules are not even imported, and a test fails if MindSpore is imported all the same.
 """
 import os
 import sys
@@ -45,9 +45,9 @@ def pytest_collection_modifyitems(items):
         item.add_marker(tier_of(item.path))
 
 
-def pytest_sessionfinish(session):
-    if session.config.option.markexpr == "unit" and "mindspore" in sys.modules:
-        pytest.exit("a unit test imported MindSpore; move its module to the integration tier", returncode=1)
+def pytest_runtest_teardown(item):
+    if item.config.option.markexpr == "unit" and "mindspore" in sys.modules:
+        pytest.fail("MindSpore was imported: this module, or one before it, belongs to the integration tier")
 
 
 @pytest.fixture(scope="session")

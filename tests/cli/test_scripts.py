@@ -146,12 +146,12 @@ def test_interpreter_that_does_not_exist(folders):
 
 
 def test_unsuitable_python_is_refused(tmp_path):
-    python = tmp_path / "python3.13"
+    python = tmp_path / "python3.14"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)
     process = run(SCRIPTS / "run_tests.sh", PYTHON=str(python), TEST_VENV=str(tmp_path / "venv"))
     assert process.returncode == 1
-    assert process.stderr == ("error: expected Python 3.9, 3.10 or 3.11, which MindSpore has packages for, found "
+    assert process.stderr == ("error: expected Python 3.9, 3.10, 3.11 or 3.12, which MindSpore has packages for, found "
                               f"{python}. Install one, or name it: PYTHON=/path/to/python3.11\n")
     assert not (tmp_path / "venv").exists()
 
