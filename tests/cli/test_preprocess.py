@@ -96,10 +96,21 @@ def test_no_dataset(tmp_path):
         run(tmp_path / "nowhere", tmp_path / "out")
 
 
-@pytest.mark.parametrize("flag", ["--image_height=0", "--num_workers=x", "--input_type=float64", "--bogus=1"])
-def test_wrong_usage(flag):
-    with pytest.raises(SystemExit) as error:
+@pytest.mark.parametrize("flag, message", [
+    ("--image_height=0", "--image_height: expected an integer >= 1, found '0'"),
+    ("--num_workers=x", "--num_workers: expected an integer >= 1, found 'x'"),
+    ("--input_type=float64", "--input_type: expected one of float32, uint8, found 'float64'"),
+])
+def test_wrong_usage(flag, message):
+    with pytest.raises(ConfigError) as error:
         preprocess.main(["--image_path=x", flag])
+    assert str(error.value) == message and error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("flags", [["--image_path=x", "--bogus=1"], []])
+def test_unknown_and_missing_flags(flags):
+    with pytest.raises(SystemExit) as error:
+        preprocess.main(flags)
     assert error.value.code == 2
 
 

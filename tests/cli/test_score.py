@@ -6,7 +6,7 @@ from PIL import Image
 from rtseg.cli import score as cal_mIoU
 from rtseg.inference.bin_files import read_label, read_result
 from rtseg.inference.metadata import ModelMetadata, write_metadata
-from rtseg.utils.errors import DataError
+from rtseg.utils.errors import ConfigError, DataError
 
 HEIGHT, WIDTH = 2, 4
 # Seven pixels count. road: 4 right, 1 missed, 1 wrongly claimed; car: 1 right, 1 missed, 1 wrongly claimed.
@@ -100,11 +100,17 @@ def test_head_logits_are_scored_as_the_metadata_says(folders, tmp_path, capsys):
     assert (lines["road"], lines["car"], lines["pixAcc"]) == ("100.00", "100.00", "100.00")
 
 
-@pytest.mark.parametrize("flag", ["--image_height=0", "--image_width=big", "--save_mask=2", "--bogus=1"])
-def test_wrong_usage(flag):
-    with pytest.raises(SystemExit) as error:
-        cal_mIoU.main([flag])
-    assert error.value.code == 2
+@pytest.mark.parametrize("flags, message", [
+    (["--image_height=0"], "--image_height: expected an integer >= 1, found '0'"),
+    (["--image_width=big"], "--image_width: expected an integer >= 1, found 'big'"),
+    (["--save_mask=2"], "--save_mask: expected 0 or 1, found '2'"),
+    (["--dataset_config=camvid", "--metadata=m.json"], "--dataset_config, --metadata: both have the classes, expected "
+     "one of them"),
+])
+def test_wrong_usage(flags, message):
+    with pytest.raises(ConfigError) as error:
+        cal_mIoU.main(flags)
+    assert str(error.value) == message and error.value.exit_code == 2
 
 
 def test_first_of_equal_classes_wins(tmp_path):

@@ -116,8 +116,8 @@ def known():
 
     flags = {f"{command}.py": of_help(lambda argv, command=command: parse_arguments(command, "", argv))
              for command in REQUIRED}
-    flags["preprocess.py"] = of_help(preprocess.parse_arguments)
-    flags["cal_mIoU.py"] = of_help(cal_mIoU.parse_arguments)
+    flags["preprocess.py"] = of_help(preprocess.main)
+    flags["cal_mIoU.py"] = of_help(cal_mIoU.main)
     flags["rtseg.tools.convert_torch_weights"] = of_help(torch_weights.main)
     flags["main"] = {f"--{name}" for name in re.findall(r'^ +\{"(\w+)",', (
         PROJECT / "ascend310_infer" / "src" / "flags.cc").read_text(), re.MULTILINE)}

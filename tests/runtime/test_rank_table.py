@@ -201,7 +201,7 @@ def hccn_conf(tmp_path):
 
 @pytest.fixture
 def hccn_tool(tmp_path):
-    """Answers as the tool does, for the cards 0 and 2 of this server."""
+    """Answers as the tool does, for the devices 0 and 2 of this server."""
     tool = write(tmp_path / "hccn_tool", """#!/bin/sh
 [ "$1 $3 $4" = "-i -ip -g" ] || exit 9
 case $2 in
@@ -220,8 +220,8 @@ def make(*arguments, cwd, conf="no conf", tool="no tool"):
 def test_made_from_hccn_conf(tmp_path, hccn_conf):
     done = make("--server_id=10.0.0.1", cwd=tmp_path, conf=hccn_conf)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == ("server 10.0.0.1: rank 0 card 0 192.168.100.101, rank 1 card 1 192.168.101.101\n"
-                           "rank table of 2 cards: rank_table.json\n")
+    assert done.stdout == ("server 10.0.0.1: rank 0 device 0 192.168.100.101, rank 1 device 1 192.168.101.101\n"
+                           "rank table of 2 devices: rank_table.json\n")
     assert read_rank_table(tmp_path / "rank_table.json").servers == SERVERS[:1]
 
 
@@ -245,12 +245,12 @@ def test_merged_for_several_servers(tmp_path, hccn_conf):
 
 
 @pytest.mark.parametrize("arguments, code, message", [
-    ((), 1, "error: expected the addresses of the cards in no conf (lines such as address_0=192.168.100.101) or from "
+    ((), 1, "error: expected the addresses of the devices in no conf (lines such as address_0=192.168.100.101) or from "
      "no tool; found neither. "),
-    (("--hccn_conf=hccn.conf", "--devices=0-3"), 2, "error: hccn.conf: expected the address of card 2, 3, found those "
-     "of 0, 1\n"),
+    (("--hccn_conf=hccn.conf", "--devices=0-3"), 2, "error: hccn.conf: expected the address of device 2, 3, found "
+     "those of 0, 1\n"),
     (("--hccn_conf=hccn.conf", "--devices=0,0"), 2, "device 0 comes 2 times"),
-    (("--hccn_conf=hccn.conf", "--devices=a"), 2, "expected card numbers such as 0-7 or 0,1,4,5, found 'a'"),
+    (("--hccn_conf=hccn.conf", "--devices=a"), 2, "expected device numbers such as 0-7 or 0,1,4,5, found 'a'"),
     (("--merge", "hccn.conf"), 2, "error: hccn.conf: expected a rank table in JSON; not JSON, or cut off: "),
     (("--merge", "a.json", "--devices=0"), 2, "error: --devices, --server_id: the tables of --merge have them "),
 ])

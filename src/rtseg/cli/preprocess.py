@@ -3,18 +3,18 @@
 <out_dir>/img_data/<name>_img.bin and <out_dir>/label/<name>_label.bin, see src/rtseg/inference/bin_files.py. An image
 of another size than asked for is scaled and centre-cropped, as by `eval.py --eval_mode crop`.
 """
-import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Optional, Tuple
+from typing import Literal, NamedTuple, Optional, Sequence, Tuple
 
 from tqdm import tqdm
 
-from rtseg.config.config import FIELDS, Config
+from rtseg.config.arguments import parse_options
+from rtseg.config.config import Config
+from rtseg.config.fields import Section, option
 from rtseg.config.recipe import load_config
 from rtseg.data.dataset import SegmentationDataset
-from rtseg.data.dataset_spec import SPLIT_PARTS
 from rtseg.data.loader import prefetch
 from rtseg.data.transforms import resize_center_crop
 from rtseg.inference.bin_files import IMAGE_SUFFIX, LABEL_SUFFIX, write_array
@@ -33,8 +33,27 @@ class InputSpec(NamedTuple):
     std: Tuple[float, ...]
 
 
-def main(argv=None) -> int:
-    options = parse_arguments(argv)
+class PreprocessOptions(Section):
+    """Flags of preprocess.py."""
+
+    image_path: str = option("root of the data set", metavar="DIR")
+    split: Literal["train", "val", "trainval", "test"] = option("split to write", "val")
+    dataset_config: Optional[str] = option("data-set specification: a name in configs/datasets/ or a YAML file; empty: "
+                                           "the recipe's", None, metavar="NAME|FILE")
+    out_dir: str = option("folder to write", "preprocess_Result", metavar="DIR")
+    metadata: Optional[str] = option("the exported model's .json, which says all that the following four say", None,
+                                     aliases=("--model_card",), metavar="FILE")
+    image_height: Optional[int] = option("height of the model's input, pixels; empty: the recipe's, 1024", None, ge=1)
+    image_width: Optional[int] = option("width of the model's input, pixels; empty: the recipe's, 2048", None, ge=1)
+    input_type: Optional[Literal["float32", "uint8"]] = option(
+        "type of the model's input; empty: the recipe's, float32", None)
+    config: Optional[str] = option("YAML recipe with mean and std; empty: configs/fast_scnn.yaml", None,
+                                   metavar="FILE")
+    num_workers: int = option("threads", 2, ge=1)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    options = parse_options(PreprocessOptions, "preprocess.py", __doc__, argv=argv)
     flags = {} if options.dataset_config is None else {"dataset_config": options.dataset_config}
     recipe = load_config(options.config or configs_folder() / "fast_scnn.yaml", flags)
     spec = resolve_input_spec(options, recipe)
@@ -56,30 +75,7 @@ def main(argv=None) -> int:
     return 0
 
 
-def parse_arguments(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="preprocess.py", description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--image_path", required=True, help="root of the data set")
-    parser.add_argument("--split", choices=tuple(SPLIT_PARTS), default="val", help="(%(default)s)")
-    parser.add_argument("--dataset_config", help="what the data set is: a name in configs/datasets/ or a YAML file "
-                        f"({FIELDS['dataset_config'].field.default})")
-    parser.add_argument("--out_dir", default="preprocess_Result", help="where to write (%(default)s)")
-    parser.add_argument("--metadata", "--model_card",
-                        help="the exported model's .json; says all that the following four say")
-    parser.add_argument("--image_height", type=int,
-                        help=f"height of the model's input ({FIELDS['image_height'].field.default})")
-    parser.add_argument("--image_width", type=int,
-                        help=f"width of the model's input ({FIELDS['image_width'].field.default})")
-    parser.add_argument("--input_type", choices=("float32", "uint8"), help=f"({FIELDS['input_type'].field.default})")
-    parser.add_argument("--config", help="YAML recipe with mean and std (configs/fast_scnn.yaml)")
-    parser.add_argument("--num_workers", type=int, default=2, help="threads (%(default)s)")
-    options = parser.parse_args(argv)
-    for name in ("image_height", "image_width", "num_workers"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            parser.error(f"--{name}: expected an integer >= 1, found {getattr(options, name)}")
-    return options
-
-
-def resolve_input_spec(options, recipe: Config) -> InputSpec:
+def resolve_input_spec(options: PreprocessOptions, recipe: Config) -> InputSpec:
     """What the metadata says, or else the flags and the recipe.
 
     Raises:

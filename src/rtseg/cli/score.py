@@ -3,27 +3,44 @@
 Every label needs its result and every result its label; what is missing, extra or damaged is listed, and the exit code
 is 3, but the others are scored.
 """
-import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Tuple, Union
+from typing import Callable, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
 
-from rtseg.config.config import FIELDS
+from rtseg.config.arguments import parse_options
+from rtseg.config.fields import Section, option
 from rtseg.data.dataset_spec import load_dataset_spec
 from rtseg.data.loader import prefetch
 from rtseg.inference.bin_files import LABEL_SUFFIX, RESULT_SUFFIX, list_files, read_label, read_result
 from rtseg.inference.metadata import read_metadata
 from rtseg.metrics.confusion_matrix import ConfusionMatrix
-from rtseg.utils.errors import DataError, report_errors
+from rtseg.utils.errors import ConfigError, DataError, report_errors
 from rtseg.visualization.masks import colorize, save_png
 
 
-def main(argv=None) -> int:
-    options = parse_arguments(argv)
+class ScoreOptions(Section):
+    """Flags of cal_mIoU.py."""
+
+    label_path: str = option("folder of labels", "preprocess_Result/label", metavar="DIR")
+    output_path: str = option("folder of results", "result_Files", metavar="DIR")
+    image_height: int = option("height of the labels, pixels", 1024, ge=1)
+    image_width: int = option("width of the labels, pixels", 2048, ge=1)
+    dataset_config: Optional[str] = option("data-set specification: a name in configs/datasets/ or a YAML file; empty: "
+                                           "that of the metadata, else cityscapes", None, metavar="NAME|FILE")
+    metadata: Optional[str] = option("the exported model's .json, which has the classes too", None,
+                                     aliases=("--model_card",), metavar="FILE")
+    save_mask: bool = option("write coloured masks", False)
+    mask_result_path: str = option("folder for the masks", "mask_Result", metavar="DIR")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    options = parse_options(ScoreOptions, "cal_mIoU.py", __doc__, argv=argv)
+    if options.dataset_config and options.metadata:
+        raise ConfigError("--dataset_config, --metadata: both have the classes, expected one of them")
     labels = list_files(Path(options.label_path), LABEL_SUFFIX)
     results = list_files(Path(options.output_path), RESULT_SUFFIX)
     if not labels:
@@ -33,7 +50,7 @@ def main(argv=None) -> int:
 
     stride, align_corners = None, False
     if options.metadata is None:
-        spec = load_dataset_spec(options.dataset_config)
+        spec = load_dataset_spec(options.dataset_config or "cityscapes")
         class_names, palette = spec.class_names, spec.palette
     else:
         metadata = read_metadata(options.metadata)
@@ -60,27 +77,6 @@ def main(argv=None) -> int:
     if problems:
         return report_errors(f"{len(problems)} files are not in this score:", problems)
     return 0
-
-
-def parse_arguments(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="cal_mIoU.py", description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--label_path", default="preprocess_Result/label", help="folder of labels (%(default)s)")
-    parser.add_argument("--output_path", default="result_Files", help="folder of results (%(default)s)")
-    parser.add_argument("--image_height", type=int, default=FIELDS["image_height"].field.default, help="(%(default)s)")
-    parser.add_argument("--image_width", type=int, default=FIELDS["image_width"].field.default, help="(%(default)s)")
-    classes = parser.add_mutually_exclusive_group()
-    classes.add_argument("--dataset_config", default=FIELDS["dataset_config"].field.default,
-                        help="what the data set is: a name in "
-                         "configs/datasets/ or a YAML file (%(default)s)")
-    classes.add_argument("--metadata", "--model_card", help="the exported model's .json, which has the classes too; "
-                         "head logits need it")
-    parser.add_argument("--save_mask", type=int, choices=(0, 1), default=0, help="write coloured masks (%(default)s)")
-    parser.add_argument("--mask_result_path", default="mask_Result", help="folder for the masks (%(default)s)")
-    options = parser.parse_args(argv)
-    for name in ("image_height", "image_width"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name}: expected an integer >= 1, found {getattr(options, name)}")
-    return options
 
 
 def read_pair(labels: Dict[str, Path], results: Dict[str, Path], read_one: Callable[[Path], np.ndarray], height: int,

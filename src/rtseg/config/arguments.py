@@ -1,23 +1,29 @@
-"""The command lines of train, eval, export and predict: one flag per field of the configuration."""
+"""The one builder of command lines: a flag for each field of the configuration, or of a command's own options."""
 import argparse
 import os
-from typing import Any, Dict, Literal, Optional, Sequence, get_args, get_origin
+from typing import Any, Dict, Literal, Optional, Sequence, Type, TypeVar, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from rtseg.config.checks import check_command
-from rtseg.config.config import FIELDS, SECTIONS, Config, Entry
-from rtseg.config.fields import extra_of, without_none
+from rtseg.config.config import FIELDS, SECTIONS, Config
+from rtseg.config.fields import Section, extra_of, problem_of, shown, without_none
 from rtseg.config.recipe import load_config, recipe_of
+from rtseg.utils.errors import ConfigError
 
 # What starts one process per device sets one of these.
 _DEVICE_VARIABLES = ("DEVICE_ID", "ASCEND_DEVICE_ID")
 _METAVARS = {int: "N", float: "X", str: "TEXT", bool: "{0,1}", tuple: "X,X,..."}
 
+Options = TypeVar("Options", bound=Section)
+
 
 def parse_arguments(command: str, description: str, argv: Optional[Sequence[str]] = None) -> Config:
-    """Reads the command line of a command and the YAML file it names.
+    """Reads the command line of train, eval, export or predict, and the YAML recipe that it names.
 
     Args:
-        command: "train", "eval", "export" or "predict"; which flags there are.
+        command: which flags there are.
         description: what --help begins with.
         argv: arguments without the program's name; None for those of the process.
 
@@ -25,8 +31,22 @@ def parse_arguments(command: str, description: str, argv: Optional[Sequence[str]
         ConfigError: the file, key or flag, what was expected and what was found.
         SystemExit: --help, or a flag that does not exist (code 2).
     """
-    given = {name: value for name, value in vars(_parser(command, description).parse_args(argv)).items()
-             if value is not None}
+    parser = _new_parser(f"{command}.py", description, usage=f"{command}.py {'INPUT ... ' * (command == 'predict')}"
+                         "[--config FILE] [--flag VALUE ...]")
+    if command == "predict":
+        _add_argument(parser, "inputs", FIELDS["inputs"].field)
+    parser.add_argument("--config", metavar="FILE", help="YAML recipe (default: configs/<model>.yaml)")
+    for section, model in SECTIONS.items():
+        fields = {name: entry.field for name, entry in FIELDS.items()
+                  if entry.section == section and command in extra_of(entry.field)["commands"]}
+        if fields:
+            group = parser.add_argument_group(section, model.__doc__)
+            for name, field in fields.items():
+                _add_argument(group, name, field, required="the recipe's")
+    if command == "train":
+        parser.add_argument("--no-validate", dest="eval_while_train", action="store_const", const="0",
+                            help="the same as --eval_while_train 0")
+    given = _given(parser, argv)
     for variable in _DEVICE_VARIABLES:
         if variable in os.environ:
             given.setdefault("device_id", os.environ[variable])
@@ -36,39 +56,69 @@ def parse_arguments(command: str, description: str, argv: Optional[Sequence[str]
     return config
 
 
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"{command}.py", description=description, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    if command == "predict":
-        parser.add_argument("inputs", nargs="+", metavar="INPUT", help=FIELDS["inputs"].field.description)
-    parser.add_argument("--config", metavar="FILE", help="YAML recipe (default: configs/<model>.yaml)")
-    for section, model in SECTIONS.items():
-        entries = {name: entry for name, entry in FIELDS.items()
-                   if entry.section == section and command in extra_of(entry.field)["commands"]}
-        if entries:
-            group = parser.add_argument_group(section, model.__doc__)
-            for name, entry in entries.items():
-                _add_flag(group, name, entry)
-    if command == "train":
-        parser.add_argument("--no-validate", dest="eval_while_train", action="store_const", const="0",
-                            help="the same as --eval_while_train 0")
-    return parser
+def parse_options(options: Type[Options], prog: str, description: str, *, argv: Optional[Sequence[str]] = None,
+                  epilog: str = "") -> Options:
+    """Reads the command line of a command with options of its own.
+
+    Args:
+        options: a flag for each field; those without a default must be given.
+        prog: the command's name in --help.
+        description: what --help begins with.
+        argv: arguments without the program's name; None for those of the process.
+        epilog: what --help ends with.
+
+    Raises:
+        ConfigError: the flag, what was expected and what was found.
+        SystemExit: --help, or a flag that does not exist or is missing (code 2).
+    """
+    parser = _new_parser(prog, description, epilog=epilog)
+    for name, field in options.model_fields.items():
+        _add_argument(parser, name, field)
+    given = _given(parser, argv)
+    try:
+        return options.model_validate(given)
+    except ValidationError as errors:
+        error = errors.errors(include_url=False, include_input=False)[0]
+        name = str(error["loc"][0])
+        raise ConfigError(f"--{name}: {problem_of(error, options.model_fields[name])}, found {shown(given[name])}"
+                          ) from None
 
 
-def _add_flag(group: "argparse._ArgumentGroup", name: str, entry: Entry) -> None:
-    field = entry.field
-    options: Dict[str, Any] = {"metavar": metavar_of(entry)}
+def _new_parser(prog: str, description: str, *, usage: Optional[str] = None, epilog: str = ""
+                ) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=prog, usage=usage, description=description, epilog=epilog, allow_abbrev=False,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def _given(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> Dict[str, Any]:
+    return {name: value for name, value in vars(parser.parse_args(argv)).items() if value not in (None, [])}
+
+
+def _add_argument(parser: "argparse._ActionsContainer", name: str, field: FieldInfo, *, required: str = "") -> None:
+    """Adds the field's flag; `required` says where a value without a default comes from, if not from the flag."""
+    extra = extra_of(field)
+    if extra["nargs"]:
+        parser.add_argument(name, nargs=extra["nargs"], metavar=extra["metavar"], help=field.description)
+        return
+    options: Dict[str, Any] = {"metavar": metavar_of(field)}
+    if get_origin(field.annotation) is tuple and get_args(field.annotation)[0] is str:
+        options["nargs"] = "+"
     if field.annotation is bool:  # elsewhere many booleans are switches: --diff_seed means --diff_seed 1
         options.update(nargs="?", const="1")
-    text = f"{field.description} ({default_of(entry)})"
-    group.add_argument(f"--{name}", *extra_of(field)["aliases"], default=None, help=text.replace("%", "%%"), **options)
+    text = str(field.description)
+    if field.is_required():
+        text += f" (default: {required})" if required else " (required)"
+    elif "empty: " not in text:  # which says what the default means
+        text += f" (default: {default_of(field)})"
+    parser.add_argument(f"--{name}", *extra["aliases"], dest=name, default=None, help=text.replace("%", "%%"),
+                        required=field.is_required() and not required, **options)
 
 
-def metavar_of(entry: Entry) -> str:
+def metavar_of(field: FieldInfo) -> str:
     """What stands for the value in --help."""
-    annotation = without_none(entry.field.annotation)
-    if extra_of(entry.field)["metavar"]:
-        return extra_of(entry.field)["metavar"]
+    annotation = without_none(field.annotation)
+    if extra_of(field)["metavar"]:
+        return extra_of(field)["metavar"]
     if get_origin(annotation) is Literal:
         return "{" + ",".join(get_args(annotation)) + "}"
     if get_origin(annotation) is tuple and get_args(annotation)[-1] is not Ellipsis:
@@ -76,11 +126,9 @@ def metavar_of(entry: Entry) -> str:
     return _METAVARS.get(get_origin(annotation) or annotation, "VALUE")
 
 
-def default_of(entry: Entry) -> str:
-    """The default in words."""
-    if entry.field.is_required():
-        return "default: the recipe's"
-    default = entry.field.default
+def default_of(field: FieldInfo) -> str:
+    """The default as a user would write it."""
+    default = field.default
     if default is None or default == "" or default == ():
-        return "default: empty"
-    return f"default: {int(default) if isinstance(default, bool) else default}"
+        return "empty"
+    return str(int(default) if isinstance(default, bool) else default)

@@ -4,7 +4,8 @@ A field is declared once, as an annotated attribute of a pydantic model with `op
 follow its validation, its flag with help text, its row in docs/configuration.md and its entry in the JSON schema.
 """
 import math
-from typing import Any, Dict, Literal, Sequence, Tuple, Union, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, Dict, Literal, Mapping, Sequence, Tuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -14,12 +15,15 @@ LARGEST_INTEGER = 2 ** 31 - 1
 LARGEST_NUMBER = 1e9
 LARGEST_SIDE = 16384  # pixels
 
+Side = Annotated[int, Field(ge=32, le=LARGEST_SIDE, multiple_of=32)]
+SIZE_EXPECTED = f"one number or H,W, both positive multiples of 32 up to {LARGEST_SIDE}"  # of Tuple[Side, Side]
+
 _BOOLEANS = {"0": False, "1": True, "false": False, "true": True}
 
 
 def option(help_text: str, default: Any = ..., *, commands: Sequence[str] = (), aliases: Sequence[str] = (),
-           flag: str = "", metavar: str = "", expected: str = "", **constraints: Any) -> Any:
-    """A field of a section. Without `default` the value must stand in the recipe.
+           flag: str = "", metavar: str = "", expected: str = "", nargs: str = "", **constraints: Any) -> Any:
+    """A field of a section or of a command's options. Without `default` the value must be given.
 
     Args:
         help_text: for --help, the documentation and the JSON schema.
@@ -28,10 +32,11 @@ def option(help_text: str, default: Any = ..., *, commands: Sequence[str] = (), 
         flag: the flag's name and the flat key of old recipes, if it is not the field's name.
         metavar: what --help shows for the value, if the type does not say it.
         expected: what error messages expect, if the type does not say it.
+        nargs: argparse's; makes a positional argument of the field.
         constraints: pydantic's: ge, gt, le, multiple_of.
     """
     extra: Dict[str, Any] = {"commands": list(commands), "aliases": list(aliases), "flag": flag, "metavar": metavar,
-             "expected": expected}
+             "expected": expected, "nargs": nargs}
     return Field(default, description=help_text, json_schema_extra=extra, **constraints)
 
 
@@ -41,7 +46,8 @@ def extra_of(field: FieldInfo) -> Dict[str, Any]:
 
 
 class Section(BaseModel):
-    """A frozen group of fields that reads values as YAML and command lines write them."""
+    """A frozen group of fields that reads values as YAML and command lines write them: a section of the configuration,
+    or the options of a command."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
 
@@ -72,7 +78,7 @@ def read_value(annotation: Any, value: Any) -> Any:
         return str(value)
     if kind is Union:  # a number or a word
         return value if isinstance(value, str) and value in words_of(annotation) else _number(float, value)
-    reader = {int: _integer, float: _float, str: _text, bool: _boolean}.get(kind)
+    reader = {int: _integer, float: _float, str: _text, Path: _text, bool: _boolean}.get(kind)
     return reader(value) if reader else value
 
 
@@ -167,7 +173,7 @@ def expected_value(field: FieldInfo) -> str:
         return f"an integer{_limits(field.metadata)}"
     if kind is float:
         return f"a number{_limits(field.metadata)}"
-    return {bool: "0 or 1", str: "text"}.get(kind, str(annotation))
+    return {bool: "0 or 1", str: "text", Path: "a path"}.get(kind, str(annotation))
 
 
 def _limits(metadata: Sequence[Any]) -> str:
@@ -178,3 +184,18 @@ def _limits(metadata: Sequence[Any]) -> str:
             found.update({name: getattr(part, name) for name in ("ge", "gt", "le") if hasattr(part, name)})
     signs = {"ge": ">=", "gt": ">", "le": "<="}
     return "".join(f"{' and' if i else ''} {signs[name]} {limit:g}" for i, (name, limit) in enumerate(found.items()))
+
+
+def problem_of(error: Mapping[str, Any], field: FieldInfo) -> str:
+    """What one of pydantic's errors means to a user, such as "expected an integer >= 1"."""
+    own_words = str(error.get("ctx", {}).get("error", ""))
+    return own_words or f"expected {expected_value(field)}"
+
+
+def shown(value: Any) -> str:
+    """`value` for an error message, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no integer of thousands of digits
+        text = "a huge number"
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from rtseg.config.checks import check_combinations
 from rtseg.config.config import FIELDS, FLAG_OF, SECTIONS, Config, nested
-from rtseg.config.fields import expected_value, read_value
+from rtseg.config.fields import problem_of, read_value, shown
 from rtseg.data.dataset_spec import DatasetSpec, description_of, load_dataset_spec
 from rtseg.utils.errors import ConfigError
 from rtseg.utils.files import configs_folder
@@ -53,15 +53,6 @@ def recipe_of(model: str) -> Path:
     return path
 
 
-def shown(value: Any) -> str:
-    """`value` for an error message, shortened."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes out no integer of thousands of digits
-        text = "a huge number"
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
 def _flatten(content: Mapping[Any, Any], path: Union[str, Path]) -> Dict[str, Any]:
     """Values by flag name, of a recipe with sections, or without as older versions wrote them, or mixed."""
     flat: Dict[str, Any] = {}
@@ -84,9 +75,8 @@ def _validate(values: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
     except ValidationError as errors:
         error = errors.errors(include_url=False, include_input=False)[0]
         flag = FLAG_OF[(str(error["loc"][0]), str(error["loc"][1]))]
-        own_words = str(error.get("ctx", {}).get("error", ""))
-        expected = own_words or f"expected {expected_value(FIELDS[flag].field)}"
-        raise ConfigError(f"{_named(flag, origins[flag])}: {expected}, found {shown(values[flag])}") from None
+        raise ConfigError(f"{_named(flag, origins[flag])}: {problem_of(error, FIELDS[flag].field)}, found "
+                          f"{shown(values[flag])}") from None
 
 
 def _named(flag: str, origin: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Dict, Literal, Optional, Tuple, Union
 
 from pydantic import Field
 
-from rtseg.config.fields import LARGEST_SIDE, Section, option
+from rtseg.config.fields import LARGEST_SIDE, SIZE_EXPECTED, Section, Side, option
 from rtseg.data.dataset_spec import DatasetSpec
 
 _TRAIN = ("train",)
@@ -21,7 +21,6 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _Deviation = Annotated[float, Field(ge=0.001, le=1)]
 _Positive = Annotated[float, Field(ge=0)]
 _Scale = Annotated[float, Field(ge=0.01)]
-_Side = Annotated[int, Field(ge=32, le=LARGEST_SIDE, multiple_of=32)]
 _MULTIPLE = f"a positive multiple of 32 up to {LARGEST_SIDE}"
 
 
@@ -59,9 +58,9 @@ class Data(Section):
     std: Tuple[_Deviation, _Deviation, _Deviation] = option("RGB standard deviation of the normalization",
                                                             commands=_ALL)
     base_size: int = option("short side that scale 1 means, pixels", commands=_DATA, ge=32, le=LARGEST_SIDE)
-    crop_size: Tuple[_Side, _Side] = option(
+    crop_size: Tuple[Side, Side] = option(
         "training crop, one number or H,W; also of --eval_mode crop", commands=_DATA, metavar="H,W",
-        expected=f"one number or H,W, both positive multiples of 32 up to {LARGEST_SIDE}")
+        expected=SIZE_EXPECTED)
     scale_range: Tuple[_Scale, _Scale] = option("range of the random scale, factors of base_size", commands=_TRAIN)
     max_class_ratio: float = option("crop again while one class fills more than this share; 1: off", commands=_TRAIN,
                                     gt=0, le=1)
@@ -191,7 +190,7 @@ class Prediction(Section):
     """What predict segments."""
 
     inputs: Tuple[str, ...] = option("images (PNG, JPEG), videos, folders of them, and quoted patterns such as "
-                                     "'day1/*.jpg'", ())
+                                     "'day1/*.jpg'", (), nargs="+", metavar="INPUT")
     model_path: str = option("exported .onnx or .mindir instead of a checkpoint; the metadata file next to it says all "
                              "about the network", "", commands=_PREDICT, metavar="FILE")
     submit: bool = option("write only label ids, as the Cityscapes test server takes them", False, commands=_PREDICT)

@@ -8,7 +8,6 @@ uint8 (H, W, 3) RGB, then the train ids, uint8 (H, W). The files are mapped into
 machine share them. Each is written atomically and tells what it was made from: an interrupted preparation goes
 on where it was, and only what is missing, damaged or out of date is made again. This file imports nothing of MindSpore.
 """
-import argparse
 import json
 import mmap
 import os
@@ -18,18 +17,19 @@ import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Tuple, Union
+from typing import List, Literal, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
 
-from rtseg.config.config import FIELDS
+from rtseg.config.arguments import parse_options
+from rtseg.config.fields import Section, option
 from rtseg.data.dataset import SCAN_THREADS, SegmentationDataset
 from rtseg.data.dataset_spec import DatasetSpec, load_dataset_spec
 from rtseg.data.image_io import image_size
 from rtseg.data.loader import prefetch
 from rtseg.utils.atomic import atomic_write
-from rtseg.utils.errors import ConfigError, DataError, UserError, report_errors, run_command
+from rtseg.utils.errors import DataError, UserError, report_errors, run_command
 from rtseg.utils.files import open_regular_file
 
 FORMAT_VERSION = 1  # raise it whenever the same image and label files give other bytes
@@ -238,19 +238,19 @@ def _announce(cache: CachedDataset, pending: List[int], num_workers: int) -> Non
                         "choose a folder on another disk, or prepare less (--split=train)")
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rtseg.data.cache", description=__doc__.splitlines()[0],
-                                     allow_abbrev=False)
-    parser.add_argument("--dataset", required=True, help="root of the data set")
-    parser.add_argument("--prepared_cache", required=True, help="folder of the cache, new or to be completed")
-    parser.add_argument("--dataset_config", default=FIELDS["dataset_config"].field.default,
-                        help="what the data set is: a name in "
-                        "configs/datasets/ or a YAML file (%(default)s)")
-    parser.add_argument("--split", choices=SPLITS, default="trainval", help="what to prepare (%(default)s)")
-    parser.add_argument("--num_workers", type=int, default=2, help="threads (%(default)s)")
-    options = parser.parse_args(argv)
-    if options.num_workers < 1:
-        raise ConfigError(f"--num_workers: expected an integer >= 1, found {options.num_workers}")
+class CacheOptions(Section):
+    """Flags of `rtseg build-cache`."""
+
+    dataset: str = option("root of the data set", metavar="DIR")
+    prepared_cache: str = option("folder of the cache, new or to be completed", metavar="DIR")
+    dataset_config: str = option("data-set specification: a name in configs/datasets/ or a YAML file", "cityscapes",
+                                 metavar="NAME|FILE")
+    split: Literal["train", "val", "trainval"] = option("what to prepare", "trainval")
+    num_workers: int = option("threads", 2, ge=1)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    options = parse_options(CacheOptions, "rtseg build-cache", __doc__, argv=argv)
     source = SegmentationDataset(options.dataset, options.split, load_dataset_spec(options.dataset_config))
     errors = prepare(source, options.prepared_cache, options.num_workers)
     if errors:

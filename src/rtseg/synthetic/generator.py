@@ -6,18 +6,18 @@ The images are drawn by `synthetic_scene` from a seed. They are not photographs 
 score on them says that the software works, and nothing about real streets. The output says so too, in README.txt, in
 the city names and in every PNG file.
 """
-import argparse
-import inspect
 import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Dict, NamedTuple, Union
+from typing import Dict, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from rtseg.config.arguments import parse_options
+from rtseg.config.fields import Section, option
 from rtseg.data.cityscapes import IMAGE_FOLDER, IMAGE_SUFFIX, LABEL_FOLDER, LABEL_ID_SUFFIX
 from rtseg.synthetic.scene import draw_scene
 from rtseg.utils.atomic import atomic_write, write_text
@@ -143,17 +143,22 @@ def _write_scene(output: Path, recipe: Recipe, scene) -> None:
             Image.fromarray(pixels).save(temporary, "PNG", compress_level=1, pnginfo=mark)
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rtseg.synthetic.generator", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--output", required=True, help="folder to write; new, empty, or an earlier run's")
-    meanings = {"train": "images to train on", "val": "images to evaluate on", "test": "images without labels",
-                "height": "pixels", "width": "pixels", "seed": "another seed gives other scenes",
-                "num_workers": "threads; the result does not depend on it"}
-    for name, meaning in meanings.items():
-        default = inspect.signature(generate).parameters[name].default
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default {default})")
-    arguments = parser.parse_args(argv)
-    counts = generate(**vars(arguments))
+class SyntheticOptions(Section):
+    """Flags of `rtseg synthetic`."""
+
+    output: str = option("folder to write; new, empty, or an earlier run's", metavar="DIR")
+    train: int = option("images to train on", 24)
+    val: int = option("images to evaluate on", 6)
+    test: int = option("images without labels", 2)
+    height: int = option("image height, pixels", 256)
+    width: int = option("image width, pixels", 512)
+    seed: int = option("another seed gives other scenes", 1)
+    num_workers: int = option("threads; the result does not depend on it", 2)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    arguments = parse_options(SyntheticOptions, "rtseg synthetic", __doc__, argv=argv)
+    counts = generate(**arguments.model_dump())
     print(f"{arguments.output} holds a synthetic data set of {arguments.height}x{arguments.width} pixels: "
           + ", ".join(f"{count} {split}" for split, count in counts.items()))
     return 0

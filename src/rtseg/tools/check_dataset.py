@@ -6,21 +6,21 @@ For each class: its share of the pixels that are scored, the images it is in, an
 loss, from the images of the split: ENet's 1 / log(1.02 + share) (Paszke et al., 2016) and median frequency (Eigen and
 Fergus, 2015). The exit code is 3 if something is wrong; the good images are counted nevertheless. Needs no MindSpore.
 """
-import argparse
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, Literal, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
 
-from rtseg.config.config import FIELDS
+from rtseg.config.arguments import parse_options
+from rtseg.config.fields import Section, option
 from rtseg.data.dataset import SegmentationDataset
-from rtseg.data.dataset_spec import IGNORE_LABEL, SPLIT_PARTS, DatasetSpec, Split, load_dataset_spec
+from rtseg.data.dataset_spec import IGNORE_LABEL, DatasetSpec, Split, load_dataset_spec
 from rtseg.data.loader import prefetch
-from rtseg.utils.errors import ConfigError, DataError, run_command
+from rtseg.utils.errors import DataError, run_command
 
 
 class _Picture(NamedTuple):
@@ -116,8 +116,19 @@ def check_split(dataset: SegmentationDataset, num_workers: int) -> SplitReport:
     return report
 
 
-def main(argv=None) -> int:
-    options = parse_arguments(argv)
+class CheckOptions(Section):
+    """Flags of `rtseg check-data`."""
+
+    dataset: str = option("root of the data set", metavar="DIR")
+    dataset_config: str = option("data-set specification: a name in configs/datasets/ or a YAML file", "cityscapes",
+                                 metavar="NAME|FILE")
+    split: Optional[Literal["train", "val", "trainval", "test"]] = option(
+        "split to check; empty: train and val, one after the other", None)
+    num_workers: int = option("threads", 2, ge=1)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    options = parse_options(CheckOptions, "rtseg check-data", __doc__, argv=argv)
     description = load_dataset_spec(options.dataset_config)
     splits = [options.split] if options.split else [name for name in ("train", "val") if name in description.splits]
     print(f"{options.dataset}: '{description.name}', {description.num_classes} classes")
@@ -149,21 +160,6 @@ def _print(report: SplitReport, split: str, count: int) -> None:
     if report.problems:
         print(f"error: {len(report.problems)} problem(s) in {split}:\n  " + "\n  ".join(report.problems),
               file=sys.stderr, flush=True)
-
-
-def parse_arguments(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m rtseg.tools.check_dataset", description=__doc__.splitlines()[0],
-                                     allow_abbrev=False)
-    parser.add_argument("--dataset", required=True, help="root of the data set")
-    parser.add_argument("--dataset_config", default=FIELDS["dataset_config"].field.default,
-                        help="what the data set is: a name in "
-                        "configs/datasets/ or a YAML file (%(default)s)")
-    parser.add_argument("--split", choices=tuple(SPLIT_PARTS), help="(train and val, one after the other)")
-    parser.add_argument("--num_workers", type=int, default=2, help="threads (%(default)s)")
-    options = parser.parse_args(argv)
-    if options.num_workers < 1:
-        raise ConfigError(f"--num_workers: expected an integer >= 1, found {options.num_workers}")
-    return options
 
 
 if __name__ == "__main__":

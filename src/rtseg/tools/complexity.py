@@ -3,13 +3,14 @@
     python -m rtseg.tools.complexity
     python -m rtseg.tools.complexity --model icnet --variant liminn --image_height 768 --image_width 768
 """
-import argparse
 import math
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Sequence
 
+from rtseg.config.arguments import parse_options
+from rtseg.config.fields import Section, option
 from rtseg.models.registry import MODEL_BACKBONES, MODEL_VARIANTS, SIZE_MULTIPLE, check_model, create_model
 from rtseg.runtime.device import setup_device
-from rtseg.utils.errors import ConfigError, run_command
+from rtseg.utils.errors import run_command
 
 
 class Complexity(NamedTuple):
@@ -51,19 +52,21 @@ def _count_macs(network, height, width) -> int:
     return sum(macs)
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rtseg.tools.complexity", description=__doc__.split("\n")[0],
-                                     allow_abbrev=False)
-    parser.add_argument("--model", help=f"one of {', '.join(MODEL_VARIANTS)} (default: all)")
-    parser.add_argument("--variant", help="published graph (default: all of the model)")
-    parser.add_argument("--backbone", help="backbone (default: all of the model)")
-    parser.add_argument("--image_height", type=int, default=1024)
-    parser.add_argument("--image_width", type=int, default=2048)
-    arguments = parser.parse_args(argv)
+class ComplexityOptions(Section):
+    """Flags of `rtseg complexity`."""
+
+    model: Optional[str] = option(f"one of {', '.join(MODEL_VARIANTS)}; empty: all", None, metavar="NAME")
+    variant: Optional[str] = option("published graph; empty: all of the model", None, metavar="NAME")
+    backbone: Optional[str] = option("backbone; empty: all of the model", None, metavar="NAME")
+    image_height: int = option("input height, pixels", 1024, ge=SIZE_MULTIPLE, multiple_of=SIZE_MULTIPLE,
+                               expected=f"a positive multiple of {SIZE_MULTIPLE}")
+    image_width: int = option("input width, pixels", 2048, ge=SIZE_MULTIPLE, multiple_of=SIZE_MULTIPLE,
+                              expected=f"a positive multiple of {SIZE_MULTIPLE}")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    arguments = parse_options(ComplexityOptions, "rtseg complexity", __doc__, argv=argv)
     height, width = arguments.image_height, arguments.image_width
-    if min(height, width) < SIZE_MULTIPLE or height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
-        raise ConfigError(f"--image_height, --image_width: expected positive multiples of {SIZE_MULTIPLE}, found "
-                          f"{height}x{width}")
     networks = [(model, variant, backbone)
                 for model in ([arguments.model] if arguments.model else MODEL_VARIANTS)
                 for variant in ([arguments.variant] if arguments.variant else MODEL_VARIANTS.get(model, ("",)))

@@ -5,13 +5,14 @@
 
 The first checkpoint is for eval.py and export.py; both are for `train.py --pretrained`. PyTorch is not needed.
 """
-import argparse
 import os
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from rtseg.config.arguments import parse_options
+from rtseg.config.fields import Section, option
 from rtseg.models.reference_names import BACKBONE_KEYS, CLASSIFIER, graph_name, is_modelzoo, parameter_name
 from rtseg.models.registry import MAX_AUX, MODEL_BACKBONES, MODEL_VARIANTS, check_model, create_model
 from rtseg.runtime.device import setup_device
@@ -120,16 +121,19 @@ def import_weights(model: str, variant: str, backbone: Optional[str], source, ta
     return report
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="rtseg convert-weights", description=__doc__.split("\n")[0],
-                                     allow_abbrev=False)
-    parser.add_argument("--model", required=True, help=f"one of {', '.join(MODEL_VARIANTS)}")
-    parser.add_argument("--variant", help="published graph (default: the model's first)")
-    parser.add_argument("--backbone", help="backbone (default: the model's first)")
-    parser.add_argument("--input", required=True, type=Path, help=".pth, .safetensors or the model zoo's .ckpt file")
-    parser.add_argument("--output", required=True, type=Path, help="checkpoint to write (.ckpt)")
-    parser.add_argument("--backbone_only", action="store_true", help="only the backbone, for train.py --pretrained")
-    arguments = parser.parse_args(argv)
+class ConvertOptions(Section):
+    """Flags of `rtseg convert-weights`."""
+
+    model: str = option(f"one of {', '.join(MODEL_VARIANTS)}", metavar="NAME")
+    variant: Optional[str] = option("published graph; empty: the model's first", None, metavar="NAME")
+    backbone: Optional[str] = option("backbone; empty: the model's first", None, metavar="NAME")
+    input: Path = option(".pth, .safetensors or the model zoo's .ckpt file", metavar="FILE")
+    output: Path = option("checkpoint to write (.ckpt)", metavar="FILE")
+    backbone_only: bool = option("only the backbone, for train.py --pretrained", False)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    arguments = parse_options(ConvertOptions, "rtseg convert-weights", __doc__, argv=argv)
     variant = arguments.variant or MODEL_VARIANTS.get(arguments.model, ("",))[0]
     check_model(arguments.model, variant, MAX_AUX, arguments.backbone)
     setup_device("CPU")

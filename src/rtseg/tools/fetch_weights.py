@@ -7,7 +7,6 @@
 The table is published_weights.yaml, next to this file. Downloads and checkpoints stay in the cache folder: $RTSEG_CACHE
 or rtseg in the user's cache folder. On a machine without a network, put the published file there under its own name.
 """
-import argparse
 import difflib
 import hashlib
 import os
@@ -18,6 +17,8 @@ from typing import Dict, Iterator, NamedTuple, Optional, Sequence
 
 from filelock import FileLock
 
+from rtseg.config.arguments import parse_options
+from rtseg.config.fields import Section, option
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.download import Report, download
 from rtseg.utils.errors import ConfigError, DataError, run_command
@@ -201,13 +202,20 @@ def table_lines() -> Iterator[str]:
         yield f"{file.name:36s} {network:36s} {result:24s} {file.license:13s} {file.source}"
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="rtseg fetch-weights", description=__doc__.split("\n")[0], allow_abbrev=False,
-                                     epilog="Scores are those that the publishers measured on the validation images of "
-                                            "Cityscapes. Mind the terms of the data that the weights were trained on.")
-    parser.add_argument("name", nargs="?", help="what to fetch (default: nothing, print the table)")
-    parser.add_argument("--output", type=Path, help="checkpoint to write (default: <name>.ckpt in the cache folder)")
-    arguments = parser.parse_args(argv)
+_EPILOG = """Scores are those that the publishers measured on the validation images of Cityscapes. Mind the terms of the
+data that the weights were trained on."""
+
+
+class FetchOptions(Section):
+    """Arguments of `rtseg fetch-weights`."""
+
+    name: Optional[str] = option("what to fetch; empty: nothing, print the table", None, nargs="?", metavar="NAME")
+    output: Optional[Path] = option("checkpoint to write; empty: <name>.ckpt in the cache folder", None,
+                                    metavar="FILE")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    arguments = parse_options(FetchOptions, "rtseg fetch-weights", __doc__, argv=argv, epilog=_EPILOG)
     if arguments.name is None:
         print("\n".join(table_lines()))
         return 0

@@ -6,15 +6,16 @@ The graph follows from the file's name; the file holds outputs, losses, gradient
 the reference for weights and inputs that follow from a rule (`reference_weights`, `training_batch`). Exit code 0 when
 every line is within its limit, 1 when not.
 """
-import argparse
 import json
 import re
 import zlib
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from rtseg.config.arguments import parse_options
+from rtseg.config.fields import Section, option
 from rtseg.runtime.device import setup_device
 from rtseg.utils.errors import ConfigError, DataError, run_command
 
@@ -262,10 +263,14 @@ def _gradient_cell(network_with_loss, optimizer=None):
     return Gradient()
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--golden", type=Path, required=True, help=f"golden file, one of {', '.join(_GRAPHS)}.npz")
-    arguments = parser.parse_args(argv)
+class ParityOptions(Section):
+    """Flags of `rtseg parity`."""
+
+    golden: Path = option(f"golden file, one of {', '.join(_GRAPHS)}.npz", metavar="FILE")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    arguments = parse_options(ParityOptions, "rtseg parity", __doc__, argv=argv)
     alignment = ParityCheck(arguments.golden)
     setup_device("CPU")
     findings = alignment.report()

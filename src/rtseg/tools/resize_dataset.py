@@ -7,19 +7,19 @@ reading them takes most of the time. Images are averaged by area where they shri
 are nearest and keep their form. All files keep their names, so the same description fits the copy, and those that are
 there already are left alone. The exit code is 3 if files could not be read; the others are copied. Needs no MindSpore.
 """
-import argparse
 import shutil
 import sys
 from functools import partial
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from rtseg.config.values import size
+from rtseg.config.arguments import parse_options
+from rtseg.config.fields import SIZE_EXPECTED, Section, Side, option
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.dataset_spec import DatasetSpec, load_dataset_spec
 from rtseg.data.loader import prefetch
@@ -85,33 +85,25 @@ def _save(image: Image.Image, path: Path) -> None:
         image.save(temporary, quality=95, compress_level=1)  # the first for JPEG, the second for PNG
 
 
-def main(argv=None) -> int:
-    options = parse_arguments(argv)
+class ResizeOptions(Section):
+    """Flags of `rtseg resize-data`."""
+
+    dataset: Path = option("root of the data set", metavar="DIR")
+    dataset_config: str = option("data-set specification: a name in configs/datasets/ or a YAML file",
+                                 metavar="NAME|FILE")
+    size: Tuple[Side, Side] = option("height,width of the copy's images", metavar="H,W", expected=SIZE_EXPECTED)
+    output: Path = option("folder for the copy", metavar="DIR")
+    num_workers: int = option("threads", 2, ge=1)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    options = parse_options(ResizeOptions, "rtseg resize-data", __doc__, argv=argv)
     total, errors = resize_dataset(options.dataset, load_dataset_spec(options.dataset_config), options.output,
                                    target=options.size, num_workers=options.num_workers)
     print(f"{total - len(errors)} images of {options.size[0]}x{options.size[1]} are in {options.output}")
     if errors:
         return report_errors(f"{len(errors)} of {total} images could not be read:", errors)
     return 0
-
-
-def parse_arguments(argv) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m rtseg.tools.resize_dataset", description=__doc__.splitlines()[0],
-                                     allow_abbrev=False)
-    parser.add_argument("--dataset", required=True, type=Path, help="root of the data set")
-    parser.add_argument("--dataset_config", required=True, help="what the data set is: a name in configs/datasets/ or "
-                        "a YAML file")
-    parser.add_argument("--size", required=True, help="height,width of the copy's images")
-    parser.add_argument("--output", required=True, type=Path, help="folder for the copy")
-    parser.add_argument("--num_workers", type=int, default=2, help="threads (%(default)s)")
-    options = parser.parse_args(argv)
-    if options.num_workers < 1:
-        raise ConfigError(f"--num_workers: expected an integer >= 1, found {options.num_workers}")
-    try:
-        options.size = size(options.size)
-    except ValueError as error:
-        raise ConfigError(f"--size: {error}") from None
-    return options
 
 
 if __name__ == "__main__":
