@@ -38,6 +38,7 @@ def measure_parts(arguments) -> dict:
     import numpy as np
 
     from rtseg.inference.evaluator import Evaluator
+    from rtseg.inference.predictor import network_predictor
     from rtseg.metrics.confusion_matrix import ConfusionMatrix
     from rtseg.models.registry import create_model
 
@@ -48,19 +49,18 @@ def measure_parts(arguments) -> dict:
                        arguments.images)
     before = peak_memory()
     network = create_model(model, variant).set_train(False)
-    evaluator = Evaluator(network, dataset, recipe.data.mean, recipe.data.std, num_workers=2)
+    predictor = network_predictor(network, mean=recipe.data.mean, std=recipe.data.std)
+    evaluator = Evaluator(predictor, dataset, num_classes=recipe.data.dataset_config.num_classes, num_workers=2)
     evaluator.run()
     peak = peak_memory()
     image, label = dataset.load(0)
-    prediction = evaluator.graph(ms.Tensor(image[None])).asnumpy()
+    output, (prediction,) = predictor.backend.run(image[None]), predictor([image])
     if arguments.device_ms:
-        result = ms.Tensor(prediction)
-
-        def metadata(_):
+        def device(_):
             time.sleep(arguments.device_ms / 1000)
-            return result
+            return output
 
-        evaluator.graph = metadata
+        predictor.backend.run = device
 
     def repeat(part):
         def run():
@@ -76,10 +76,10 @@ def measure_parts(arguments) -> dict:
         np.array(dataset.load(i)[0])
 
     def forward(_):
-        evaluator.graph(ms.Tensor(image[None])).asnumpy()
+        predictor.start([image])
 
     def score(_):
-        ConfusionMatrix().update(prediction[0].astype(np.uint8), label)
+        ConfusionMatrix().update(prediction, label)
 
     busy = {}
     seconds = measure({"whole": evaluator.run, "decode": repeat(decode), "forward": repeat(forward),

@@ -136,6 +136,7 @@ def evaluate(group, dataset_path):
 
     from rtseg.data.dataset import SegmentationDataset
     from rtseg.inference.evaluator import Evaluator
+    from rtseg.inference.predictor import network_predictor
 
     class Damaged(SegmentationDataset):
         def load(self, index):
@@ -147,7 +148,8 @@ def evaluate(group, dataset_path):
     network = tiny_network(19, "plain", 0, 0.0, None, 0)
     config = load_config(RECIPE)
     dataset = Damaged(dataset_path, "val", config.data.dataset_config)
-    evaluator = Evaluator(network, dataset, config.data.mean, config.data.std, num_workers=1, group=group)
+    evaluator = Evaluator(network_predictor(network, mean=config.data.mean, std=config.data.std), dataset, num_classes=19,
+                          num_workers=1, group=group)
     seen = []
     found = evaluator.run(lambda index, *_: seen.append(index))
     stopped = evaluator.run(should_stop=lambda: group.rank == group.size - 1)

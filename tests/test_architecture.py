@@ -22,7 +22,8 @@ MINDSPORE_LATER = ("rtseg.cli.", "rtseg.tools.")
 
 
 def imports_of(source, only_at_once=False):
-    """Names of what a program imports, `from x import y` as x.y; with `only_at_once` not what its functions import."""
+    """Names of what a program imports, `from x import y` as x.y; with `only_at_once` not what its functions
+    import, or what is for type checkers only."""
     nodes, found = [ast.parse(source)], set()
     while nodes:
         node = nodes.pop()
@@ -30,7 +31,8 @@ def imports_of(source, only_at_once=False):
             found.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             found.update(f"{'.' * node.level}{node.module}.{name.name}" for name in node.names)
-        elif not (only_at_once and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))):
+        elif not (only_at_once and (isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+                                    or isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")):
             nodes.extend(ast.iter_child_nodes(node))
     return found
 
@@ -73,9 +75,9 @@ def reached_imports(module, only_at_once):
 
 def test_imports_of():
     source = ("import a.b, c\nfrom d.e import f as g, h\nfrom . import k\n"
-              "class K:\n    import l\n    def m(self):\n        from i import j\n")
+              "class K:\n    import l\n    def m(self):\n        from i import j\nif TYPE_CHECKING:\n    import n\n")
     assert imports_of(source, only_at_once=True) == {"a.b", "c", "d.e.f", "d.e.h", ".None.k", "l"}
-    assert imports_of(source) == {"a.b", "c", "d.e.f", "d.e.h", ".None.k", "l", "i.j"}
+    assert imports_of(source) == {"a.b", "c", "d.e.f", "d.e.h", ".None.k", "l", "i.j", "n"}
 
 
 def test_every_file_has_a_floor():

@@ -7,7 +7,8 @@ from official_evaluation import official_scores
 
 from rtseg.data.cityscapes import Cityscapes
 from rtseg.data.labels import CLASS_NAMES, TRAIN_ID_TO_ID
-from rtseg.inference.evaluator import SCALES, Evaluator
+from rtseg.inference.evaluator import Evaluator
+from rtseg.inference.predictor import SCALES, network_predictor
 from rtseg.metrics.confusion_matrix import iou_per_class, mean_iou, pixel_accuracy
 from rtseg.models.registry import create_model
 from rtseg.utils.errors import DataError
@@ -41,6 +42,11 @@ class Pictures:
         return image, (image[:, :, 0] >= 124).astype(np.uint8)
 
 
+def evaluator(network, dataset, *, num_classes=2, mode="full", **options):
+    return Evaluator(network_predictor(network, mean=MEAN, std=STD, mode=mode), dataset, num_classes=num_classes,
+                     **options)
+
+
 @needs_real_cityscapes
 def test_scores_equal_the_official_evaluation_on_real_images(tmp_path):
     """A network with random weights, whose predictions on real images are varied."""
@@ -55,7 +61,7 @@ def test_scores_equal_the_official_evaluation_on_real_images(tmp_path):
         sample = dataset.samples[index]
         pairs.append((write_png(tmp_path / f"{sample.name}.png", TRAIN_ID_TO_ID[prediction]), sample.label))
 
-    evaluation = Evaluator(network, dataset, MEAN, STD).run(save)
+    evaluation = evaluator(network, dataset, num_classes=19).run(save)
     matrix = evaluation.matrix.matrix
     assert evaluation.images == 4 and evaluation.errors == [] and len(pairs) == 4
     assert (matrix.sum(0) > 0).sum() >= 5  # several classes are predicted
@@ -70,7 +76,7 @@ def test_scores_equal_the_official_evaluation_on_real_images(tmp_path):
 def test_any_image_size_and_batch(batch_size):
     """8x13 blocks of 8 pixels: 64x104, not a multiple of 32; two neighbours of one size, then another."""
     dataset, seen = Pictures((8, 13), (8, 13), (5, 4)), []
-    evaluation = Evaluator(Brightness(), dataset, MEAN, STD, batch_size=batch_size).run(
+    evaluation = evaluator(Brightness(), dataset, batch_size=batch_size).run(
         lambda index, image, label, prediction: seen.append((index, prediction.shape, prediction.dtype)))
     assert mean_iou(evaluation.matrix.matrix) == 1.0
     assert seen == [(0, (64, 104), np.uint8), (1, (64, 104), np.uint8), (2, (40, 32), np.uint8)]
@@ -79,26 +85,26 @@ def test_any_image_size_and_batch(batch_size):
 
 def test_flip_and_scales():
     """The network is symmetric, so the average over scales still finds every block's interior."""
-    evaluation = Evaluator(Brightness(), Pictures((8, 16)), MEAN, STD, mode="ms_flip").run()
+    evaluation = evaluator(Brightness(), Pictures((8, 16)), mode="ms_flip").run()
     assert len(SCALES) == 6
     assert pixel_accuracy(evaluation.matrix.matrix) > 0.9
 
 
 def test_crop_mode_scores_the_resized_centre():
     sizes = []
-    evaluation = Evaluator(Brightness(), Pictures((8, 16)), MEAN, STD, mode="crop", crop_size=(32, 32)).run(
+    evaluation = evaluator(Brightness(), Pictures((8, 16)), crop_size=(32, 32)).run(
         lambda index, image, label, prediction: sizes.append((image.shape, label.shape, prediction.shape)))
     assert sizes == [((32, 32, 3), (32, 32), (32, 32))]
     assert evaluation.matrix.matrix.sum() == 32 * 32
 
 
 def test_broken_images_are_listed_and_the_others_scored():
-    evaluation = Evaluator(Brightness(), Pictures((4, 4), (4, 4), (4, 4), broken=[1]), MEAN, STD).run()
+    evaluation = evaluator(Brightness(), Pictures((4, 4), (4, 4), (4, 4), broken=[1])).run()
     assert evaluation.images == 2 and [str(error) for error in evaluation.errors] == ["image 1 is broken"]
 
 
 def test_it_can_be_stopped_and_leaves_the_network_as_it_was():
     network = Brightness().set_train(True)
-    evaluator = Evaluator(network, Pictures((4, 4), (4, 4)), MEAN, STD)
-    assert evaluator.run(should_stop=lambda: True) is None and network.training
-    assert evaluator.run().images == 2 and network.training
+    stoppable = evaluator(network, Pictures((4, 4), (4, 4)))
+    assert stoppable.run(should_stop=lambda: True) is None and network.training
+    assert stoppable.run().images == 2 and network.training

@@ -24,6 +24,7 @@ def evaluate(config) -> int:
     from rtseg.data.cache import with_cache
     from rtseg.data.dataset import SegmentationDataset
     from rtseg.inference.evaluator import Evaluator
+    from rtseg.inference.predictor import network_predictor
     from rtseg.inference.reporting import EvaluationReport
     from rtseg.models.registry import create_model
     from rtseg.training.checkpoint import checkpoint_path, load_weights
@@ -34,9 +35,11 @@ def evaluate(config) -> int:
                          config.data.prepared_cache)
     network = create_model(config.network.model, config.network.variant, num_classes, backbone=config.network.backbone)
     load_weights(checkpoint, network)
-    evaluator = Evaluator(network, dataset, config.data.mean, config.data.std, config.evaluation.eval_mode,
-                          config.data.crop_size,
-                          config.data.num_workers, config.evaluation.eval_batch_size, group, num_classes)
+    predictor = network_predictor(network, mean=config.data.mean, std=config.data.std,
+                                  mode=config.evaluation.eval_mode)
+    evaluator = Evaluator(predictor, dataset, num_classes=num_classes, num_workers=config.data.num_workers,
+                          crop_size=config.data.crop_size if config.evaluation.eval_mode == "crop" else None,
+                          batch_size=config.evaluation.eval_batch_size, group=group)
     report = EvaluationReport(Path(config.run.output_path), dataset, config.evaluation.save_mask)
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
         items, total=len(evaluator.indices), unit="image", disable=not sys.stderr.isatty()))

@@ -8,23 +8,29 @@ for videos overlay/<name>_overlay.mp4, and legend.png says which number and colo
 --submit 1 writes submit/<name>_labelIds.png instead, as the Cityscapes test server takes them.
 
 The network comes from a checkpoint (--ckpt_file with the run's config.yaml as --config) or is an exported one
-(--model_path): .onnx runs in OpenVINO on the CPU and needs no MindSpore, .mindir in MindSpore on --device_target.
+(--model_path): .onnx runs on the CPU and needs no MindSpore, .mindir runs in MindSpore on --device_target.
 A checkpoint takes images as they are; MindSpore compiles the network anew for each size. An exported model has one
-size: other images are scaled to it, whatever their shape, and their class maps back (nearest), so results are best
-where the sizes agree.
+size: other images are scaled to fit into it and padded (--resize squeeze: scaled to it, whatever their shape), and
+their class maps are scaled back (nearest).
 
 Images that cannot be read are listed, the others are done, and the exit code is 3.
 """
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from rtseg.config.arguments import parse_arguments
+from rtseg.config.config import Config
 from rtseg.models.registry import check_model
 from rtseg.utils.errors import ConfigError, report_errors
 
+if TYPE_CHECKING:
+    from rtseg.inference.input_files import InputFile
+    from rtseg.inference.segmenter import Segmenter
 
-def main(argv=None) -> int:
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
     config = parse_arguments("predict", __doc__, argv)
     if config.run.ckpt_file:
         check_model(config.network.model, config.network.variant, config.network.aux, config.network.backbone)
@@ -44,31 +50,32 @@ def main(argv=None) -> int:
     return 0
 
 
-def predict(config, files, output: Path) -> list:
+def predict(config: Config, files: Sequence["InputFile"], output: Path) -> List[str]:
     """Predicts the files, says how fast it was, and returns what is wrong with which."""
     from tqdm import tqdm
 
     from rtseg.inference.prediction import predict_files
-    from rtseg.inference.segmenter import build_predictor
 
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--output_path {output}: expected a folder that can be written; {error.strerror}") from None
-    predictor = build_predictor(config)
-    if config.prediction.submit and predictor.class_names != config.data.dataset_config.class_names:
+    segmenter = open_segmenter(config)
+    if config.prediction.submit and segmenter.class_names != config.data.dataset_config.class_names:
         raise ConfigError("--submit: expected a network for the classes of --dataset_config "
                           f"'{config.data.dataset_config.name}', whose label ids are to be written, found one for "
-                          f"{', '.join(predictor.class_names)}")
-    print(predictor.description, flush=True)
+                          f"{', '.join(segmenter.class_names)}")
+    print(segmenter.description, flush=True)
     for file in files:
         if not config.prediction.submit and file.name != file.path.stem:
             print(f"note: the results of {file.path} are called {file.name}")
 
     problems, done, start = [], 0, time.perf_counter()
     has_video = any(file.is_video for file in files)
-    for problem in tqdm(predict_files(config, predictor, files, output), total=None if has_video else len(files),
-                        unit="image", disable=not sys.stderr.isatty()):
+    steps = predict_files(segmenter, files, output, num_workers=config.data.num_workers,
+                          label_ids=config.data.dataset_config.train_id_to_id if config.prediction.submit else None)
+    for problem in tqdm(steps, total=None if has_video else len(files), unit="image",
+                        disable=not sys.stderr.isatty()):
         if problem is None:
             done += 1
         else:
@@ -77,3 +84,14 @@ def predict(config, files, output: Path) -> list:
     print(f"{done} {'images and frames' if has_video else 'images'} in {seconds:.1f} s"
           f"{' with compilation' if config.run.ckpt_file else ''}, {done / seconds:.2f} images/s; results in {output}")
     return problems
+
+
+def open_segmenter(config: Config) -> "Segmenter":
+    """What `config` names by ckpt_file or model_path."""
+    from rtseg.inference.segmenter import Segmenter
+
+    device = {"device_target": config.run.device_target, "device_id": config.run.device_id}
+    options = {"resize": config.prediction.resize}
+    if config.run.ckpt_file:
+        return Segmenter(config.run.ckpt_file, config=config, **device, **options)
+    return Segmenter(config.prediction.model_path, **device, **options)

@@ -193,6 +193,9 @@ class Prediction(Section):
                                      "'day1/*.jpg'", (), nargs="+", metavar="INPUT")
     model_path: str = option("exported .onnx or .mindir instead of a checkpoint; the metadata file next to it says all "
                              "about the network", "", commands=_PREDICT, metavar="FILE")
+    resize: Literal["letterbox", "squeeze"] = option(
+        "images of another size than an exported model's: keep their shape and pad, or stretch them to its size",
+        "letterbox", commands=_PREDICT)
     submit: bool = option("write only label ids, as the Cityscapes test server takes them", False, commands=_PREDICT)
 
 

@@ -1,165 +1,172 @@
-"""Class maps of single images, from a checkpoint or an exported model: the same call, whatever runs the network."""
+"""`Segmenter`: from a file with a network to what it sees in images, in three lines of Python."""
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List, Sequence
+from typing import Any, List, Optional, Sequence, Tuple, Union, overload
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from rtseg.config.config import Config
+from rtseg.config.recipe import load_config
+from rtseg.data.dataset_spec import Color
+from rtseg.inference.backends import ExportedBackend, open_mindir, open_onnx
+from rtseg.inference.input_files import read_upright
 from rtseg.inference.metadata import ModelMetadata, metadata_path, read_metadata
-from rtseg.inference.postprocessing import argmax, argmax_upsampled, check_finite
-from rtseg.inference.preprocessing import normalize
-from rtseg.models.registry import SIZE_MULTIPLE
+from rtseg.inference.predictor import Prediction, Predictor, network_predictor
 from rtseg.utils.errors import ConfigError, DataError
+from rtseg.visualization.masks import colorize, overlay, save_png
+
+ImageLike = Union[str, Path, Image.Image, np.ndarray]
+CONFIG_NAME = "config.yaml"
+SAVED_KINDS = ("overlay", "mask", "class_map", "confidence")
 
 
-class CheckpointPredictor:
-    """A network of a checkpoint. It takes images as they are: `eval.py --eval_mode full` finds the same classes.
+@dataclass(frozen=True)
+class Segmentation:
+    """What a network sees in one image."""
 
-    Raises:
-        ConfigError, DataError: unknown network, or a checkpoint that is missing, damaged or of another one.
-    """
+    image: np.ndarray                  # uint8 (H, W, 3) RGB
+    class_map: np.ndarray              # uint8 (H, W): the index in `class_names` of each pixel's class
+    class_names: Tuple[str, ...]
+    palette: Tuple[Color, ...]         # RGB by class
+    confidence: Optional[np.ndarray] = None  # uint8 (H, W), the class's probability, 255 being 1, if asked for
 
-    batch_size = 1
+    def overlay(self, *, alpha: float = 0.5) -> Image.Image:
+        """The image under the colours of its classes; `alpha` 0 shows the image alone, 1 the colours alone."""
+        return Image.fromarray(overlay(self.image, self.class_map, alpha, self.palette))
 
-    def __init__(self, config: Config):
-        from rtseg.runtime.device import setup_device
-        setup_device(config.run.device_target, config.run.device_id)
+    def mask(self) -> Image.Image:
+        """The colours alone."""
+        return Image.fromarray(colorize(self.class_map, self.palette))
 
-        from rtseg.inference.graph import InferenceGraph
-        from rtseg.models.registry import create_model
-        from rtseg.training.checkpoint import load_weights
+    def save(self, path: Union[str, Path], *, kind: str = "overlay") -> None:
+        """Writes a PNG file, atomically.
 
-        dataset = config.data.dataset_config
-        self.class_names, self.palette = dataset.class_names, dataset.palette
-        network = create_model(config.network.model, config.network.variant, dataset.num_classes,
-                               backbone=config.network.backbone)
-        load_weights(config.run.ckpt_file, network)
-        self.graph = InferenceGraph(network, config.data.mean, config.data.std).set_train(False)
-        self.pad_color = [round(255 * mean) for mean in config.data.mean]
-        self.description = f"{config.network.model} ({config.network.variant}), {config.run.ckpt_file}"
-
-    def __call__(self, images: Sequence[np.ndarray]) -> List[np.ndarray]:
-        """uint8 (H, W, 3) RGB, any sizes -> uint8 (H, W) train ids.
+        Args:
+            kind: "overlay", "mask", "class_map" (a class's index in each pixel) or "confidence".
 
         Raises:
-            DataError: the network cannot be computed for an image of that size.
+            ConfigError: another kind, or confidence was not asked for.
+            OSError: the file cannot be written.
         """
-        return [self._predict(image) for image in images]
-
-    def _predict(self, image: np.ndarray) -> np.ndarray:
-        from mindspore import Tensor
-        height, width = image.shape[:2]
-        padded = cv2.copyMakeBorder(image, 0, -height % SIZE_MULTIPLE, 0, -width % SIZE_MULTIPLE, cv2.BORDER_CONSTANT,
-                                    value=self.pad_color)
-        try:
-            return self.graph(Tensor(padded[None])).asnumpy()[0, :height, :width].astype(np.uint8)
-        except RuntimeError as error:
-            raise DataError(f"the network cannot be computed for {width}x{height} pixels ({_first_line(error)}); a "
-                            "smaller image takes less memory") from None
+        if kind not in SAVED_KINDS:
+            raise ConfigError(f"kind: expected one of {', '.join(SAVED_KINDS)}, found {kind!r}")
+        if kind == "confidence" and self.confidence is None:
+            raise ConfigError("kind: expected a result with confidence; make the Segmenter with confidence=True")
+        pixels = getattr(self, kind)
+        save_png(Path(path), np.asarray(pixels() if callable(pixels) else pixels))
 
 
-class ExportedPredictor:
-    """An exported model. It has one size: images of others are scaled to it, and their class maps back.
+class Segmenter:
+    """A network that is ready for images.
 
     Args:
-        path: of the model.
-        card: of the model.
-        run: input array -> output array, of the shapes and types that the card says.
+        path: of a checkpoint (.ckpt), or of an exported .onnx or .mindir with its metadata (.json) next to it.
+        config: of a checkpoint: its run's config.yaml (default: the one next to it), or the configuration itself.
+        metadata: of an exported model, if there is no .json next to it; see rtseg.inference.foreign.
+        device_target, device_id: of checkpoints and .mindir; an .onnx runs on the CPU. None: as `config` says, or CPU.
+        options: of rtseg.inference.predictor.Predictor: resize, scales, flip, window, confidence.
 
     Raises:
-        DataError: the model does not do what its card says.
+        ConfigError: what runs it is not installed, or the options do not go together with the model.
+        DataError: the file, its configuration or its metadata is missing, damaged or of another network.
     """
 
-    def __init__(self, path: Path, card: ModelMetadata, run: Callable[[np.ndarray], np.ndarray]):
-        self.card, self.path, self.run = card, path, run
-        self.batch_size = card.size[0]
-        self.class_names, self.palette = card.classes, card.palette
-        self.description = (f"{card.model} ({card.variant}), {path}; images of other sizes than "
-                            f"{card.size[2]}x{card.size[1]} are scaled to it and their class maps back")
-        self._run(np.zeros(card.input_shape, card.input_type))
+    def __init__(self, path: Union[str, Path], *, config: Union[str, Path, Config, None] = None,
+                 metadata: Optional[ModelMetadata] = None, device_target: Optional[str] = None,
+                 device_id: Optional[int] = None, **options: Any):
+        path = Path(path)
+        if path.suffix.lower() in (".onnx", ".mindir"):
+            if not path.is_file():
+                raise DataError(f"expected an exported model at {path}, found none; export.py writes one")
+            metadata = metadata or read_metadata(metadata_path(path))
+            runner = (open_onnx(path) if path.suffix.lower() == ".onnx" else
+                      open_mindir(path, device_target=device_target or "CPU", device_id=device_id or 0))
+            self.predictor = Predictor(ExportedBackend(path, metadata, runner), **options)
+            self.class_names, self.palette = metadata.classes, metadata.palette
+        else:
+            config = config if isinstance(config, Config) else load_config(_config_of(path, config))
+            spec = config.data.dataset_config
+            self.class_names, self.palette = spec.class_names, spec.palette
+            self.predictor = _checkpoint_predictor(path, config, device_target or config.run.device_target,
+                                                   config.run.device_id if device_id is None else device_id, options)
 
-    def __call__(self, images: Sequence[np.ndarray]) -> List[np.ndarray]:
-        """Up to `batch_size` images, uint8 (H, W, 3) RGB, any sizes -> uint8 (H, W) train ids.
+    @property
+    def description(self) -> str:
+        """One line for people: network, file, input size."""
+        return self.predictor.description
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are best given together."""
+        return self.predictor.batch_size
+
+    def predict(self, images: Sequence[np.ndarray]) -> List[Prediction]:
+        """Classes, and confidence if it was asked for, of uint8 (H, W, 3) RGB images of any sizes.
 
         Raises:
-            DataError: logits that are not finite.
+            DataError: logits that are not finite, or the network cannot be computed for an image of that size.
         """
-        height, width = self.card.size[1:]
-        scaled = [cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in images]
-        if self.card.input_type == "float32":
-            scaled = [normalize(image, self.card.mean, self.card.std) for image in scaled]
-        scaled += [scaled[-1]] * (self.batch_size - len(scaled))
-        results = self._run(np.stack(scaled))
-        if self.card.output_type == "class_map":
-            maps = results
-        elif self.card.output_type == "head_logits":
-            maps = [argmax_upsampled(logits, (height, width), align_corners=bool(self.card.output.align_corners))
-                    for logits in results]
-        else:
-            check_finite(results)
-            maps = map(argmax, results)
-        return [cv2.resize(classes, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-                for classes, image in zip(maps, images)]
+        return self.predictor.predict(images)
 
-    def _run(self, x: np.ndarray) -> np.ndarray:
-        try:
-            results = self.run(x)
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise DataError(f"{self.path}: expected a model that takes {x.dtype} {list(x.shape)}, as its card says; "
-                            f"export it again ({_first_line(error)})") from None
-        wanted = self.card.output.dtype
-        if list(results.shape) != self.card.output_shape or results.dtype != wanted:
-            raise DataError(f"{self.path}: expected results {wanted} {self.card.output_shape}, as its card says, found "
-                            f"{results.dtype} {list(results.shape)}; export it again")
-        return results
+    @overload
+    def __call__(self, images: ImageLike) -> Segmentation: ...
+
+    @overload
+    def __call__(self, images: Sequence[ImageLike]) -> List[Segmentation]: ...
+
+    def __call__(self, images: Union[ImageLike, Sequence[ImageLike]]) -> Union[Segmentation, List[Segmentation]]:
+        """What the network sees in an image, or in each of a list.
+
+        Args:
+            images: path, PIL image, or uint8 array (H, W, 3) in RGB order, of any size; or a list of these.
+
+        Raises:
+            DataError: an image that cannot be read, or is none of these; see also `predict`.
+        """
+        if not isinstance(images, (list, tuple)):
+            return self([images])[0]
+        arrays = [_array_of(image) for image in images]
+        predictions: List[Prediction] = []
+        for start in range(0, len(arrays), self.batch_size):
+            predictions += self.predict(arrays[start:start + self.batch_size])
+        return [Segmentation(array, prediction.classes, self.class_names, self.palette, prediction.confidence)
+                for array, prediction in zip(arrays, predictions)]
 
 
-def build_predictor(config: Config):
-    """What `config` names by `ckpt_file` or `model_path`.
-
-    Raises:
-        ConfigError: what runs it is not installed.
-        DataError: the file or its card is missing or damaged.
-    """
-    if config.run.ckpt_file:
-        return CheckpointPredictor(config)
-    path = Path(config.prediction.model_path)
-    if not path.is_file():
-        raise DataError(f"expected an exported model at {path}, found none; export.py writes one")
-    card = read_metadata(metadata_path(path))
-    run = _openvino(path) if path.suffix.lower() == ".onnx" else _mindir(path, config)
-    return ExportedPredictor(path, card, run)
+def _config_of(path: Path, config: Union[str, Path, None]) -> Path:
+    if config is not None:
+        return Path(config)
+    # Checkpoints that are kept as history are in ckpt_<rank>/ of the run's folder.
+    for folder in (path.parent, path.parent.parent):
+        if (folder / CONFIG_NAME).is_file():
+            return folder / CONFIG_NAME
+    raise ConfigError(f"{path}: expected the {CONFIG_NAME} of its run next to it, found none; give one as config "
+                      "(--config): it says which network and which classes the checkpoint has")
 
 
-def _openvino(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    try:
-        import openvino
-    except ImportError:
-        raise ConfigError("--model_path with .onnx needs the package openvino, which is not installed; install it "
-                          "with: pip install -r requirements.txt") from None
-    # OpenVINO would compute in bfloat16 where the processor has it, and find other classes than training did.
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    try:
-        model = openvino.Core().compile_model(str(path), "CPU", options)
-    except RuntimeError as error:
-        raise DataError(f"{path}: expected an ONNX model, found a file that OpenVINO cannot load "
-                        f"({_first_line(error)}); export it again") from None
-    return lambda x: model(x)[0]
-
-
-def _mindir(path: Path, config: Config) -> Callable[[np.ndarray], np.ndarray]:
+def _checkpoint_predictor(path: Path, config: Config, device_target: str, device_id: int, options: Any) -> Predictor:
     from rtseg.runtime.device import setup_device
-    setup_device(config.run.device_target, config.run.device_id)
+    setup_device(device_target, device_id)
 
-    import mindspore as ms
-    try:
-        graph = ms.nn.GraphCell(ms.load(str(path)))
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: expected a MINDIR file, found one that MindSpore cannot load ({_first_line(error)}); "
-                        "export it again") from None
-    return lambda x: graph(ms.Tensor(x)).asnumpy()
+    from rtseg.models.registry import create_model
+    from rtseg.training.checkpoint import load_weights
+
+    network_config, data = config.network, config.data
+    network = create_model(network_config.model, network_config.variant, data.dataset_config.num_classes,
+                           backbone=network_config.backbone)
+    load_weights(path, network)
+    return network_predictor(network.set_train(False), mean=data.mean, std=data.std, **options,
+                             description=f"{network_config.model} ({network_config.variant}), {path}")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _array_of(image: ImageLike) -> np.ndarray:
+    if isinstance(image, (str, Path)):
+        return read_upright(Path(image))
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 \
+            and image.size:
+        return np.ascontiguousarray(image)
+    found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise DataError(f"expected a path, a PIL image or a uint8 array (H, W, 3) in RGB order, found {found}")

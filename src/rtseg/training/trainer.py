@@ -15,6 +15,7 @@ from rtseg.data.loader import BatchLoader
 from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import TrainTransform
 from rtseg.inference.evaluator import Evaluator
+from rtseg.inference.predictor import network_predictor
 from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 from rtseg.losses.ohem_cross_entropy import OhemCrossEntropy
 from rtseg.models.mixed_precision import set_amp_level
@@ -189,9 +190,9 @@ def _build_callbacks(run: Run, eval_set, upload: Optional[Callable[[], None]]) -
         copy_best_checkpoint(old_folder, run)
     if eval_set is not None:
         callbacks.append(EvalCallback(Evaluator(
-            run.network, eval_set, config.data.mean, config.data.std, num_workers=config.data.num_workers,
-            batch_size=config.evaluation.eval_batch_size, group=group,
-            num_classes=config.data.dataset_config.num_classes)))
+            network_predictor(run.network, mean=config.data.mean, std=config.data.std), eval_set,
+            num_classes=config.data.dataset_config.num_classes, num_workers=config.data.num_workers,
+            batch_size=config.evaluation.eval_batch_size, group=group)))
     callbacks += [MetricsRecorder(rows), CheckpointCallback()]
     if config.run.tensorboard and group.is_master:
         callbacks.append(TensorBoardWriter(run.folder))

@@ -1,0 +1,223 @@
+"""What runs a network: MindSpore on a checkpoint's network or a MINDIR, OpenVINO or ONNX Runtime on an ONNX file.
+
+Every back end takes uint8 RGB images of one size and gives the network's output, whatever the file's input type is.
+"""
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence, Tuple
+
+import numpy as np
+
+from rtseg.inference.metadata import ModelMetadata
+from rtseg.inference.preprocessing import normalize
+from rtseg.utils.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mindspore import nn
+
+# ONNX Runtime needs half of OpenVINO's time for float32 on the networks' head logits, and it is the smaller package.
+ONNX_RUNTIMES = ("onnxruntime", "openvino")
+Runner = Callable[[np.ndarray], np.ndarray]
+
+
+class Backend:
+    """A network that runs.
+
+    Attributes:
+        size: (H, W) that images must have; None for any multiples of the networks' size multiple.
+        batch_size: images that `run` takes at once; None for any number.
+        mean: of the normalisation, RGB; also the colour of padding.
+        output_type: "logits", "head_logits" or "class_map", see rtseg.inference.metadata.
+        align_corners: how head logits are upsampled.
+        description: one line for people.
+    """
+
+    size: Optional[Tuple[int, int]] = None
+    batch_size: Optional[int] = None
+    mean: Sequence[float]
+    output_type: str
+    align_corners: bool = False
+    description: str = ""
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (N, H, W, 3) RGB -> float32 (N, C, h, w) logits or uint8 (N, H, W) train ids, as `output_type` says.
+
+        Raises:
+            DataError: the network cannot be computed for these.
+        """
+        raise NotImplementedError
+
+    @contextmanager
+    def inference_mode(self) -> Iterator[None]:
+        """Around calls of `run`, for networks that are trained in between."""
+        yield
+
+
+class NetworkBackend(Backend):
+    """A network as a MindSpore Cell, at any size.
+
+    Args:
+        network: logits (N, C, H, W) of (N, 3, H, W).
+        mean, std: of the normalisation.
+        needs_logits: class maps are not enough, as for averages over several scales.
+        description: one line for people.
+    """
+
+    def __init__(self, network: "nn.Cell", *, mean: Sequence[float], std: Sequence[float], needs_logits: bool = False,
+                 description: str = ""):
+        import mindspore as ms
+
+        from rtseg.inference.graph import InferenceGraph
+
+        # On a CPU the classes of head logits are found faster here than by MindSpore's resize and argmax. A device has
+        # them done before it copies anything.
+        if needs_logits or ms.get_context("device_target") == "CPU":
+            self.output_type = "head_logits" if hasattr(network, "head_logits") else "logits"
+        else:
+            self.output_type = "class_map"
+        self.align_corners = bool(getattr(network, "align_corners", False))
+        self.mean = mean
+        self.description = description
+        self.network = network
+        self.graph = InferenceGraph(network, mean, std, output_type=self.output_type)
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        from mindspore import Tensor
+
+        try:
+            return self.graph(Tensor.from_numpy(np.ascontiguousarray(images))).asnumpy()
+        except RuntimeError as error:
+            height, width = images.shape[1:3]
+            raise DataError(f"the network cannot be computed for {width}x{height} pixels ({first_line(error)}); a "
+                            "smaller image takes less memory") from None
+
+    @contextmanager
+    def inference_mode(self) -> Iterator[None]:
+        was_training = self.network.training
+        self.network.set_train(False)
+        try:
+            yield
+        finally:
+            self.network.set_train(was_training)
+
+
+class ExportedBackend(Backend):
+    """An exported model.
+
+    Args:
+        path: of the model, for messages.
+        metadata: of the model.
+        runner: input array -> output array, of the shapes and types that the metadata says.
+
+    Raises:
+        DataError: the model does not do what its metadata says.
+    """
+
+    def __init__(self, path: Path, metadata: ModelMetadata, runner: Runner):
+        self.path, self.metadata, self.runner = path, metadata, runner
+        dynamic = metadata.input.dynamic or ()
+        batch, height, width = metadata.size
+        self.size = None if {"height", "width"} <= set(dynamic) else (height, width)
+        self.batch_size = None if "batch" in dynamic else batch
+        self.mean = metadata.mean
+        self.output_type = metadata.output_type
+        self.align_corners = bool(metadata.output.align_corners)
+        sizes = "any size" if self.size is None else f"{width}x{height}"
+        self.description = f"{metadata.model} ({metadata.variant}), {path}, input {sizes}"
+        self._run(np.zeros(metadata.input_shape, metadata.input_type))
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        if self.metadata.input_type == "float32":
+            images = np.stack([normalize(image, self.metadata.mean, self.metadata.std) for image in images])
+        missing = (self.batch_size or len(images)) - len(images)
+        if missing:
+            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+        return self._run(images)[:len(images) - missing]
+
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        try:
+            results = self.runner(x)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise DataError(f"{self.path}: expected a model that takes {x.dtype} {list(x.shape)}, as its metadata "
+                            f"says; export it again ({first_line(error)})") from None
+        wanted, shape = self.metadata.output.dtype, self.metadata.output_shape_for(x.shape)
+        if list(results.shape) != shape or results.dtype != wanted:
+            raise DataError(f"{self.path}: expected results {wanted} {shape}, as its metadata says, found "
+                            f"{results.dtype} {list(results.shape)}; export it again")
+        return results
+
+
+def open_onnx(path: Path) -> Runner:
+    """A function that runs an ONNX file on the CPU.
+
+    Raises:
+        ConfigError: neither ONNX Runtime nor OpenVINO is installed.
+        DataError: no ONNX model.
+    """
+    for name in ONNX_RUNTIMES:
+        try:
+            return {"onnxruntime": _onnxruntime, "openvino": _openvino}[name](path)
+        except ImportError:
+            continue
+    raise ConfigError(f"an .onnx model needs the package {' or '.join(ONNX_RUNTIMES)}, neither of which is installed; "
+                      "install one with: pip install -r requirements.txt")
+
+
+def _onnxruntime(path: Path) -> Runner:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors come as exceptions
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: B902: its exceptions derive from Exception alone
+        raise DataError(_no_onnx(path, "ONNX Runtime", error)) from None
+    name = session.get_inputs()[0].name
+
+    def run(x: np.ndarray) -> np.ndarray:
+        try:
+            return session.run(None, {name: x})[0]
+        except Exception as error:
+            raise RuntimeError(first_line(error)) from None
+    return run
+
+
+def _openvino(path: Path) -> Runner:
+    import openvino
+
+    # OpenVINO would compute in bfloat16 where the processor has it, and find other classes than training did.
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    try:
+        model = openvino.Core().compile_model(str(path), "CPU", options)
+    except RuntimeError as error:
+        raise DataError(_no_onnx(path, "OpenVINO", error)) from None
+    return lambda x: model(x)[0]
+
+
+def _no_onnx(path: Path, runtime: str, error: Exception) -> str:
+    return (f"{path}: expected an ONNX model, found a file that {runtime} cannot load ({first_line(error)}); export it "
+            "again")
+
+
+def open_mindir(path: Path, *, device_target: str = "CPU", device_id: int = 0) -> Runner:
+    """A function that runs a MINDIR in MindSpore.
+
+    Raises:
+        ConfigError: MindSpore is not installed, or has no such device.
+        DataError: no MINDIR.
+    """
+    from rtseg.runtime.device import setup_device
+    setup_device(device_target, device_id)
+
+    import mindspore as ms
+    try:
+        graph: Any = ms.nn.GraphCell(ms.load(str(path)))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: expected a MINDIR file, found one that MindSpore cannot load ({first_line(error)}); "
+                        "export it again") from None
+    return lambda x: graph(ms.Tensor(x)).asnumpy()
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, without the pages that some libraries add."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
