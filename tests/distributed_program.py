@@ -148,8 +148,8 @@ def evaluate(group, dataset_path):
     network = tiny_network(19, "plain", 0, 0.0, None, 0)
     config = load_config(RECIPE)
     dataset = Damaged(dataset_path, "val", config.data.dataset_config)
-    evaluator = Evaluator(network_predictor(network, mean=config.data.mean, std=config.data.std), dataset, num_classes=19,
-                          num_workers=1, group=group)
+    predictor = network_predictor(network, mean=config.data.mean, std=config.data.std)
+    evaluator = Evaluator(predictor, dataset, num_classes=19, num_workers=1, group=group)
     seen = []
     found = evaluator.run(lambda index, *_: seen.append(index))
     stopped = evaluator.run(should_stop=lambda: group.rank == group.size - 1)
