@@ -77,7 +77,7 @@ check_arguments() {
 import sys
 
 sys.path[0] = sys.argv[1] + "/src"
-from rtseg.config.config import parse_arguments
+from rtseg.config.arguments import parse_arguments
 from rtseg.models.registry import check_model
 from rtseg.runtime.device import mindspore_version
 from rtseg.utils.errors import run_command
@@ -85,7 +85,8 @@ from rtseg.utils.errors import run_command
 
 def main(_):
     config = parse_arguments(sys.argv[2], "", sys.argv[3:])
-    check_model(config.model, config.variant, config.aux, config.backbone)
+    network = config.network
+    check_model(network.model, network.variant, network.aux, network.backbone)
     mindspore_version()
     return 0
 
