@@ -10,6 +10,8 @@ Then ours with one and with two worker threads, by the clock. The files are in m
 
   pil       the model zoo's way: PIL decodes and scales the whole image; np.unique and np.digitize for the labels
   cv2       OpenCV decodes and scales the whole image; a look-up table for the labels
+  GeneratorDataset  mindspore.dataset over the same samples and transforms: its workers (threads or processes), its
+            batches and its prefetching, counted by the clock next to ours with as many workers
   inflate   not a peer but the floor of reading PNG: zlib alone, over the same files
 """
 import argparse
@@ -63,6 +65,28 @@ def batches(load, dataset, crop_size):
             images, labels = zip(*(load(sample, crop_size) for sample in samples))
             np.stack(images), np.stack(labels)
     return run
+
+
+def generator_dataset(dataset, crop_size, num_workers: int, processes: bool):
+    """The same samples through mindspore.dataset; a function that goes through all of them once."""
+    from rtseg.runtime.device import prepare_environment
+    prepare_environment()
+    from mindspore.dataset import GeneratorDataset
+
+    transform = TrainTransform(crop_size, BASE_SIZE, PAD_COLOR)
+
+    class Samples:
+        """Augmented samples; MindSpore asks for a length and items."""
+
+        def __len__(self):
+            return len(dataset)
+
+        def __getitem__(self, index):
+            return transform(*dataset.load(int(index)), np.random.default_rng((1, 0, int(index) + 1)))
+
+    batches = GeneratorDataset(Samples(), ["image", "label"], shuffle=False, num_parallel_workers=num_workers,
+                               python_multiprocessing=processes).batch(BATCH_SIZE, drop_remainder=True)
+    return lambda: [images.shape for images, _ in batches.create_tuple_iterator(num_epochs=1, output_numpy=True)]
 
 
 def random_geometry(width: int, height: int, crop_size):
@@ -154,12 +178,17 @@ def main() -> None:
         seconds = measure({
             "pil": batches(pil_way, png, crop_size), "cv2": batches(cv2_way, png, crop_size), "inflate": inflate(png),
             "png": ours(png, crop_size, 0), "cache": ours(raw, crop_size, 0)}, arguments.rounds, time.process_time)
-        seconds.update(measure({
-            f"{name}, {count} worker{'s' * (count > 1)}": ours(dataset, crop_size, count)
-            for name, dataset in (("png", png), ("cache", raw)) for count in (1, 2)}, arguments.rounds))
+        loaders = {f"{name}, {count} worker{'s' * (count > 1)}": ours(dataset, crop_size, count)
+                   for name, dataset in (("png", png), ("cache", raw)) for count in (1, 2)}
+        for name, dataset in (("png", png), ("cache", raw)):
+            loaders[f"{name}, GeneratorDataset, 2 threads"] = generator_dataset(dataset, crop_size, 2, False)
+            loaders[f"{name}, GeneratorDataset, 2 processes"] = generator_dataset(dataset, crop_size, 2, True)
+        seconds.update(measure(loaders, arguments.rounds))
     medians = millisecond_medians(seconds, arguments.samples // BATCH_SIZE * BATCH_SIZE)
     pairs = (("png", "pil"), ("png", "cv2"), ("cache", "pil"), ("cache", "cv2"), ("png", "inflate"),
-             ("png, 2 workers", "png, 1 worker"), ("cache, 2 workers", "cache, 1 worker"))
+             ("png, 2 workers", "png, 1 worker"), ("cache, 2 workers", "cache, 1 worker"),
+             *((f"{name}, 2 workers", f"{name}, GeneratorDataset, 2 {kind}") for name in ("png", "cache")
+               for kind in ("threads", "processes")))
     result = {"python": platform.python_version(), "opencv": cv2.__version__, "pillow": PIL.__version__,
               "numpy": np.__version__, "crop_size": crop_size, "samples": arguments.samples, "rounds": arguments.rounds,
               "ms_per_sample": medians, "samples_per_second": {name: 1000 / value for name, value in medians.items()},
@@ -170,9 +199,9 @@ def main() -> None:
     print(f"crop {crop_size[0]}x{crop_size[1]}, OpenCV {cv2.__version__}, Pillow {PIL.__version__}, medians of "
           f"{arguments.rounds} rounds of {arguments.samples} samples")
     for name, value in medians.items():
-        print(f"  {name:18s} {value:8.2f} ms a sample {1000 / value:8.1f} samples/s")
+        print(f"  {name:36s} {value:8.2f} ms a sample {1000 / value:8.1f} samples/s")
     for name, value in result["times_as_fast"].items():
-        print(f"  {name:34s} {value:6.2f} times as fast")
+        print(f"  {name:56s} {value:6.2f} times as fast")
 
 
 if __name__ == "__main__":

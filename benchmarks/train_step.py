@@ -1,9 +1,11 @@
-"""One Fast-SCNN training step in MindSpore graph mode against the same step in PyTorch eager mode, on the CPU.
+"""A training step of a network in MindSpore graph mode against the same step in PyTorch, on the CPU.
 
-    python benchmarks/train_step.py [--variant mmseg] [--batch_size 2] [--size 768] [--rounds 7] [--threads 2] [--json]
+    python benchmarks/train_step.py [--model fast_scnn] [--variant mmseg] [--batch_size 2] [--size 768] [--rounds 7]
+                                    [--threads 2] [--peers eager,channels_last,compile] [--json]
 
-Both sides start from the same weights and train on the same batch: bytes to normalised input, forward, cross entropy of
-three outputs, gradients, SGD with momentum; no dropout. They run in turns, each in its own process. The losses before
+All sides start from the same weights and train on the same batch: bytes to normalised input, forward, cross entropy of
+three outputs, gradients, SGD with momentum; no dropout. They run in turns, each in its own process; the fastest of
+PyTorch's forms is the peer. The losses before
 and after the first update are a cross-check; later ones drift apart, since BatchNorm over the two values of the
 pyramid's single bin makes much of a rounding error. Needs PyTorch: pip install -r requirements-benchmark.txt
 """
@@ -23,6 +25,7 @@ from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: 
 from benchmarks.side_process import SideProcess, peak_memory, serve  # noqa: E402
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PEERS = ("eager", "channels_last", "compile")
 RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 4e-5
 
 
@@ -46,31 +49,39 @@ def mindspore_side(arguments) -> None:
     from rtseg.training.train_step import TrainStep
 
     before = peak_memory()
-    network = create_model("fast_scnn", arguments.variant, aux=2, dropout=0.0).set_train(True)
+    network = create_model(arguments.model, variant=arguments.variant, num_classes=19, aux=2, dropout=0.0)
+    network.set_train(True)
     np.savez(arguments.weights, **{name: value.asnumpy() for name, value in network.parameters_dict().items()})
     optimizer = nn.Momentum(network.trainable_params(), RATE, MOMENTUM, WEIGHT_DECAY)
-    step = TrainStep(network, MixSoftmaxCrossEntropy(align_corners=network.align_corners), optimizer, MEAN, STD)
+    loss = MixSoftmaxCrossEntropy(align_corners=network.align_corners, labels_to_logits=network.labels_to_logits)
+    step = TrainStep(network, loss, optimizer, MEAN, STD)
     images, labels = map(ms.Tensor, make_batch(arguments.batch_size, arguments.size))
     serve({"version": ms.__version__}, lambda: float(step(images, labels).asnumpy()), before)
 
 
-def torch_side(arguments) -> None:
+def torch_side(arguments, form: str) -> None:
     import torch
 
-    from benchmarks.torch_fast_scnn import FastSCNN, load_mindspore_weights, mix_softmax_cross_entropy
+    from benchmarks.torch_fast_scnn import load_mindspore_weights
+    from benchmarks.torch_networks import build, loss_of
 
     torch.set_num_threads(arguments.threads)
     before = peak_memory()
-    network = FastSCNN(variant=arguments.variant, dropout=0.0).train()
+    network = build(arguments.model, arguments.variant).train()
     load_mindspore_weights(network, np.load(arguments.weights))
     optimizer = torch.optim.SGD(network.parameters(), RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
     images, labels = map(torch.from_numpy, make_batch(arguments.batch_size, arguments.size))
     scale = torch.tensor([1 / (255 * s) for s in STD]).reshape(1, 3, 1, 1)
     shift = torch.tensor([-m / s for m, s in zip(MEAN, STD)]).reshape(1, 3, 1, 1)
 
+    memory_format = torch.channels_last if form == "channels_last" else torch.contiguous_format
+    network = network.to(memory_format=memory_format)
+    if form == "compile":
+        network = torch.compile(network)
+
     def step():
-        outputs = network(images.permute(0, 3, 1, 2).float() * scale + shift)
-        loss = mix_softmax_cross_entropy(outputs, labels.long())
+        outputs = network((images.permute(0, 3, 1, 2).float() * scale + shift).contiguous(memory_format=memory_format))
+        loss = loss_of(outputs, labels.long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -80,7 +91,9 @@ def torch_side(arguments) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--variant", default="mmseg", choices=("mmseg", "tramac"))
+    parser.add_argument("--model", default="fast_scnn", choices=("fast_scnn", "icnet", "bisenetv1"))
+    parser.add_argument("--variant", default="mmseg")
+    parser.add_argument("--peers", default=",".join(PEERS), help="PyTorch's forms (%(default)s)")
     parser.add_argument("--batch_size", type=int, default=2)
     parser.add_argument("--size", type=int, default=768)
     parser.add_argument("--rounds", type=int, default=7)
@@ -90,7 +103,10 @@ def main() -> None:
     parser.add_argument("--weights", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        (mindspore_side if arguments.side == "MindSpore" else torch_side)(arguments)
+        if arguments.side == "MindSpore":
+            mindspore_side(arguments)
+        else:
+            torch_side(arguments, arguments.side)
         return
 
     # Both sides get the same processors, whatever their own idea of a number of threads is.
@@ -98,25 +114,29 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:arguments.threads])
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *sys.argv, "--weights", Path(folder) / "weights.npz", "--side"]
-        sides = {name: SideProcess([*command, name]) for name in ("MindSpore", "PyTorch")}  # first: writes weights
+        names = ["MindSpore", *arguments.peers.split(",")]  # the first writes the weights
+        sides = {name: SideProcess([*command, name]) for name in names}
         seconds = measure({name: side.run for name, side in sides.items()}, arguments.rounds)
         reports = {name: side.finish() for name, side in sides.items()}
     medians = millisecond_medians(seconds)
-    ours, theirs = (np.array(report["values"][:2]) for report in reports.values())
-    result = {"variant": arguments.variant, "batch_size": arguments.batch_size, "size": arguments.size,
+    best = min(names[1:], key=medians.get)
+    ours, theirs = (np.array(reports[name]["values"][:2]) for name in ("MindSpore", best))
+    result = {"model": arguments.model, "peer": best, "variant": arguments.variant,
+              "batch_size": arguments.batch_size, "size": arguments.size,
               "threads": arguments.threads, "rounds": arguments.rounds, "median_ms": medians,
               "versions": {name: side.facts["version"] for name, side in sides.items()},
-              "ratio": ratio(seconds["MindSpore"], seconds["PyTorch"]),
+              "ratio": ratio(seconds["MindSpore"], seconds[best]),
               "peak_mb": {name: report["peak_mb"] for name, report in reports.items()},
               "loss_difference": float(abs(ours / theirs - 1).max())}
     if arguments.json:
         print(json.dumps(result))
         return
-    print(f"training step, Fast-SCNN {arguments.variant}, {arguments.batch_size}x3x{arguments.size}x{arguments.size}, "
+    shape = f"{arguments.batch_size}x3x{arguments.size}x{arguments.size}"
+    print(f"training step, {arguments.model} {arguments.variant}, {shape}, "
           f"two auxiliary heads, {arguments.threads} threads, medians of {arguments.rounds}")
     for name, side in sides.items():
-        print(f"  {name:9s} {side.facts['version']:12s} {medians[name]:7.0f} ms {reports[name]['peak_mb']:7.0f} MB")
-    print(f"  ratio {result['ratio']:.2f}; the losses before and after the first update differ by "
+        print(f"  {name:13s} {side.facts['version']:12s} {medians[name]:7.0f} ms {reports[name]['peak_mb']:7.0f} MB")
+    print(f"  ratio to {best} {result['ratio']:.2f}; the losses before and after the first update differ by "
           f"{result['loss_difference']:.1e} at most")
 
 

@@ -34,6 +34,10 @@ _GRAPHS = {
 _OTHER_MEANS = {"icnet_liminn": r"^pretrained\.layer[34]\."}
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 1e-4
 _FROZEN_LOGIT_SCALE = 1e-3
+# With emulated float16: of outputs and losses, and of gradient norms, the largest error of any parameter.
+FLOAT16_LIMIT, FLOAT16_GRADIENT_LIMIT = 0.05, 0.5
+# Without it float16 gradients underflow, here as on a device.
+_FLOAT16_LOSS_SCALE = 1024.0
 
 
 class ParityResult(NamedTuple):
@@ -84,9 +88,16 @@ def relative_error(found, expected) -> float:
 
 
 class ParityCheck:
-    """The comparisons for one golden file; each method gives the findings of one part, starting from fresh weights."""
+    """The comparisons for one golden file; each method gives the results of one part, starting from fresh weights.
 
-    def __init__(self, path: Path):
+    Args:
+        path: the golden file.
+        emulate_float16: compute convolutions and matrix products as an Atlas 910 does, see float16_emulation.py, with a
+            loss scale. The limits are then wide: it shows that training survives, not that the numbers are the same.
+    """
+
+    def __init__(self, path: Path, *, emulate_float16: bool = False):
+        self.emulate_float16 = emulate_float16
         if path.stem not in _GRAPHS:
             raise ConfigError(f"--golden {path}: no graph is called '{path.stem}'; expected {', '.join(_GRAPHS)}")
         try:
@@ -113,6 +124,9 @@ class ParityCheck:
             parameter.set_data(Tensor(weights.pop(name).reshape(parameter.shape)))
         if weights:
             raise DataError(f"{self.graph}: the network has no parameters named {', '.join(weights)}")
+        if self.emulate_float16:
+            from rtseg.tools.float16_emulation import round_convolutions
+            round_convolutions(network)
         return network
 
     def inference(self) -> List[ParityResult]:
@@ -184,7 +198,8 @@ class ParityCheck:
 
         loss = MixSoftmaxCrossEntropy(self.aux_weight, align_corners=network.align_corners,
                                       labels_to_logits=network.labels_to_logits, by_products=by_products)
-        return _network_with_loss(network, loss, logit_scale)
+        loss_scale = _FLOAT16_LOSS_SCALE / logit_scale if self.emulate_float16 else 1.0
+        return _network_with_loss(network, loss, logit_scale=logit_scale, loss_scale=loss_scale)
 
     def _gradient_finding(self, part, norms) -> ParityResult:
         from rtseg.models.reference_names import parameter_name
@@ -196,7 +211,15 @@ class ParityCheck:
         return ParityResult(f"{part} gradient norms of {counts.sum()} parameters", error, max(1e-3, 10 * noise))
 
     def report(self) -> List[ParityResult]:
-        """All findings."""
+        """All results."""
+        if not self.emulate_float16:
+            return self._results()
+        from rtseg.tools.float16_emulation import rounded_products
+        with rounded_products():
+            return [result._replace(limit=FLOAT16_GRADIENT_LIMIT if "gradient" in result.what else FLOAT16_LIMIT)
+                    for result in self._results()]
+
+    def _results(self) -> List[ParityResult]:
         return (self.inference() + self.frozen(True) + self.training(True) + self.frozen(False) + self.training(False))
 
 
@@ -223,7 +246,7 @@ def _frozen(network):
     return network
 
 
-def _network_with_loss(network, loss, logit_scale):
+def _network_with_loss(network, loss, *, logit_scale, loss_scale):
     from mindspore import nn
 
     class NetworkWithLoss(nn.Cell):
@@ -232,19 +255,20 @@ def _network_with_loss(network, loss, logit_scale):
             self.network = network
             self.loss = loss
             self.logit_scale = logit_scale
+            self.loss_scale = loss_scale
 
         def construct(self, x, labels):
             outputs = ()
             for output in self.network(x):
                 outputs += (output * self.logit_scale,)
-            return self.loss(outputs, labels)
+            return self.loss(outputs, labels) * self.loss_scale
 
     return NetworkWithLoss()
 
 
 def _gradient_cell(network_with_loss, optimizer=None):
     import mindspore as ms
-    from mindspore import nn
+    from mindspore import amp, nn
 
     weights = network_with_loss.trainable_params()
 
@@ -253,9 +277,11 @@ def _gradient_cell(network_with_loss, optimizer=None):
             super().__init__(auto_prefix=False)
             self.optimizer = optimizer
             self.gradient = ms.value_and_grad(network_with_loss, None, weights)
+            self.scaler = amp.StaticLossScaler(network_with_loss.loss_scale)
 
         def construct(self, x, labels):
             loss, gradients = self.gradient(x, labels)
+            loss, gradients = self.scaler.unscale(loss), self.scaler.unscale(gradients)
             if self.optimizer is not None:
                 self.optimizer(gradients)
             return loss, gradients
@@ -267,11 +293,13 @@ class ParityOptions(Section):
     """Flags of `rtseg parity`."""
 
     golden: Path = option(f"golden file, one of {', '.join(_GRAPHS)}.npz", metavar="FILE")
+    emulate_float16: bool = option("compute convolutions and matrix products as an Atlas 910 does, in float16; the "
+                                   "limits are then wide", default=False)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments = parse_options(ParityOptions, "rtseg parity", __doc__, argv=argv)
-    alignment = ParityCheck(arguments.golden)
+    alignment = ParityCheck(arguments.golden, emulate_float16=arguments.emulate_float16)
     setup_device("CPU")
     findings = alignment.report()
     print(f"{alignment.graph}: {'what':42s} {'relative error':>14s} {'limit':>9s}")

@@ -1,0 +1,70 @@
+"""Mixed precision on the real networks: every graph trains at every level, and only training is changed by it."""
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
+from rtseg.models.layers import BatchNorm, Conv2d
+from rtseg.models.mixed_precision import AMP_LEVELS, set_amp_level
+from rtseg.models.registry import create_model
+from rtseg.training.train_step import TrainStep
+
+GRAPHS = [("fast_scnn", "mmseg"), ("fast_scnn", "tramac"), ("icnet", "mmseg"), ("icnet", "liminn"),
+          ("bisenetv1", "coincheung"), ("bisenetv1", "mmseg")]
+SCALES = {"O1": 1024.0, "O2": "dynamic", "O3": 128.0}
+CLASSES = 7
+
+
+def build(model, variant, level):
+    ms.set_seed(1)
+    network = create_model(model, variant=variant, num_classes=CLASSES, aux=2).set_train(True)
+    set_amp_level(network, level)
+    return network
+
+
+def batch():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 64, 96, 3)).astype(np.uint8)
+    labels = rng.integers(0, CLASSES, (2, 8, 12)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
+    labels[:, :5] = 255
+    return Tensor(images), Tensor(labels)
+
+
+@pytest.mark.parametrize("level", AMP_LEVELS[1:])
+@pytest.mark.parametrize("model, variant", GRAPHS)
+def test_every_graph_trains_at_every_level(model, variant, level):
+    network = build(model, variant, level)
+    loss = MixSoftmaxCrossEntropy(0.4, align_corners=network.align_corners, labels_to_logits=network.labels_to_logits)
+    optimizer = nn.Momentum(network.trainable_params(), 0.005, 0.9)
+    step = TrainStep(network, loss, optimizer, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225),
+                     loss_scale=SCALES[level])
+    if level == "O2":
+        step.scaler.scale_value.set_data(Tensor(1024.0, ms.float32))  # after the halvings that a run begins with
+    before = {weight.name: weight.asnumpy().copy() for weight in network.trainable_params()}
+    losses = [float(step(*batch()).asnumpy()) for _ in range(3)]
+    assert losses[0] == pytest.approx(1.8 * np.log(CLASSES), rel=0.1)  # three heads that know nothing yet
+    assert losses[-1] < losses[0]
+    assert {parameter.dtype for parameter in network.get_parameters() if "dropout" not in parameter.name} == {ms.float32}
+    assert all(np.isfinite(parameter.asnumpy()).all() for parameter in network.get_parameters())
+    moved = [name for name, old in before.items() if (network.parameters_dict()[name].asnumpy() != old).any()]
+    assert len(moved) >= 0.9 * len(before)  # a bias before a BatchNorm has no gradient
+
+
+def test_levels_say_which_layers_compute_in_float16():
+    def layers_of(level):
+        cells = [cell for _, cell in build("fast_scnn", "mmseg", level).cells_and_names()]
+        convolutions = {(cell.float16_compute, cell.float16_output) for cell in cells if isinstance(cell, Conv2d)}
+        return convolutions, {cell.float16_compute for cell in cells if isinstance(cell, BatchNorm)}
+
+    assert layers_of("O0") == ({(False, False)}, {False})
+    assert layers_of("O1") == ({(True, False)}, {False})
+    assert layers_of("O2") == ({(True, True)}, {False})
+    assert layers_of("O3") == ({(True, True)}, {True})
+
+
+def test_inference_is_float32_at_every_level():
+    x = Tensor(np.random.default_rng(1).standard_normal((1, 3, 64, 64)).astype(np.float32))
+    expected, found = (build("fast_scnn", "mmseg", level).set_train(False)(x) for level in ("O0", "O3"))
+    assert found.dtype == ms.float32
+    np.testing.assert_array_equal(found.asnumpy(), expected.asnumpy())
