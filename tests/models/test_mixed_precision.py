@@ -45,7 +45,8 @@ def test_every_graph_trains_at_every_level(model, variant, level):
     losses = [float(step(*batch()).asnumpy()) for _ in range(3)]
     assert losses[0] == pytest.approx(1.8 * np.log(CLASSES), rel=0.1)  # three heads that know nothing yet
     assert losses[-1] < losses[0]
-    assert {parameter.dtype for parameter in network.get_parameters() if "dropout" not in parameter.name} == {ms.float32}
+    types = {parameter.dtype for parameter in network.get_parameters() if "dropout" not in parameter.name}
+    assert types == {ms.float32}
     assert all(np.isfinite(parameter.asnumpy()).all() for parameter in network.get_parameters())
     moved = [name for name, old in before.items() if (network.parameters_dict()[name].asnumpy() != old).any()]
     assert len(moved) >= 0.9 * len(before)  # a bias before a BatchNorm has no gradient
