@@ -171,6 +171,15 @@ def test_a_training_refuses_a_wrong_name_before_it_starts():
         train.main(["--dataset=/none", "--pretrained=fast_scnn_mmsge_cityscapes"])
 
 
+def test_a_training_starts_from_the_checkpoint_that_the_name_stands_for(tramac, monkeypatch, tmp_path):
+    started = []
+    monkeypatch.setattr(fetch_weights, "fetch", lambda file, folder, report: folder / f"{file.name}.ckpt")
+    monkeypatch.setattr("rtseg.runtime.distributed.start", lambda config, seed: (config, None))
+    monkeypatch.setattr("rtseg.training.trainer.train", lambda config, upload, group: started.append(config))
+    assert train.main(["--dataset=/none", "--variant=tramac", "--pretrained=some_weights"]) == 0
+    assert started[0].run.pretrained == str(tmp_path / "cache" / "some_weights.ckpt")
+
+
 def test_wrong_usage_and_the_table(capsys):
     with pytest.raises(ConfigError, match="--output w.pth: expected a name that ends in .ckpt"):
         main(["fast_scnn_tramac_cityscapes", "--output", "w.pth"])

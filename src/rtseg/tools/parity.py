@@ -187,7 +187,7 @@ class ParityCheck:
         form = "by products" if by_products else "by operators"
         return [ParityResult(f"training loss {form}, step 0", relative_error(losses[0], expected[0]), 1e-4),
                 self._gradient_finding("train", steps[0][1]),
-                ParityResult("loss of ten steps", float(np.max(np.abs(losses - expected) / expected)),
+                ParityResult(f"loss of {len(expected)} steps", float(np.max(np.abs(losses - expected) / expected)),
                         max(1e-3, 10 * self.golden["train/loss_trajectory_noise"].max())),
                 ParityResult("running means after them",
                         _largest_relative(means, self.golden["train/running_mean_norm_after"], counts),
