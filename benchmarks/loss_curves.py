@@ -32,15 +32,15 @@ def mindspore_step(config: Config, rates: List[float]):
     from mindspore import Tensor
 
     from rtseg.models.registry import create_model
+    from rtseg.training.build import build_loss
     from rtseg.training.optimizer import build_optimizer
     from rtseg.training.train_step import TrainStep
-    from rtseg.training.trainer import build_loss
 
     graph = config.network
     network = create_model(graph.model, graph.variant, config.data.dataset_config.num_classes, graph.aux, graph.dropout,
                            graph.bn_momentum, config.run.seed).set_train(True)
-    step = TrainStep(network, build_loss(config, network), build_optimizer(config, network, rates), config.data.mean,
-                     config.data.std)
+    step = TrainStep(network, build_loss(config, network), build_optimizer(config, network, rates),
+                     mean=config.data.mean, std=config.data.std)
     return lambda images, labels: float(step(Tensor(images), Tensor(labels)).asnumpy())
 
 
@@ -76,8 +76,8 @@ def train(side: str, config: Config) -> Iterator[float]:
     setup_device("CPU", seed=config.run.seed)
     from rtseg.data.cache import with_cache
     from rtseg.data.dataset import SegmentationDataset
+    from rtseg.training.build import build_loader
     from rtseg.training.lr_schedules import learning_rates
-    from rtseg.training.trainer import build_loader
 
     dataset = SegmentationDataset(config.data.dataset, config.data.train_split, config.data.dataset_config)
     loader = build_loader(config, with_cache(dataset, config.data.prepared_cache))

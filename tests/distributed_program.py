@@ -97,25 +97,25 @@ def batches():
 
 
 def ten_steps(loss_name, rank, group_size):
-    """Losses of ten steps, and all weights after the first and after the last, as flat arrays."""
+    """Losses of ten steps, and all weights after the first and after the last, as flat arrays.
+
+    `loss_name` is that of a loss, followed by " accumulated" to take each rank's share of the batch in two parts.
+    """
     import numpy as np
     from mindspore import Tensor, dtype, set_seed
 
     from rtseg.training.batch_norm import batch_norms
-    from rtseg.training.optimizer import build_optimizer
-    from rtseg.training.train_step import DistributedTrainStep, TrainStep
-    from rtseg.training.trainer import build_loss
+    from rtseg.training.build import build_train_step
 
     set_seed(2)
     # About half of the pixels have a probability below 0.2, which is enough for OHEM to be exact too.
-    config = load_config(RECIPE, {"loss": loss_name, "ohem_threshold": "0.2", "is_distributed": "1", "rank": rank,
-                                  "group_size": group_size})
+    loss_name, _, accumulated = loss_name.partition(" ")
+    config = load_config(RECIPE, {"loss": loss_name, "ohem_threshold": "0.2", "accumulate": 2 if accumulated else 1,
+                                  "is_distributed": "1", "rank": rank, "group_size": group_size})
     network = tiny_network(CLASSES, "plain", 1, 0.0, None, 0).set_train(True)
     for cell in batch_norms(network):  # the statistics of a share differ from those of the whole
         cell.use_batch_statistics = False
-    step_kind = TrainStep if group_size == 1 else DistributedTrainStep
-    step = step_kind(network, build_loss(config, network), build_optimizer(config, network, [0.5] * STEPS),
-                     config.data.mean, config.data.std, group_size=group_size)
+    step = build_train_step(config, network, lr_per_step=[0.5] * STEPS)
     losses, weights = [], []
     for number, (images, labels) in enumerate(batches()):
         inputs = [Tensor(images[rank::group_size]), Tensor(labels[rank::group_size])]

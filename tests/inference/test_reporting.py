@@ -13,6 +13,7 @@ from rtseg.metrics.confusion_matrix import ConfusionMatrix
 
 IMAGE = np.full((4, 8, 3), 100, np.uint8)
 ROAD = np.zeros((4, 8), np.uint8)
+FILES = ["class_iou.png", "confusion_matrix.png", "eval_results.txt", "scores.csv"]
 
 
 def prediction(wrong):
@@ -51,7 +52,8 @@ def test_worst_images_are_on_the_sheet(make_report, tmp_path, monkeypatch):
     assert text == (tmp_path / "out" / "eval_results.txt").read_text()
     assert text.endswith("7 images in 2.0 s with compilation, 3.50 images/s\n")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "class_iou.png", "confusion_matrix.png", "contact_sheet.png", "eval_results.txt", "mask", "overlay"]
+        "class_iou.png", "confusion_matrix.png", "contact_sheet.png", "eval_results.txt", "mask", "overlay",
+        "scores.csv"]
     sheet = np.array(Image.open(tmp_path / "out" / "contact_sheet.png"))
     assert sheet[24 + 24 + 128, 8 + 3 * 520 + 256].tolist() == [230, 25, 25]  # all of p1 is wrong
 
@@ -59,12 +61,13 @@ def test_worst_images_are_on_the_sheet(make_report, tmp_path, monkeypatch):
 def test_without_masks_there_are_scores_only(make_report, tmp_path):
     report, evaluation = make_report(False)
     report.finish(evaluation, "title")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "class_iou.png", "confusion_matrix.png", "eval_results.txt"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+    assert (tmp_path / "out" / "scores.csv").read_text() == (
+        "image,pix_acc,miou\np0,0.906250,0.453125\np1,0.000000,0.000000\np2,1.000000,1.000000\n"
+        "p3,0.750000,0.375000\np4,0.843750,0.421875\np5,0.968750,0.484375\np6,,\n")
 
 
 def test_an_evaluation_of_nothing_is_reported(tmp_path):
     report = EvaluationReport(tmp_path, SimpleNamespace(description=CITYSCAPES, samples=[]), True)
     assert "no image could be read" in report.finish(Evaluation(ConfusionMatrix(), 0, [], 2.0), "title")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "class_iou.png", "confusion_matrix.png", "eval_results.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES

@@ -37,7 +37,7 @@ def test_every_graph_trains_at_every_level(model, variant, level):
     network = build(model, variant, level)
     loss = MixSoftmaxCrossEntropy(0.4, align_corners=network.align_corners, labels_to_logits=network.labels_to_logits)
     optimizer = nn.Momentum(network.trainable_params(), 0.005, 0.9)
-    step = TrainStep(network, loss, optimizer, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225),
+    step = TrainStep(network, loss, optimizer, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
                      loss_scale=SCALES[level])
     if level == "O2":
         step.scaler.scale_value.set_data(Tensor(1024.0, ms.float32))  # after the halvings that a run begins with

@@ -7,14 +7,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import distributed_program
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import communication
-from script_helpers import PROJECT
+from script_helpers import PROJECT, untimed
 
 from rtseg.config.arguments import parse_arguments
 from rtseg.config.recipe import load_config
@@ -23,7 +22,7 @@ from rtseg.models import registry as models
 from rtseg.runtime import distributed
 from rtseg.runtime.distributed import ProcessGroup, start
 from rtseg.synthetic.generator import generate
-from rtseg.training import trainer
+from rtseg.training import resume
 from rtseg.training.checkpoint import TrainState, read_checkpoint
 from rtseg.utils.errors import ConfigError
 
@@ -73,8 +72,8 @@ def run_msrun(ranks, logs, *arguments, **variables):
 
 
 def log_of(logs, rank):
-    """What a rank printed, without MindSpore's own lines."""
-    lines = (logs / f"worker_{rank}.log").read_text().splitlines()
+    """What a rank printed, without MindSpore's own lines and the time."""
+    lines = untimed((logs / f"worker_{rank}.log").read_text()).splitlines()
     return "\n".join(line for line in lines if not re.match(r"\[(WARNING|INFO)\] ", line))
 
 
@@ -99,11 +98,12 @@ def failing(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def single(failing, dataset):
     """What one process finds."""
-    return {"mix": distributed_program.ten_steps("mix", 0, 1), "ohem": distributed_program.ten_steps("ohem", 0, 1),
+    mix = distributed_program.ten_steps("mix", 0, 1)
+    return {"mix": mix, "mix accumulated": mix, "ohem": distributed_program.ten_steps("ohem", 0, 1),
             "evaluation": distributed_program.evaluate(ProcessGroup(), dataset)}
 
 
-@pytest.mark.parametrize("ranks, losses", [(2, ["mix", "ohem"]), (4, ["mix"])])
+@pytest.mark.parametrize("ranks, losses", [(2, ["mix", "ohem", "mix accumulated"]), (4, ["mix"])])
 def test_ranks_compute_together_what_one_process_does(ranks, losses, single, dataset, tmp_path):
     run_msrun(ranks, tmp_path / "logs", "checks", tmp_path, dataset, *losses)
     found = [json.loads((tmp_path / f"checks_{rank}.json").read_text()) for rank in range(ranks)]
@@ -183,7 +183,7 @@ def test_resuming_on_another_number_of_processes_goes_on_with_the_next_samples(e
         steps += [(first[0], {first[1], second[1]}) for first, second in zip(*shares)]
     assert steps == [(epoch, set(order[i:i + 2])) for epoch, order in ORDER.items() for i in range(0, 10, 2)]
     for folder, epoch, step in zip(elastic[1:], (0, 1), (3, 1)):
-        log = (run_folder(folder / "out") / "train.log").read_text()
+        log = untimed((run_folder(folder / "out") / "train.log").read_text())
         assert f"after epoch {epoch}, step {step} of the next" in log
 
 
@@ -328,11 +328,11 @@ def test_the_saved_configuration_is_not_tied_to_the_number_of_processes(engine, 
     (4, 1, "found 4 x 1 = 4; use --batch_size 12"), (12, 2, "found 12 x 2 = 24; use --batch_size 6"),
     (2, 5, "found 2 x 5 = 10; use a number of processes that divides 12")])
 def test_another_global_batch_is_explained_with_the_flag_to_use(monkeypatch, batch_size, ranks, advice):
-    monkeypatch.setattr(trainer, "load_state", lambda *_: TrainState(global_batch_size=12))
+    monkeypatch.setattr(resume, "load_state", lambda *_: TrainState(global_batch_size=12))
     config = load_config(RECIPE, {"batch_size": batch_size, "is_distributed": "1", "group_size": ranks,
                                   "resume_path": "run"})
     with pytest.raises(ConfigError) as caught:
-        trainer._starting_point(config, None, SimpleNamespace(state=dict))
+        resume.load_start(config, None, step_state={}, steps_per_epoch=10)
     assert f"expected a global batch of 12, with which the run began, {advice}" in str(caught.value)
 
 

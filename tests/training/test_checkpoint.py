@@ -36,7 +36,7 @@ def test_state_comes_back_exactly(tmp_path):
     path = tmp_path / "last.ckpt"
     progress = TrainState(epoch=3, step=7, loss_sum=1 / 3, best_miou=0.1 + 0.2, best_epoch=2, seed=5,
                           global_batch_size=8)
-    save_state(path, Network(1.5, dropout_step=11), state(4), progress)
+    save_state(path, Network(1.5, dropout_step=11), state(4), train_state=progress)
     network, loaded = Network(), state(0)
     assert load_state(path, network, loaded) == progress
     assert (network.weight.asnumpy() == 1.5).all() and int(network.counter.asnumpy()) == 11
@@ -46,7 +46,7 @@ def test_state_comes_back_exactly(tmp_path):
 
 def test_weights_load_from_weights_and_from_a_whole_state(tmp_path):
     save_weights(tmp_path / "w.ckpt", Network(2.0, extra=["aux_heads.0.bias"]))
-    save_state(tmp_path / "s.ckpt", Network(3.0), state(1), TrainState())
+    save_state(tmp_path / "s.ckpt", Network(3.0), state(1), train_state=TrainState())
     network = Network()
     load_weights(tmp_path / "w.ckpt", network)  # a network without auxiliary heads leaves them out
     assert (network.weight.asnumpy() == 2).all()

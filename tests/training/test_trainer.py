@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import distributed_program
 import mindspore as ms
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from script_helpers import PROJECT, untimed
 
 from rtseg.models.registry import create_model
 from rtseg.synthetic.generator import generate
-from rtseg.training.checkpoint import read_checkpoint
+from rtseg.training.checkpoint import load_weights, read_checkpoint
 
 EPOCHS, STEPS = 3, 4  # 8 images in batches of 2
 TINY = ["--crop_size", "64", "--base_size", "64", "--batch_size", "2", "--epochs", str(EPOCHS), "--lr", "0.05",
@@ -86,9 +87,13 @@ def test_log_of_a_run(whole_run):
         for step in range(1, STEPS + 1):
             assert re.search(rf"^epoch: {epoch} step: {step}, loss is \d+\.\d+$", log, re.M)
     assert len(re.findall(r"^epoch time: [\d.]+ ms, per step time: [\d.]+ ms$", log, re.M)) == EPOCHS
-    assert len(re.findall(r"images/s$", log, re.M)) >= EPOCHS
+    # The rate and the time left are known from the second step on.
+    assert len(re.findall(r"^epoch: \d, loss: \d+\.\d{4}, lr: \d\.\d{6}, [\d.]+ images/s, ETA \d+:\d\d:\d\d$", log,
+                          re.M)) == EPOCHS
     assert re.findall(r"^epoch: (\d+), pixAcc: \d+\.\d\d, mIou: \d+\.\d\d$", log, re.M) == ["2", "3"]
     assert f"update best checkpoint at: {folder / 'best_map.ckpt'}" in log
+    assert re.search(r"^End training, the best mIou is: \d+\.\d\d, it's epoch is [23]\n"
+                     r"total time: \d:\d\d:\d\d, [\d.]+ images/s\n\Z", log, re.M)
     assert untimed((folder / "train.log").read_text()) == log
     assert "Traceback" not in done.stderr and "deprecat" not in (log + done.stderr).lower()
     assert "WARNING" not in log + done.stderr
@@ -97,13 +102,29 @@ def test_log_of_a_run(whole_run):
 def test_files_of_a_run(whole_run):
     folder, _ = whole_run
     assert sorted(path.name for path in folder.iterdir()) == [
-        "best_map.ckpt", "ckpt_0", "config.yaml", "curves.png", "last.ckpt", "metrics.csv", "train.log"]
+        "best_map.ckpt", "ckpt_0", "config.yaml", "curves.png", "last.ckpt", "metrics.csv", "result.json",
+        "train.log"]
     assert sorted(path.name for path in (folder / "ckpt_0").iterdir()) == ["fast_scnn-2_4.ckpt", "fast_scnn-3_4.ckpt"]
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert [(row["epoch"], row["step"], bool(row["miou"])) for row in rows] == [
         ("1", "4", False), ("2", "8", True), ("3", "12", True)]
     assert yaml.safe_load((folder / "config.yaml").read_text())["data"]["crop_size"] == [64, 64]
     assert not [path for path in folder.rglob(".tmp-*")]
+
+
+def test_result_of_a_run(whole_run):
+    folder, done = whole_run
+    result = json.loads((folder / "result.json").read_text())
+    best, epoch = re.search(r"^End training, the best mIou is: ([\d.]+), it's epoch is (\d)$", done.stdout,
+                            re.M).groups()
+    assert (f"{100 * result['best_miou']:.2f}", result["best_epoch"]) == (best, int(epoch))
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert result["last_miou"] == float(rows[-1]["miou"])
+    assert (result["epochs"], result["steps"], result["global_batch_size"], result["processes"]) == (3, 12, 2, 1)
+    assert result["images_per_second"] > 0 and result["duration_seconds"] > 0 and not result["finished_early"]
+    assert (result["model"], result["variant"], result["device"]) == ("fast_scnn", "mmseg", "CPU")
+    assert result["versions"]["mindspore"] == ms.__version__
+    assert result["commit"] is None or re.fullmatch("[0-9a-f]{40}", result["commit"])
 
 
 def test_loss_falls(whole_run):
@@ -157,6 +178,69 @@ def test_sigterm_finishes_the_step_saves_and_resumes_exactly(whole_run, dataset,
     assert resumed.returncode == 0, resumed.stderr
     assert_same_state(run_folder(tmp_path / "b") / "last.ckpt", whole_run[0] / "last.ckpt")
     assert_same_state(run_folder(tmp_path / "b") / "best_map.ckpt", whole_run[0] / "best_map.ckpt")
+
+
+# --- on a network that compiles in a second -----------------------------------------------------------------------
+
+TINY_NETWORK = [sys.executable, "tests/distributed_program.py", "train"]
+FEATURES = ["--crop_size=64", "--base_size=64", "--lr=0.05", "--lr_end=0", "--aux=1", "--num_workers=0", "--epochs=4",
+            "--log_interval=1", "--eval_steps=1", "--batch_size=1", "--accumulate=2", "--ema_decay=0.9",
+            "--clip_norm=0.5", "--tensorboard=1"]
+
+
+def train_tiny(dataset, folder, *flags):
+    folder.mkdir(exist_ok=True)
+    return [*TINY_NETWORK, str(folder), "--dataset", str(dataset), "--output_path", str(folder / "out"), *flags]
+
+
+@pytest.fixture(scope="module")
+def run_with_features(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("features")
+    done = subprocess.run(train_tiny(dataset, folder, *FEATURES), cwd=PROJECT, capture_output=True, text=True,
+                          timeout=300)
+    assert done.returncode == 0, done.stderr
+    return run_folder(folder / "out"), untimed(done.stdout)
+
+
+def test_accumulation_average_and_clipping_resume_exactly(run_with_features, dataset, tmp_path):
+    expected, log = run_with_features
+    assert "global batch 2 = 1 x 1 x 2 accumulated, 16 steps (4 per epoch)" in log
+    code, output = start_and_signal(train_tiny(dataset, tmp_path, *FEATURES), "epoch: 3 step: 2,", signal.SIGKILL)
+    assert code == -signal.SIGKILL, output
+    killed = run_folder(tmp_path / "out")
+    for epoch, number in ((3, signal.SIGTERM), (0, 0)):  # broken off in mid-epoch, and at last to the end
+        code, output = start_and_signal(train_tiny(dataset, tmp_path, *FEATURES, "--resume_path=auto"),
+                                        f"epoch: {epoch} step: 2,", number)
+        assert code == 0, output
+        assert f"resumed from {killed / 'last.ckpt'} after epoch 2, step " in output
+        killed = run_folder(tmp_path / "out")
+    assert_same_state(killed / "last.ckpt", expected / "last.ckpt")
+    assert_same_state(killed / "best_map.ckpt", expected / "best_map.ckpt")
+
+
+def test_the_average_is_what_is_evaluated_and_saved(run_with_features):
+    folder, _ = run_with_features
+    state, saved = contents(folder / "last.ckpt"), contents(folder / "ckpt_0" / "tiny-4_4.ckpt")
+    name = "encoder.conv.weight"
+    assert np.array_equal(saved[name], state[f"state.average.{name}"]) and not np.array_equal(saved[name], state[name])
+    network = distributed_program.tiny_network(19, "plain", 1, 0.0, None, 0)
+    load_weights(folder / "last.ckpt", network)
+    assert np.array_equal(network.encoder.conv.weight.asnumpy(), saved[name])
+    assert np.array_equal(network.encoder.bn.moving_mean.asnumpy(), state["state.average.encoder.bn.moving_mean"])
+
+
+def test_auto_begins_where_there_is_nothing_to_continue_and_early_stop_ends(dataset, tmp_path):
+    done = subprocess.run(
+        train_tiny(dataset, tmp_path, *FEATURES[:5], "--batch_size=2", "--epochs=40", "--eval_steps=2",
+                   "--early_stop=2", "--lr_scheduler=constant", "--resume_path=auto"), cwd=PROJECT, capture_output=True,
+        text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    best, since = re.search(r"early stop: no better mIoU than ([\d.]+) since epoch (\d+)$", done.stdout, re.M).groups()
+    folder = run_folder(tmp_path / "out")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["finished_early"] and result["epochs"] == int(since) + 4 < 40
+    assert f"{100 * result['best_miou']:.2f}" == best
+    assert json.loads(contents(folder / "last.ckpt")["progress"])["epoch"] == result["epochs"]
 
 
 def test_sigint_while_an_evaluation_is_due(dataset, tmp_path):

@@ -10,7 +10,7 @@ from rtseg.config.recipe import load_config
 from rtseg.data.cache import prepare
 from rtseg.data.cityscapes import Cityscapes
 from rtseg.data.loader import BatchLoader
-from rtseg.training.trainer import build_loader
+from rtseg.training.build import build_loader
 
 
 @pytest.mark.parametrize("diff_seed, seeds", [(0, [5, 5]), (1, [5, 6])])

@@ -1,4 +1,5 @@
 """Scores a checkpoint on a labelled split: mIoU, pixel accuracy, the IoU of each class, coloured masks."""
+import json
 import sys
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def evaluate(config) -> int:
     from rtseg.inference.predictor import network_predictor
     from rtseg.inference.reporting import EvaluationReport
     from rtseg.models.registry import create_model
+    from rtseg.training import run_folder
     from rtseg.training.checkpoint import checkpoint_path, load_weights
 
-    checkpoint = checkpoint_path(config, "best_map.ckpt")
+    checkpoint = checkpoint_path(config, run_folder.BEST)
     num_classes = config.data.dataset_config.num_classes
     dataset = with_cache(SegmentationDataset(config.data.dataset, config.data.eval_split, config.data.dataset_config),
                          config.data.prepared_cache)
@@ -43,10 +45,11 @@ def evaluate(config) -> int:
     report = EvaluationReport(Path(config.run.output_path), dataset, config.evaluation.save_mask)
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
         items, total=len(evaluator.indices), unit="image", disable=not sys.stderr.isatty()))
+    scores = [tuple(score) for text in group.gather(json.dumps(report.image_scores)) for score in json.loads(text)]
     if group.is_master:
         print(report.finish(evaluation, f"{config.network.model} ({config.network.variant}), {checkpoint}, split "
-                                        f"{config.data.eval_split}, mode {config.evaluation.eval_mode}"),
-              end="", flush=True)
+                                        f"{config.data.eval_split}, mode {config.evaluation.eval_mode}",
+                            image_scores=scores), end="", flush=True)
     group.barrier()  # a rank that ends with an error takes the others down
     if evaluation.errors:
         return report_errors(f"{len(evaluation.errors)} of {len(dataset)} images are not in this score:",

@@ -28,8 +28,8 @@ class Config(Section):
 
     @property
     def global_batch_size(self) -> int:
-        """Images per step over all processes, as far as their number is known."""
-        return self.data.batch_size * (self.run.group_size or 1)
+        """Images per update over all processes, as far as their number is known."""
+        return self.data.batch_size * self.optimizer.accumulate * (self.run.group_size or 1)
 
     @property
     def learning_rate(self) -> float:

@@ -102,6 +102,13 @@ class Optimizer(Section):
     loss_scale: Union[Annotated[float, Field(gt=0)], Literal["dynamic"]] = option(
         "fixed loss scale, or dynamic", commands=_TRAIN, aliases=("--loss-scale",), metavar="X|dynamic",
         expected="a number > 0 or 'dynamic'")
+    accumulate: int = option("parts of batch_size images whose gradients are added up for one update; the global batch "
+                             "is so many times as large", 1, commands=_TRAIN, ge=1)
+    clip_norm: float = option("largest global norm of the gradients, which are scaled down to it; 0: no limit", 0.0,
+                              commands=_TRAIN, ge=0)
+    ema_decay: float = option("decay of an exponential moving average of the weights, such as 0.999, which is then "
+                              "evaluated, saved and exported in their place; 0: off", 0.0, commands=_TRAIN, ge=0,
+                              le=0.999999)
 
 
 class Schedule(Section):
@@ -118,6 +125,8 @@ class Schedule(Section):
     warmup_epochs: float = option("epochs of warm-up", commands=_TRAIN, ge=0)
     warmup_factor: float = option("share of the learning rate at which the warm-up starts", commands=_TRAIN, ge=0,
                                   le=1)
+    early_stop: int = option("stop after so many evaluations in a row without a better mIoU; 0: never", 0,
+                             commands=_TRAIN, ge=0)
 
 
 class Evaluation(Section):

@@ -1,6 +1,9 @@
-"""What an evaluation leaves behind: masks, overlays, a contact sheet, the table of scores and a diagram of them."""
+"""What an evaluation leaves behind: masks, overlays, a contact sheet, scores of classes and images, and diagrams."""
+import csv
+import io
 import math
 from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
 
 from rtseg.inference.evaluator import Evaluation, evaluation_lines
 from rtseg.metrics.confusion_matrix import ConfusionMatrix, iou_per_class, mean_iou, pixel_accuracy
@@ -9,7 +12,10 @@ from rtseg.visualization.masks import SheetRow, colorize, contact_sheet, overlay
 from rtseg.visualization.plots import plot_class_iou, plot_confusion_matrix
 
 RESULTS_NAME = "eval_results.txt"
+SCORES_NAME = "scores.csv"
 _SHEET_ROWS = 4
+# index, name, pixel accuracy and mIoU (0..1) of an image; NaN where nothing in it is scored
+ImageScore = Tuple[int, str, float, float]
 
 
 class EvaluationReport:
@@ -17,7 +23,7 @@ class EvaluationReport:
 
     With `save_mask` it writes mask/<name>_mask.png (palette colours), overlay/<name>_overlay.png and contact_sheet.png:
     the four images (of this process's share) with the lowest mIoU, and where they are wrong. `finish` writes
-    eval_results.txt, class_iou.png and confusion_matrix.png in any case.
+    eval_results.txt, scores.csv (a row per image), class_iou.png and confusion_matrix.png in any case.
     """
 
     def __init__(self, folder: Path, dataset, save_mask: bool):
@@ -27,35 +33,48 @@ class EvaluationReport:
         self.description = dataset.description
         self.save_mask = save_mask
         self.worst = []  # (mIoU, index, SheetRow)
+        self.image_scores: List[ImageScore] = []
 
     def add(self, index, image, label, prediction) -> None:
         """Takes an image: image uint8 (H, W, 3), label and prediction uint8 (H, W) train ids."""
+        name, palette = self.dataset.samples[index].name, self.description.palette
+        matrix = ConfusionMatrix(self.description.num_classes)
+        matrix.update(prediction, label)
+        accuracy, miou = pixel_accuracy(matrix.matrix), mean_iou(matrix.matrix)
+        self.image_scores.append((int(index), name, accuracy, miou))
         if not self.save_mask:
             return
-        name, palette = self.dataset.samples[index].name, self.description.palette
         save_png(self.folder / "mask" / f"{name}_mask.png", colorize(prediction, palette))
         save_png(self.folder / "overlay" / f"{name}_overlay.png", overlay(image, prediction, palette=palette))
-        self._keep_worst(index, SheetRow(image, prediction, label, name))
+        if not math.isnan(miou):
+            caption = f"{name}: mIoU {100 * miou:.2f}, pixAcc {100 * accuracy:.2f}"
+            self.worst.append((miou, index, SheetRow(image, prediction, label, caption)))
+            self.worst.sort(key=lambda entry: entry[:2])
+            del self.worst[_SHEET_ROWS:]
 
-    def finish(self, evaluation: Evaluation, title: str) -> str:
-        """Writes the table and returns it."""
-        names, palette = self.description.class_names, self.description.palette
+    def finish(self, evaluation: Evaluation, title: str, *,
+               image_scores: Optional[Sequence[ImageScore]] = None) -> str:
+        """Writes the tables and returns that of the classes.
+
+        Args:
+            image_scores: of all processes; None for those of this one.
+        """
+        names, palette, matrix = self.description.class_names, self.description.palette, evaluation.matrix.matrix
         if self.worst:
             rows = [row for _, _, row in self.worst]
             save_png(self.folder / "contact_sheet.png", contact_sheet(rows, names, palette))
-        plot_class_iou(iou_per_class(evaluation.matrix.matrix), names, palette, self.folder / "class_iou.png")
-        plot_confusion_matrix(evaluation.matrix.matrix, names, self.folder / "confusion_matrix.png")
+        plot_class_iou(iou_per_class(matrix), names, palette, self.folder / "class_iou.png")
+        plot_confusion_matrix(matrix, names, self.folder / "confusion_matrix.png")
+        self._write_image_scores(self.image_scores if image_scores is None else image_scores)
         scores = evaluation.matrix.summary(names) if evaluation.images else "no image could be read\n"
         text = f"{title}\n{scores}{evaluation_lines(evaluation)}\n"
         write_text(self.folder / RESULTS_NAME, text)
         return text
 
-    def _keep_worst(self, index: int, row: SheetRow) -> None:
-        matrix = ConfusionMatrix(self.description.num_classes)
-        matrix.update(row.prediction, row.label)
-        miou, accuracy = mean_iou(matrix.matrix), pixel_accuracy(matrix.matrix)
-        if math.isnan(miou):  # nothing in it is scored
-            return
-        caption = f"{row.caption}: mIoU {100 * miou:.2f}, pixAcc {100 * accuracy:.2f}"
-        self.worst = sorted(self.worst + [(miou, index, row._replace(caption=caption))], key=lambda entry: entry[:2])
-        del self.worst[_SHEET_ROWS:]
+    def _write_image_scores(self, scores: Sequence[ImageScore]) -> None:
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(("image", "pix_acc", "miou"))
+        for _, name, *shares in sorted(scores):
+            writer.writerow([name, *("" if math.isnan(share) else f"{share:.6f}" for share in shares)])
+        write_text(self.folder / SCORES_NAME, table.getvalue())

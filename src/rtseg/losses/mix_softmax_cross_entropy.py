@@ -47,6 +47,8 @@ class MixSoftmaxCrossEntropy(nn.Cell):
     Inputs:
         outputs: tuple of logits (N, C, h, w), float32 or float16, main first; sizes may differ.
         labels: (N, H, W) integer train ids.
+        batch_labels: (M, H, W), of the whole batch that `labels` is a part of, if it is one. The losses of the parts
+            then add up to that of the batch.
 
     Outputs:
         scalar float32.
@@ -65,24 +67,29 @@ class MixSoftmaxCrossEntropy(nn.Cell):
         self.all_reduce = ops.AllReduce() if group_size > 1 else None
         self.by_products = products_are_faster() if by_products is None else by_products
 
-    def construct(self, outputs, labels):
+    def construct(self, outputs, labels, batch_labels=None):
         labels = labels.astype(dtype.int32)
-        loss = self.output_loss(outputs[0], labels)
+        batch_labels = labels if batch_labels is None else batch_labels.astype(dtype.int32)
+        loss = self.output_loss(outputs[0], labels, batch_labels)
         for aux in outputs[1:]:
-            loss = loss + self.aux_weight * self.output_loss(aux, labels)
+            loss = loss + self.aux_weight * self.output_loss(aux, labels, batch_labels)
         return loss
 
-    def output_loss(self, logits, labels):
-        """Loss of one output: logits (N, C, h, w), labels int32 (N, H, W) -> scalar float32."""
+    def output_loss(self, logits, labels, batch_labels):
+        """Loss of one output: logits (N, C, h, w), labels int32 (N, H, W), batch_labels int32 (M, H, W) -> scalar
+        float32."""
         if self.labels_to_logits:
             labels = downsample_labels(labels, logits.shape[2:])
+            batch_labels = downsample_labels(batch_labels, logits.shape[2:])
         logits = logits.astype(dtype.float32)
         weights = self.pixel_weights(labels)
         if self.by_products:
             total = self.sum_by_products(logits, labels, weights)
         else:
             total = (self.pixel_losses(logits, labels) * weights).sum()
-        return self.mean(total, self.over_ranks(weights.sum()))
+        is_whole = batch_labels.shape[0] == labels.shape[0]
+        count = (weights if is_whole else self.pixel_weights(batch_labels)).sum()
+        return self.mean(total, self.over_ranks(count))
 
     def pixel_losses(self, logits, labels):
         """Cross entropy of each pixel, 0 where it is ignored: float32 logits (N, C, h, w), int32 labels (N, H, W) ->

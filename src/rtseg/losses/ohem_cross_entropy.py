@@ -38,12 +38,13 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
         self.min_kept = min_kept
         self.cross_entropy = ops.SoftmaxCrossEntropyWithLogits()
 
-    def output_loss(self, logits, labels):
-        """Loss of one output: logits (N, C, h, w), labels int32 (N, H, W) -> scalar float32."""
+    def output_loss(self, logits, labels, batch_labels):
+        """See MixSoftmaxCrossEntropy. A part of a batch has hard pixels of its own, and counts as much as any other."""
+        share = labels.shape[0] / batch_labels.shape[0]
         if self.labels_to_logits:
             labels = downsample_labels(labels, logits.shape[2:])
         losses = self.pixel_losses(logits.astype(dtype.float32), labels) * self.pixel_weights(labels)
-        return self.mean_of_hard(losses, (labels != self.ignore_label).astype(dtype.int32).sum())
+        return share * self.mean_of_hard(losses, (labels != self.ignore_label).astype(dtype.int32).sum())
 
     def pixel_losses(self, logits, labels):
         """Cross entropy of each pixel, 0 where it is ignored: float32 logits (N, C, h, w), int32 labels (N, H, W) ->

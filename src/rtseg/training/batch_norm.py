@@ -1,10 +1,11 @@
 """BatchNorm statistics in a training on several processes."""
-from typing import List
+from typing import List, Optional
 
 from mindspore import nn
 
 from rtseg.models.layers import BatchNorm
 from rtseg.runtime.distributed import ProcessGroup
+from rtseg.training.weight_average import WeightAverage
 
 
 def batch_norms(network: nn.Cell) -> List[BatchNorm]:
@@ -28,11 +29,12 @@ def synchronize_batch_norm(network: nn.Cell, group: ProcessGroup, *, device_targ
     return f"BatchNorm statistics are those of all {group.size} processes"
 
 
-def average_statistics(network: nn.Cell, group: ProcessGroup) -> None:
+def average_statistics(network: nn.Cell, group: ProcessGroup, *, average: Optional[WeightAverage] = None) -> None:
     """Gives all ranks the means of their running statistics; with these the network is evaluated and saved.
 
     Training reads them only where a channel has a single value, and the mean of moving averages is the moving average
     of the means: it matters little how often this is done.
     """
     group.average([statistic for layer in batch_norms(network)
-                   for statistic in (layer.moving_mean, layer.moving_variance)])
+                   for statistic in (layer.moving_mean, layer.moving_variance)]
+                  + (average.statistics() if average else []))

@@ -1,201 +1,162 @@
 """What happens around the training steps: log lines, evaluation, curves, checkpoints."""
+import contextlib
 import csv
 import dataclasses
 import io
 import logging
 import math
-import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, List, Sequence, Tuple
 
+import numpy as np
+from mindspore import Tensor
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rtseg.inference.evaluator import Evaluator, evaluation_lines
-from rtseg.metrics.confusion_matrix import mean_iou, pixel_accuracy
-from rtseg.runtime.distributed import ProcessGroup
-from rtseg.training.checkpoint import TrainState, save_state, save_weights
-from rtseg.utils.atomic import atomic_write, write_text
+from rtseg.training import run_folder
+from rtseg.training.context import TrainContext
+from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import DataError, UserError
-from rtseg.utils.logging import (LOGGER_NAME, best_checkpoint_line, best_result_line, epoch_time_line, evaluation_line,
-                                 step_line)
+from rtseg.utils.logging import (LOGGER_NAME, best_checkpoint_line, best_result_line, duration_text, epoch_time_line,
+                                 evaluation_line, step_line)
 from rtseg.visualization.plots import plot_curves
 
-BEST_NAME = "best_map.ckpt"
-LAST_NAME = "last.ckpt"
-METRICS_NAME = "metrics.csv"
 METRICS_COLUMNS = ("epoch", "step", "loss", "lr", "images_per_second", "pix_acc", "miou")
 _LOG = logging.getLogger(LOGGER_NAME)
-
-
-class TrainingDiverged(UserError):
-    """The loss is NaN or infinite."""
-
-
-@dataclasses.dataclass
-class Run:
-    """What the callbacks share. `progress` is what a checkpoint keeps; the rest belongs to this process."""
-
-    config: object
-    folder: Path
-    network: object
-    train_step: object
-    steps_per_epoch: int
-    lr_per_step: List[float]
-    progress: TrainState
-    group: ProcessGroup = ProcessGroup()
-    stop_asked: bool = False      # of this process, by a signal
-    stop_requested: bool = False  # agreed by all ranks: finish this step, save, end
-    requests: object = None       # tensor: how many ranks had been asked before the last step
-    images_per_second: float = math.nan
-    last_loss: tuple = (0, math.nan)  # (global step, loss) that was fetched last
-    epoch_scores: Optional[tuple] = None  # (pixel accuracy, mIoU) if this epoch was evaluated
-
-    @property
-    def epoch(self) -> int:
-        """Number of the epoch under way, counted from 1."""
-        return self.progress.epoch + 1
-
-    @property
-    def global_step(self) -> int:
-        """Steps done since the beginning of the training."""
-        return self.progress.epoch * self.steps_per_epoch + self.progress.step
 
 
 class Callback:
     """Does nothing at each occasion; derived classes do what they are for."""
 
-    def on_epoch_begin(self, run: Run) -> None:
+    def on_epoch_begin(self, context: TrainContext) -> None:
         """Before the first step of an epoch, or of the rest of one that is resumed."""
 
-    def on_step_end(self, run: Run, loss) -> None:
+    def on_step_end(self, context: TrainContext, loss: Tensor) -> None:
         """After every step; `loss` is a scalar tensor, which may still be on its way."""
 
-    def on_epoch_end(self, run: Run) -> None:
+    def on_epoch_end(self, context: TrainContext) -> None:
         """After the last step of an epoch; not when the epoch was broken off."""
 
-    def close(self, run: Run) -> None:
+    def close(self, context: TrainContext) -> None:
         """When training ends, for whatever reason."""
 
 
-class LossMonitor(Callback):
-    """Shows progress, adds up the loss, times the steps, and stops a run whose loss is not finite.
+class ProgressLogger(Callback):
+    """Logs losses and speed, and shows a progress bar on a terminal.
 
     Losses are fetched every `log_interval` steps only, so that a device is not made to wait after each.
     """
 
     def __init__(self, log_interval: int):
         self.log_interval = log_interval
-        self.on_terminal = sys.stdout.isatty() and sys.stderr.isatty()
-        self.pending = []
-        self.compiled = False
-        self.steps_since_compiled = 0
-        self.bar = None
+        self.is_first_step = True
+        self.bar = tqdm(disable=True)
+        self.open_bar = contextlib.ExitStack()
 
-    def on_epoch_begin(self, run: Run) -> None:
-        self.pending = []
-        self.start = self.timed_from = time.perf_counter()
-        self.first_step = self.timed_steps_from = run.progress.step
-        if self.on_terminal:
-            self.bar = tqdm(total=run.steps_per_epoch, initial=run.progress.step, unit="step", leave=False,
-                            desc=f"epoch {run.epoch}/{run.config.schedule.epochs}")
+    def on_epoch_begin(self, context: TrainContext) -> None:
+        context.timer.begin_epoch()
+        if context.group.is_master and sys.stdout.isatty() and sys.stderr.isatty():
+            self.open_bar.enter_context(logging_redirect_tqdm([_LOG]))
+            self.bar = self.open_bar.enter_context(tqdm(
+                total=context.steps_per_epoch, initial=context.state.step, unit="step", leave=False,
+                desc=f"epoch {context.epoch}/{context.config.schedule.epochs}"))
 
-    def on_step_end(self, run: Run, loss) -> None:
-        self.pending.append(loss)
-        step = run.progress.step
-        if step % self.log_interval == 0 or step == run.steps_per_epoch or not self.compiled:
-            last = self.fetch(run)
-            run.last_loss = (run.global_step, last)
+    def on_step_end(self, context: TrainContext, loss: Tensor) -> None:
+        context.losses.add(loss)
+        step = context.state.step
+        # The first step of the process is waited for because it compiles the graph.
+        if step % self.log_interval == 0 or step == context.steps_per_epoch or self.is_first_step:
+            context.losses.fetch(context)
             # On a terminal the bar shows the loss, and the line goes to train.log only.
-            _LOG.log(logging.DEBUG if self.bar else logging.INFO, step_line(run.epoch, step, last))
-            if self.bar:
-                self.bar.set_postfix(loss=f"{last:.4g}", refresh=False)
-        if self.compiled:
-            self.steps_since_compiled += 1
-        else:  # the first step includes the compilation of the graph
-            self.compiled = True
-            self.compiled_at = self.timed_from = time.perf_counter()
-            self.timed_steps_from = step
-        if self.bar:
-            self.bar.update()
+            _LOG.log(logging.INFO if self.bar.disable else logging.DEBUG,
+                     step_line(context.epoch, step, context.losses.last))
+            self.bar.set_postfix(loss=f"{context.losses.last:.4g}", refresh=False)
+        self.is_first_step = False
+        context.timer.end_step()
+        self.bar.update()
 
-    def fetch(self, run: Run) -> float:
-        """Takes in the losses since the last time and returns the newest.
+    def on_epoch_end(self, context: TrainContext) -> None:
+        self.close(context)
+        timer, state = context.timer, context.state
+        timer.end_steps()
+        steps_left = context.config.schedule.epochs * context.steps_per_epoch - context.global_step
+        _LOG.info(epoch_time_line(timer.epoch_seconds, max(1, timer.epoch_steps)))
+        line = f"epoch: {context.epoch}, loss: {state.loss_sum / state.step:.4f}, lr: {context.lr:.6f}"
+        if math.isfinite(timer.epoch_rate):  # unknown if the only step compiled the graph
+            line += f", {timer.epoch_rate:.2f} images/s"
+        if math.isfinite(timer.seconds_left(steps_left)):
+            line += f", ETA {duration_text(timer.seconds_left(steps_left))}"
+        _LOG.info(line)
 
-        Raises:
-            TrainingDiverged: one of them is NaN or infinite.
-        """
-        values = [float(loss.asnumpy()) for loss in self.pending]
-        first = run.progress.step - len(values)
-        self.pending = []
-        for i, value in enumerate(values):
-            if not math.isfinite(value):
-                raise TrainingDiverged(
-                    f"training stopped: the loss of epoch {run.epoch} step {first + i + 1} is {value}; expected a "
-                    f"finite number. The last good state is kept ({run.folder / LAST_NAME} if an epoch was saved). "
-                    f"Lower --lr (now {run.lr_per_step[run.global_step - 1]:.3g}), lengthen --warmup_epochs, or check "
-                    "the labels.")
-            run.progress.loss_sum += value
-        return values[-1] if values else math.nan
-
-    def on_epoch_end(self, run: Run) -> None:
-        self._close_bar()
-        now, step = time.perf_counter(), run.progress.step
-        steps = step - self.timed_steps_from
-        run.images_per_second = steps * run.config.global_batch_size / (now - self.timed_from) if steps else math.nan
-        _LOG.info(epoch_time_line(now - self.start, max(1, step - self.first_step)))
-        rate = f", {run.images_per_second:.2f} images/s" if steps else ""  # unknown if the only step compiled the graph
-        _LOG.info(f"epoch: {run.epoch}, loss: {run.progress.loss_sum / step:.4f}, "
-                  f"lr: {run.lr_per_step[run.global_step - 1]:.6f}{rate}")
-
-    def performance_line(self, run: Run) -> str:
-        """images/s and ms per step since the first step of the process, which compiles the graph."""
-        steps = self.steps_since_compiled
-        seconds = time.perf_counter() - self.compiled_at
-        if not steps:
-            return "performance: expected at least 2 steps, the first one compiles the graph"
-        return (f"performance: {steps} steps after the first, {1000 * seconds / steps:.1f} ms per step, "
-                f"{steps * run.config.global_batch_size / seconds:.2f} images/s")
-
-    def close(self, run: Run) -> None:
-        self._close_bar()
-
-    def _close_bar(self) -> None:
-        if self.bar:
-            self.bar.close()
-            self.bar = None
+    def close(self, context: TrainContext) -> None:
+        self.open_bar.close()
+        self.bar = tqdm(disable=True)
 
 
 class EvalCallback(Callback):
-    """Evaluates every `eval_steps` epochs from `eval_start_epoch` on, and after the last; keeps the best weights."""
+    """Evaluates every `eval_steps` epochs from `eval_start_epoch` on, and after the last; keeps the best weights.
 
-    def __init__(self, evaluator: Evaluator):
+    Args:
+        evaluator: of the network.
+        samples: number of images whose predictions the other callbacks get.
+    """
+
+    def __init__(self, evaluator: Evaluator, *, samples: int = 0):
         self.evaluator = evaluator
+        self.samples = samples
 
-    def on_epoch_end(self, run: Run) -> None:
-        run.epoch_scores = None
-        start, interval, epoch = run.config.evaluation.eval_start_epoch, run.config.evaluation.eval_steps, run.epoch
-        due = epoch >= start and (epoch - start) % interval == 0
-        if not due and epoch != run.config.schedule.epochs:
+    def on_epoch_end(self, context: TrainContext) -> None:
+        context.evaluation, context.samples = None, []
+        config, epoch = context.config.evaluation, context.epoch
+        is_due = epoch >= config.eval_start_epoch and (epoch - config.eval_start_epoch) % config.eval_steps == 0
+        if not is_due and not context.is_last_epoch:
             return
-        evaluation = self.evaluator.run(should_stop=lambda: run.stop_asked)
+        with context.averaged_weights():
+            evaluation = self.evaluator.run(self._sampler(context), should_stop=lambda: context.stop_asked)
         if evaluation is None:
-            run.stop_requested = True
+            context.stop_requested = True
             return
         if evaluation.errors:
             raise evaluation.errors[0]
-        accuracy, miou = pixel_accuracy(evaluation.matrix.matrix), mean_iou(evaluation.matrix.matrix)
-        run.epoch_scores = (accuracy, miou)
+        context.evaluation = evaluation
+        accuracy, miou = context.scores
         _LOG.info(evaluation_line(epoch, accuracy, miou))
         _LOG.info("evaluated " + evaluation_lines(evaluation))
-        if miou > run.progress.best_miou:
-            run.progress.best_miou, run.progress.best_epoch = miou, epoch
-            path = run.folder / BEST_NAME
-            if run.group.is_master:
-                save_weights(path, run.network)
+        state = context.state
+        state.last_miou = miou if math.isfinite(miou) else -1.0
+        if miou > state.best_miou:
+            state.best_miou, state.best_epoch = miou, epoch
+            path = context.folder / run_folder.BEST
+            if context.group.is_master:
+                context.save_weights(path)
             _LOG.info(best_result_line(miou))
             _LOG.info(best_checkpoint_line(path))
+
+    def _sampler(self, context: TrainContext) -> Callable[..., None]:
+        def take(index: int, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
+            if len(context.samples) < self.samples:
+                context.samples.append((image, label, prediction))
+        return take
+
+
+class EarlyStopping(Callback):
+    """Ends the training when `patience` evaluations in a row have brought no better mIoU."""
+
+    def __init__(self, patience: int):
+        self.patience = patience
+
+    def on_epoch_end(self, context: TrainContext) -> None:
+        if context.evaluation is None:
+            return
+        # From what the state has, so that a resumed run goes on counting.
+        in_vain = (context.epoch - context.state.best_epoch) / context.config.evaluation.eval_steps
+        if in_vain >= self.patience and not context.is_last_epoch:
+            context.finished_early = True
+            _LOG.info(f"early stop: no better mIoU than {100 * context.state.best_miou:.2f} since epoch "
+                      f"{context.state.best_epoch}")
 
 
 class MetricsRecorder(Callback):
@@ -205,29 +166,50 @@ class MetricsRecorder(Callback):
         rows: of the epochs before this process, when the run is resumed.
     """
 
-    def __init__(self, rows=()):
+    def __init__(self, rows: Sequence[Tuple] = ()):
         self.rows = list(rows)
 
-    def on_epoch_end(self, run: Run) -> None:
-        if run.stop_requested or not run.group.is_master:
+    def on_epoch_end(self, context: TrainContext) -> None:
+        if context.stop_requested:
             return  # the evaluation may have been broken off, and the epoch's end will be repeated
-        accuracy, miou = run.epoch_scores or ("", "")
-        rate = round(run.images_per_second, 3) if math.isfinite(run.images_per_second) else ""
-        self.rows.append((run.epoch, run.global_step, run.progress.loss_sum / run.progress.step,
-                          run.lr_per_step[run.global_step - 1], rate, accuracy, miou))
-        self._write(run)
-        plot_curves(run.folder / METRICS_NAME, run.folder / "curves.png")
+        rate = context.timer.epoch_rate
+        self.rows.append((context.epoch, context.global_step, context.state.loss_sum / context.state.step, context.lr,
+                          round(rate, 3) if math.isfinite(rate) else "", *(context.scores or ("", ""))))
+        self._write(context.folder)
+        plot_curves(context.folder / run_folder.METRICS, context.folder / run_folder.CURVES)
 
-    def close(self, run: Run) -> None:
-        if self.rows and run.group.is_master and not (run.folder / METRICS_NAME).is_file():
-            self._write(run)  # stopped before the end of its first epoch, a resumed run still hands the rows on
+    def close(self, context: TrainContext) -> None:
+        if self.rows and not (context.folder / run_folder.METRICS).is_file():
+            self._write(context.folder)  # stopped before the end of its first epoch, a resumed run hands the rows on
 
-    def _write(self, run: Run) -> None:
+    def _write(self, folder: Path) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(METRICS_COLUMNS)
         writer.writerows(self.rows)
-        write_text(run.folder / METRICS_NAME, text.getvalue())
+        write_text(folder / run_folder.METRICS, text.getvalue())
+
+
+def load_previous_metrics(folder: Path, epochs: int) -> List[Tuple[str, ...]]:
+    """Rows of the first `epochs` epochs of metrics.csv in `folder`; none if there is no such file.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    path = folder / run_folder.METRICS
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [tuple(row) for row in list(csv.reader(file))[1:] if row]
+        for row in rows:
+            numbers = [float(value or 0) for value in row]
+            if len(numbers) != len(METRICS_COLUMNS):
+                raise ValueError(f"expected {len(METRICS_COLUMNS)} numbers in a row, found {len(numbers)}")
+        return [row for row in rows if int(row[0]) <= epochs]
+    except OSError:
+        return []
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path}: expected the metrics of a run, found a damaged file ({error}); repair or remove "
+                        "it") from None
 
 
 class CheckpointCallback(Callback):
@@ -236,25 +218,20 @@ class CheckpointCallback(Callback):
     Only rank 0 does, but for ckpt_<rank>/ if the configuration says so.
     """
 
-    def on_epoch_end(self, run: Run) -> None:
-        if run.epoch % run.config.run.save_every and run.epoch != run.config.schedule.epochs or run.stop_requested:
+    def on_epoch_end(self, context: TrainContext) -> None:
+        config, rank = context.config.run, context.group.rank
+        if context.epoch % config.save_every and not context.is_last_epoch or context.stop_requested:
             return
         # What is saved is the beginning of the next epoch.
-        after = dataclasses.replace(run.progress, epoch=run.epoch, step=0, loss_sum=0.0)
-        if run.group.is_master:
-            save_progress(run, after)
-        if run.config.run.is_save_on_master and not run.group.is_master:
+        if context.group.is_master:
+            context.save_state(dataclasses.replace(context.state, epoch=context.epoch, step=0, loss_sum=0.0))
+        if config.is_save_on_master and not context.group.is_master:
             return
-        folder = run.folder / f"ckpt_{run.group.rank}"
-        save_weights(folder / f"{run.config.network.model}-{run.epoch}_{run.steps_per_epoch}.ckpt", run.network)
-        kept = sorted(folder.glob("*.ckpt"), key=lambda path: int(path.stem.split("-")[-1].split("_")[0]))
-        for path in kept[:-run.config.run.ckpt_save_max]:
+        context.save_weights(run_folder.weights_path(
+            context.folder, rank, model=context.config.network.model, epoch=context.epoch,
+            steps_per_epoch=context.steps_per_epoch))
+        for path in run_folder.saved_weights(context.folder, rank)[:-config.ckpt_save_max]:
             path.unlink(missing_ok=True)
-
-
-def save_progress(run: Run, progress: TrainState) -> None:
-    """Writes last.ckpt: the state of the run, and where it stands."""
-    save_state(run.folder / LAST_NAME, run.network, run.train_step.state(), progress)
 
 
 class UploadCallback(Callback):
@@ -267,44 +244,16 @@ class UploadCallback(Callback):
     def __init__(self, upload: Callable[[], None]):
         self.upload = upload
 
-    def on_epoch_end(self, run: Run) -> None:
-        is_last = run.epoch == run.config.schedule.epochs
-        if run.epoch % run.config.modelarts.upload_every or is_last or run.stop_requested:
+    def on_epoch_end(self, context: TrainContext) -> None:
+        interval = context.config.modelarts.upload_every
+        if context.epoch % interval or context.is_last_epoch or context.stop_requested:
             return  # at the end of the run everything is brought anyway
         start = time.perf_counter()
         try:
             self.upload()
         except UserError as error:
-            _LOG.warning(f"warning: {error} The training goes on; the next time is after epoch "
-                         f"{run.epoch + run.config.modelarts.upload_every}, or at the end")
+            _LOG.warning(f"{error} The training goes on; the next time is after epoch {context.epoch + interval}, or "
+                         "at the end")
         else:
-            _LOG.info(f"copied the results of {run.epoch} epochs to outer_path in {time.perf_counter() - start:.1f} s")
-
-
-def load_previous_metrics(folder: Path, epochs: int) -> list:
-    """Rows of the first `epochs` epochs of metrics.csv in `folder`; none if there is no such file.
-
-    Raises:
-        DataError: it is damaged.
-    """
-    try:
-        with open(folder / METRICS_NAME, newline="", encoding="utf-8") as file:
-            rows = [tuple(row) for row in list(csv.reader(file))[1:] if row]
-        for row in rows:
-            numbers = [float(value or 0) for value in row]
-            if len(numbers) != len(METRICS_COLUMNS):
-                raise ValueError(f"expected {len(METRICS_COLUMNS)} numbers in a row, found {len(numbers)}")
-        return [row for row in rows if int(row[0]) <= epochs]
-    except OSError:
-        return []
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{folder / METRICS_NAME}: expected the metrics of a run, found a damaged file ({error}); mend "
-                        "or remove it") from None
-
-
-def copy_best_checkpoint(old_folder: Path, run: Run) -> None:
-    """Copies the best checkpoint of the run that is resumed, so that this run's folder is complete."""
-    source = old_folder / BEST_NAME
-    if run.progress.best_epoch and source.is_file() and source.resolve() != (run.folder / BEST_NAME).resolve():
-        with atomic_write(run.folder / BEST_NAME) as temporary:
-            shutil.copyfile(source, temporary)
+            _LOG.info(f"copied the results of {context.epoch} epochs to outer_path in "
+                      f"{time.perf_counter() - start:.1f} s")

@@ -5,22 +5,24 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Dict, Iterable, Sequence
+from typing import Dict, Iterable, Optional, Sequence, Union
 
 import mindspore as ms
 import numpy as np
+from mindspore import nn
 
+from rtseg.config.config import Config
+from rtseg.models.parameter_names import is_auxiliary, is_backbone, is_classifier, is_weight
 from rtseg.models.reference_names import convert_modelzoo, is_modelzoo
+from rtseg.training import run_folder
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError, UserError
 
+PathLike = Union[str, Path]
+
+AVERAGE_PREFIX = "average."  # of the averages of the weights among what a step keeps
 _STATE_PREFIX = "state."
-_PROGRESS_KEY = "progress"
-# Parameters of a training run that are no weights: the random state of the dropout layers.
-_RUN_ONLY = "dropout_step"
-# A network built for inference has none of these.
-_TRAINING_ONLY = "aux_heads."
-_BACKBONE = ".backbone."
+_TRAIN_STATE_KEY = "progress"  # the name of older versions, whose files stay readable
 
 
 @dataclasses.dataclass
@@ -33,41 +35,49 @@ class TrainState:
     loss_sum: float = 0.0   # over those steps
     best_miou: float = -1.0
     best_epoch: int = 0
+    last_miou: float = -1.0
     seed: int = 1
     global_batch_size: int = 0
 
 
-def save_weights(path, network) -> None:
+def save_weights(path: PathLike, network: nn.Cell) -> None:
     """Writes the network's weights to `path` (.ckpt), atomically.
 
     Raises:
         UserError: a weight is not finite; the file under this name stays as it was.
     """
-    _save(path, _weights_of(network), {})
+    write_checkpoint(path, _weights_of(network))
 
 
-def save_state(path, network, state: Dict[str, ms.Parameter], progress: TrainState) -> None:
-    """Writes weights, `state` (optimizer and loss scale, by name) and progress to `path`, atomically.
+def save_state(path: PathLike, network: nn.Cell, step_state: Dict[str, ms.Parameter], *,
+               train_state: TrainState) -> None:
+    """Writes weights, `step_state` (optimizer, loss scale and the like, by name) and `train_state`, atomically.
 
     Raises:
         UserError: a value is not finite; the file under this name stays as it was.
     """
     parameters = dict(network.parameters_dict())
-    parameters.update({_STATE_PREFIX + name: parameter for name, parameter in state.items()})
-    _save(path, parameters, {_PROGRESS_KEY: json.dumps(dataclasses.asdict(progress))})
+    parameters.update({_STATE_PREFIX + name: parameter for name, parameter in step_state.items()})
+    write_checkpoint(path, parameters, texts={_TRAIN_STATE_KEY: json.dumps(dataclasses.asdict(train_state))})
 
 
-def _save(path, parameters, extra) -> None:
+def write_checkpoint(path: PathLike, parameters: Dict[str, ms.Parameter], *,
+                     texts: Optional[Dict[str, str]] = None) -> None:
+    """Writes parameters and texts by name to `path` (.ckpt), atomically.
+
+    Raises:
+        UserError: a value is not finite; the file under this name stays as it was.
+    """
     broken = [name for name, parameter in parameters.items() if not np.isfinite(parameter.asnumpy()).all()]
     if broken:
         raise UserError(f"{path} is not written: expected finite weights, found NaN or infinity in {_some(broken)}")
     with atomic_write(path) as temporary:
         ms.save_checkpoint([{"name": name, "data": parameter} for name, parameter in parameters.items()],
-                           str(temporary), append_dict=extra)
+                           str(temporary), append_dict=texts or {})
         os.chmod(temporary, 0o644)  # MindSpore leaves it read-only, which surprises whoever copies over it
 
 
-def read_checkpoint(path) -> Dict[str, ms.Parameter]:
+def read_checkpoint(path: PathLike) -> Dict[str, ms.Parameter]:
     """All entries of a MindSpore checkpoint file.
 
     Raises:
@@ -84,7 +94,7 @@ def read_checkpoint(path) -> Dict[str, ms.Parameter]:
                         f"may be truncated or of another kind ({': '.join(reason)})") from None
 
 
-def load_weights(path, network) -> None:
+def load_weights(path: PathLike, network: nn.Cell) -> None:
     """Loads weights (or the weights of a whole state) into `network`.
 
     Auxiliary heads that the network does not have are left out; nothing is loaded unless everything fits.
@@ -94,12 +104,12 @@ def load_weights(path, network) -> None:
     """
     found = _weights_in(path)
     wanted = _weights_of(network)
-    if not any(name.startswith(_TRAINING_ONLY) for name in wanted):
-        found = {name: value for name, value in found.items() if not name.startswith(_TRAINING_ONLY)}
+    if not any(map(is_auxiliary, wanted)):
+        found = {name: value for name, value in found.items() if not is_auxiliary(name)}
     _assign(path, wanted, found)
 
 
-def load_pretrained(path, network) -> str:
+def load_pretrained(path: PathLike, network: nn.Cell) -> str:
     """Loads what a new run starts from: the weights of a whole network, or of its backbone alone.
 
     Auxiliary heads may be missing or extra, and classifiers of another number of classes stay fresh.
@@ -112,11 +122,11 @@ def load_pretrained(path, network) -> str:
     """
     found = _weights_in(path)
     wanted = _weights_of(network)
-    backbone_only = all(_BACKBONE in name for name in found)
-    other_classes = {name for name in wanted if name in found and _is_classifier(wanted[name], found[name])}
+    backbone_only = all(map(is_backbone, found))
+    other_classes = {name for name in wanted if name in found and _differs_in_classes(wanted[name], found[name])}
     fresh = {name for name in wanted if name in other_classes or name not in found and (
-        name.startswith(_TRAINING_ONLY) or backbone_only and _BACKBONE not in name)}
-    extra = {name for name in found if name not in wanted and name.startswith(_TRAINING_ONLY)}
+        is_auxiliary(name) or backbone_only and not is_backbone(name))}
+    extra = {name for name in found if name not in wanted and is_auxiliary(name)}
     _assign(path, {name: wanted[name] for name in wanted if name not in fresh},
             {name: found[name] for name in found if name not in other_classes | extra})
     taken = "the backbone" if backbone_only else "the weights"
@@ -124,34 +134,34 @@ def load_pretrained(path, network) -> str:
             + (f"; fresh: {_some(sorted(fresh), 4)}" if fresh else ""))
 
 
-def _is_classifier(wanted, found) -> bool:
-    """Whether the two differ in nothing but their number of classes, the first dimension of a last layer."""
-    return ("classifier" in wanted.name or wanted.name.startswith(("head.", _TRAINING_ONLY))) and (
-        wanted.shape[0] != found.shape[0] and wanted.shape[1:] == found.shape[1:])
+def _differs_in_classes(wanted: ms.Parameter, found: ms.Parameter) -> bool:
+    """Whether these are classifiers that differ in nothing but their number of classes, the first dimension."""
+    return (is_classifier(wanted.name) and wanted.shape[0] != found.shape[0]
+            and wanted.shape[1:] == found.shape[1:])
 
 
-def load_state(path, network, state: Dict[str, ms.Parameter]) -> TrainState:
+def load_state(path: PathLike, network: nn.Cell, step_state: Dict[str, ms.Parameter]) -> TrainState:
     """Loads everything that `save_state` wrote; nothing is loaded unless everything fits.
 
     Raises:
         DataError: see `load_weights`; or the file holds weights only.
     """
     found = read_checkpoint(path)
-    if _PROGRESS_KEY not in found:
-        raise DataError(f"{path}: expected the state of a run (last.ckpt), found weights only. "
+    if _TRAIN_STATE_KEY not in found:
+        raise DataError(f"{path}: expected the state of a run ({run_folder.LAST}), found weights only. "
                         "Use --pretrained to start a new run from them.")
-    progress = _read_progress(path, found.pop(_PROGRESS_KEY))
+    train_state = _read_train_state(path, found.pop(_TRAIN_STATE_KEY))
     wanted = dict(network.parameters_dict())
-    wanted.update({_STATE_PREFIX + name: parameter for name, parameter in state.items()})
+    wanted.update({_STATE_PREFIX + name: parameter for name, parameter in step_state.items()})
     _assign(path, wanted, found)
-    return progress
+    return train_state
 
 
-def _read_progress(path, text) -> TrainState:
+def _read_train_state(path: PathLike, text: str) -> TrainState:
     try:
-        progress = TrainState(**json.loads(text))
+        state = TrainState(**json.loads(text))
         for field in dataclasses.fields(TrainState):
-            value = getattr(progress, field.name)
+            value = getattr(state, field.name)
             if field.type is int and (type(value) is not int or not 0 <= value < 2 ** 31):
                 raise ValueError(f"{field.name} is {value!r}")
             if not math.isfinite(value):
@@ -159,23 +169,27 @@ def _read_progress(path, text) -> TrainState:
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: expected the state of a run, found a damaged one ({error}). Use --pretrained to "
                         "start a new run from its weights.") from None
-    return progress
+    return state
 
 
-def _weights_of(network) -> Dict[str, ms.Parameter]:
-    return {name: parameter for name, parameter in network.parameters_dict().items() if not name.endswith(_RUN_ONLY)}
+def _weights_of(network: nn.Cell) -> Dict[str, ms.Parameter]:
+    return {name: parameter for name, parameter in network.parameters_dict().items() if is_weight(name)}
 
 
-def _weights_in(path) -> Dict[str, ms.Parameter]:
-    """The weights alone of a checkpoint file: one of weights, the state of a run, or the model zoo's Fast-SCNN."""
+def _weights_in(path: PathLike) -> Dict[str, ms.Parameter]:
+    """The weights alone of a checkpoint file: one of weights, the model zoo's Fast-SCNN, or the state of a run, whose
+    averages count if there are any."""
     found = read_checkpoint(path)
     if is_modelzoo(found):
         found = convert_modelzoo(found)
-    return {name: value for name, value in found.items()
-            if not name.startswith(_STATE_PREFIX) and name != _PROGRESS_KEY and not name.endswith(_RUN_ONLY)}
+    weights = {name: value for name, value in found.items()
+               if not name.startswith(_STATE_PREFIX) and name != _TRAIN_STATE_KEY and is_weight(name)}
+    prefix = _STATE_PREFIX + AVERAGE_PREFIX
+    weights.update({name[len(prefix):]: value for name, value in found.items() if name.startswith(prefix)})
+    return weights
 
 
-def _assign(path, wanted, found) -> None:
+def _assign(path: PathLike, wanted: Dict[str, ms.Parameter], found: Dict[str, ms.Parameter]) -> None:
     missing = [name for name in wanted if name not in found]
     extra = [name for name in found if name not in wanted]
     shapes = [f"{name} (expected {tuple(wanted[name].shape)}, found {tuple(found[name].shape)})"
@@ -191,7 +205,7 @@ def _assign(path, wanted, found) -> None:
         parameter.set_data(ms.Tensor(found[name].asnumpy(), parameter.dtype))
 
 
-def _check_classes(path, wanted, found) -> None:
+def _check_classes(path: PathLike, wanted: Dict[str, ms.Parameter], found: Dict[str, ms.Parameter]) -> None:
     """Raises DataError when nothing differs but the number of classes, the first dimension of all that differ."""
     shapes = [(wanted[name].shape, found[name].shape) for name in wanted if wanted[name].shape != found[name].shape]
     numbers = {(expected[:1], got[:1]) for expected, got in shapes}
@@ -206,7 +220,7 @@ def _some(names: Sequence[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def checkpoint_path(config, default_name: str) -> Path:
+def checkpoint_path(config: Config, default_name: str) -> Path:
     """The file that --resume_path and --resume_name mean: path may be the file itself, or the folder of it."""
     path = Path(config.run.resume_path or ".")
     if path.is_file() and not config.run.resume_name:
@@ -214,7 +228,7 @@ def checkpoint_path(config, default_name: str) -> Path:
     return path / (config.run.resume_name or default_name)
 
 
-def digests(network) -> Dict[str, str]:
+def digests(network: nn.Cell) -> Dict[str, str]:
     """Parameter name -> 16 hexadecimal digits that differ where any bit of its value does."""
     return {name: hashlib.sha256(parameter.asnumpy().tobytes()).hexdigest()[:16]
             for name, parameter in network.parameters_dict().items()}

@@ -91,6 +91,17 @@ def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], output
     Raises:
         OSError: the image cannot be written.
     """
+    _save(_confusion_figure(matrix, class_names), output_path)
+
+
+def draw_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """What `plot_confusion_matrix` draws, uint8 RGB (H, W, 3)."""
+    figure = _confusion_figure(matrix, class_names)
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+def _confusion_figure(matrix: np.ndarray, class_names: Sequence[str]):
     count = len(class_names)
     totals = matrix.sum(axis=1, keepdims=True)
     shares = 100 * matrix[:, :count] / np.maximum(totals, 1)
@@ -105,7 +116,7 @@ def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], output
     axes.set(title="Pixels of each class by prediction, per cent", xlabel="prediction", ylabel="label")
     axes.set_xticks(range(count), labels=names, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(count), labels=names)
-    _save(figure, output_path)
+    return figure
 
 
 def _new_figure(width: float, height: float):
