@@ -71,6 +71,18 @@ TEST(ChoicesAreChecked) {
   CHECK_ERROR(Parse({"--precision=fp16"}), kUsage, "--precision expects one of auto, float32, fast, found \"fp16\"");
 }
 
+TEST(ResultsAreAList) {
+  CHECK(!Parse({}).save);
+  const infer::Results both = *Parse({"--save=mask,overlay"}).save;
+  CHECK(!both.class_map && both.mask && both.overlay);
+  const infer::Results none = *Parse({"--save", "none"}).save;
+  CHECK(!none.class_map && !none.mask && !none.overlay);
+  for (const std::string value : {"", "masks", "mask,", ",mask", "none,mask", "mask overlay"}) {
+    CHECK_ERROR(Parse({"--save=" + value}), kUsage,
+                "--save expects some of class_map, mask, overlay, or none, found \"" + value + "\"");
+  }
+}
+
 TEST(MissingValuesAreErrors) {
   CHECK_ERROR(Parse({"--threads"}), kUsage, "--threads expects a value: CPU threads of the runtime, 0: it decides");
   CHECK_ERROR(Parse({"--threads", "--loop=3"}), kUsage,
