@@ -34,15 +34,46 @@ bool WithoutError(png_structp png, Steps steps) {
   return true;
 }
 
-class PngReader {
+// What libpng needs to read or to write a file.
+class PngState {
  public:
-  PngReader(const std::string& content, const std::filesystem::path& file) : content_(content), file_(file) {
-    png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, &problem_, HandleError, HandleWarning);
+  enum class Direction { kRead, kWrite };
+  explicit PngState(Direction direction) : direction_(direction) {
+    const auto create = direction == Direction::kRead ? &png_create_read_struct : &png_create_write_struct;
+    png_ = create(PNG_LIBPNG_VER_STRING, &problem_, HandleError, HandleWarning);
     info_ = png_ == nullptr ? nullptr : png_create_info_struct(png_);
     if (info_ == nullptr) {
-      png_destroy_read_struct(&png_, nullptr, nullptr);
+      Destroy();
       throw Error(kFailed, "libpng cannot start");
     }
+  }
+  PngState(const PngState&) = delete;
+  PngState& operator=(const PngState&) = delete;
+  ~PngState() { Destroy(); }
+
+  png_structp png() const { return png_; }
+  png_infop info() const { return info_; }
+  std::string problem() const { return OneLine(problem_.text); }
+
+ private:
+  void Destroy() {
+    if (direction_ == Direction::kRead) {
+      png_destroy_read_struct(&png_, &info_, nullptr);
+    } else {
+      png_destroy_write_struct(&png_, &info_);
+    }
+  }
+
+  const Direction direction_;
+  Problem problem_;
+  png_structp png_ = nullptr;
+  png_infop info_ = nullptr;
+};
+
+class PngReader {
+ public:
+  PngReader(const std::string& content, const std::filesystem::path& file)
+      : content_(content), file_(file), state_(PngState::Direction::kRead), png_(state_.png()), info_(state_.info()) {
     png_set_read_fn(png_, this, Read);
     png_set_chunk_malloc_max(png_, 1 << 24);  // of texts and profiles
     Expect(WithoutError(png_, [this] { png_read_info(png_, info_); }));
@@ -51,7 +82,6 @@ class PngReader {
   }
   PngReader(const PngReader&) = delete;
   PngReader& operator=(const PngReader&) = delete;
-  ~PngReader() { png_destroy_read_struct(&png_, &info_, nullptr); }
 
   const Size& size() const { return size_; }
   int color_type() const { return png_get_color_type(png_, info_); }
@@ -95,32 +125,25 @@ class PngReader {
 
   void Expect(bool good) const {
     if (good) return;
-    FailToDecode(file_, "is not a complete PNG (" + OneLine(problem_.text) + "); copy the file again");
+    FailToDecode(file_, "is not a complete PNG (" + state_.problem() + "); copy the file again");
   }
 
   const std::string& content_;
   const std::filesystem::path& file_;
   size_t position_ = 0;
-  Problem problem_;
-  png_structp png_ = nullptr;
-  png_infop info_ = nullptr;
+  const PngState state_;
+  const png_structp png_;
+  const png_infop info_;
   Size size_;
   std::vector<png_bytep> rows_;
 };
 
 class PngWriter {
  public:
-  explicit PngWriter(const Image& image) : image_(image) {
-    png_ = png_create_write_struct(PNG_LIBPNG_VER_STRING, &problem_, HandleError, HandleWarning);
-    info_ = png_ == nullptr ? nullptr : png_create_info_struct(png_);
-    if (info_ == nullptr) {
-      png_destroy_write_struct(&png_, nullptr);
-      throw Error(kFailed, "libpng cannot start");
-    }
-  }
+  explicit PngWriter(const Image& image)
+      : image_(image), state_(PngState::Direction::kWrite), png_(state_.png()), info_(state_.info()) {}
   PngWriter(const PngWriter&) = delete;
   PngWriter& operator=(const PngWriter&) = delete;
-  ~PngWriter() { png_destroy_write_struct(&png_, &info_); }
 
   std::string Write() {
     const bool is_rgb = image_.channels == 3;
@@ -136,7 +159,7 @@ class PngWriter {
       for (int y = 0; y < image_.size.height; ++y) png_write_row(png_, image_.row(y));
       png_write_end(png_, info_);
     });
-    if (!good) throw Error(kFailed, "libpng cannot encode an image: " + OneLine(problem_.text));
+    if (!good) throw Error(kFailed, "libpng cannot encode an image: " + state_.problem());
     return std::move(encoded_);
   }
 
@@ -147,9 +170,9 @@ class PngWriter {
 
   const Image& image_;
   std::string encoded_;
-  Problem problem_;
-  png_structp png_ = nullptr;
-  png_infop info_ = nullptr;
+  const PngState state_;
+  const png_structp png_;
+  const png_infop info_;
 };
 
 // Compressed data is at most this much smaller than the pixels; a header that claims more is refused before any memory
