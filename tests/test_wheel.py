@@ -117,10 +117,11 @@ def test_a_command_does_its_work_there(installed, tmp_path):
 def test_recipes_are_found_in_the_package(installed):
     assert ask(installed, "import sys; from rtseg.utils.files import configs_folder; folder = configs_folder()\n"
                           "print(folder.is_relative_to(sys.prefix))\n"
-                          "from rtseg.config.config import load_config\n"
+                          "from rtseg.config.recipe import load_config\n"
                           "from rtseg.data.dataset_spec import load_dataset_spec\n"
-                          "print(load_config(folder / 'icnet.yaml').model, load_dataset_spec('camvid').num_classes)"
-               ) == ["True", "icnet 11"]
+                          "print(load_config(folder / 'icnet.yaml').network.model)\n"
+                          "print(load_dataset_spec('camvid').num_classes)"
+               ) == ["True", "icnet", "11"]
 
 
 def test_import_is_quick_and_without_mindspore(installed):

@@ -382,7 +382,7 @@ def test_checker_needs_no_mindspore_and_answers_wrong_usage(tmp_path):
     code = "import sys; sys.modules['mindspore'] = None; from rtseg.tools.check_dataset import main; main(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "") and "--dataset_config" in done.stdout
-    for flags, message in ((["--num_workers=0"], "--num_workers: expected an integer >= 1, found 0"),
+    for flags, message in ((["--num_workers=0"], "--num_workers: expected an integer >= 1, found '0'"),
                            (["--dataset_config=none"], "--dataset_config none: expected")):
         with pytest.raises(ConfigError, match=message):
             check.main([f"--dataset={tmp_path}", *flags])

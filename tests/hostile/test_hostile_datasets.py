@@ -16,7 +16,8 @@ from test_hostile_metadata import places, replaced
 from rtseg.cli import preprocess
 from rtseg.data.cache import CachedDataset, prepare
 from rtseg.data.cityscapes import Cityscapes
-from rtseg.data.dataset_spec import MAX_CLASSES, load_dataset_spec
+from rtseg.data.dataset_spec import load_dataset_spec
+from rtseg.data.spec_file import MAX_CLASSES
 from rtseg.data.image_io import read_image, read_label
 from rtseg.tools import check_dataset as check
 from rtseg.utils.errors import ConfigError, DataError

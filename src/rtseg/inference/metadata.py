@@ -8,7 +8,8 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rtseg.data.dataset_spec import IGNORE_LABEL, MAX_CLASSES
+from rtseg.data.dataset_spec import IGNORE_LABEL
+from rtseg.data.spec_file import MAX_CLASSES
 from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import ConfigError, DataError
 from rtseg.utils.files import read_regular_file
