@@ -19,15 +19,17 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
 from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
-from rtseg.data.labels import ID_TO_TRAIN_ID, NUM_CLASSES  # noqa: E402
+from rtseg.data.dataset_spec import load_dataset_spec  # noqa: E402
 from rtseg.metrics.confusion_matrix import ConfusionMatrix  # noqa: E402
 from rtseg.synthetic.scene import draw_scene  # noqa: E402
+
+NUM_CLASSES = 19
 
 
 def make_pair(height: int, width: int):
     """Prediction and label, uint8 (H, W): a drawn scene, moved a little and with a tenth of its pixels replaced."""
     rng = np.random.default_rng(0)
-    label = ID_TO_TRAIN_ID[draw_scene(height, width, 0, rng)[1]]
+    label = load_dataset_spec("cityscapes").id_table[draw_scene(height, width, 0, rng)[1]]
     prediction = np.roll(label, (3, -17), axis=(0, 1)) % NUM_CLASSES
     wrong = rng.random(label.shape) < 0.1
     prediction[wrong] = rng.integers(0, NUM_CLASSES, int(wrong.sum()))
@@ -62,7 +64,7 @@ def main() -> None:
     arguments = parser.parse_args()
     prediction, label = make_pair(arguments.height, arguments.width)
     index = pair_index(prediction, label)
-    ours = ConfusionMatrix()
+    ours = ConfusionMatrix(NUM_CLASSES)
     ours.update(prediction, label)
     square = ours.matrix[:, :NUM_CLASSES]
     intersection, union = histogram_way(prediction, label)

@@ -34,7 +34,7 @@ def make_checkpoint(path: Path) -> None:
     setup_device("CPU")
     from rtseg.models.registry import create_model
     from rtseg.training.checkpoint import save_weights
-    save_weights(path, create_model("fast_scnn", "mmseg"))
+    save_weights(path, create_model("fast_scnn", "mmseg", num_classes=19))
 
 
 def run(*command, **options) -> str:

@@ -37,16 +37,18 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
 from benchmarks.repeated_images import Repeated  # noqa: E402
 from rtseg.data.cache import prepare, with_cache  # noqa: E402
-from rtseg.data.cityscapes import Cityscapes  # noqa: E402
-from rtseg.data.labels import IGNORE_LABEL, LABELS  # noqa: E402
+from rtseg.data.dataset import SegmentationDataset  # noqa: E402
+from rtseg.data.dataset_spec import IGNORE_LABEL, load_dataset_spec  # noqa: E402
 from rtseg.data.loader import BatchLoader  # noqa: E402
 from rtseg.data.sampler import DistributedSampler  # noqa: E402
 from rtseg.data.transforms import TrainTransform  # noqa: E402
 
 BASE_SIZE, BATCH_SIZE, PAD_COLOR = 1024, 4, (124, 116, 104)
 # Position i is the train id of label id i - 1.
-TRAIN_IDS = np.array([-1] + [-1 if label.train_id == IGNORE_LABEL else label.train_id for label in LABELS], np.int32)
-LABEL_IDS = np.arange(-1, len(LABELS))
+CITYSCAPES = load_dataset_spec("cityscapes")
+LABEL_IDS = np.arange(-1, 34)
+TRAIN_IDS = np.concatenate([[-1], CITYSCAPES.id_table[:34]]).astype(np.int32)
+TRAIN_IDS[TRAIN_IDS == IGNORE_LABEL] = -1
 
 
 def ours(dataset, crop_size, num_workers: int):
@@ -171,7 +173,7 @@ def main() -> None:
     cv2.setNumThreads(0)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         cache = arguments.prepared_cache or folder
-        dataset = Cityscapes(arguments.dataset, arguments.split)
+        dataset = SegmentationDataset(arguments.dataset, arguments.split, CITYSCAPES)
         if not arguments.prepared_cache:
             prepare(dataset, cache)
         png, raw = (Repeated(with_cache(dataset, path), arguments.samples) for path in ("", cache))

@@ -27,7 +27,7 @@ from benchmarks.repeated_images import Repeated  # noqa: E402
 from benchmarks.side_process import peak_memory  # noqa: E402
 from rtseg.config.recipe import load_config  # noqa: E402
 from rtseg.data.cache import with_cache  # noqa: E402
-from rtseg.data.cityscapes import Cityscapes  # noqa: E402
+from rtseg.data.dataset import SegmentationDataset  # noqa: E402
 from rtseg.runtime.device import setup_device  # noqa: E402
 
 
@@ -45,10 +45,10 @@ def measure_parts(arguments) -> dict:
     cv2.setNumThreads(0)
     model, variant = arguments.model.split("/")
     recipe = load_config(PROJECT / "configs" / "fast_scnn.yaml")
-    dataset = Repeated(with_cache(Cityscapes(arguments.dataset, arguments.split), arguments.prepared_cache),
-                       arguments.images)
+    source = SegmentationDataset(arguments.dataset, arguments.split, recipe.data.dataset_config)
+    dataset = Repeated(with_cache(source, arguments.prepared_cache), arguments.images)
     before = peak_memory()
-    network = create_model(model, variant).set_train(False)
+    network = create_model(model, variant, num_classes=19).set_train(False)
     predictor = network_predictor(network, mean=recipe.data.mean, std=recipe.data.std)
     evaluator = Evaluator(predictor, dataset, num_classes=recipe.data.dataset_config.num_classes, num_workers=2)
     evaluator.run()
@@ -79,7 +79,7 @@ def measure_parts(arguments) -> dict:
         predictor.start([image])
 
     def score(_):
-        ConfusionMatrix().update(prediction, label)
+        ConfusionMatrix(19).update(prediction, label)
 
     busy = {}
     seconds = measure({"whole": evaluator.run, "decode": repeat(decode), "forward": repeat(forward),

@@ -37,8 +37,9 @@ def mindspore_step(config: Config, rates: List[float]):
     from rtseg.training.train_step import TrainStep
 
     graph = config.network
-    network = create_model(graph.model, graph.variant, config.data.dataset_config.num_classes, graph.aux, graph.dropout,
-                           graph.bn_momentum, config.run.seed).set_train(True)
+    network = create_model(graph.model, graph.variant, num_classes=config.data.dataset_config.num_classes,
+                           aux=graph.aux, dropout=graph.dropout, bn_momentum=graph.bn_momentum,
+                           seed=config.run.seed).set_train(True)
     step = TrainStep(network, build_loss(config, network), build_optimizer(config, network, rates),
                      mean=config.data.mean, std=config.data.std)
     return lambda images, labels: float(step(Tensor(images), Tensor(labels)).asnumpy())

@@ -5,10 +5,23 @@ import cv2
 import numpy as np
 import pytest
 
+from rtseg.data.dataset import SegmentationDataset
+from rtseg.data.dataset_spec import load_dataset_spec
+
+CITYSCAPES = load_dataset_spec("cityscapes")
+CLASS_NAMES, PALETTE, NUM_CLASSES = CITYSCAPES.class_names, np.array(CITYSCAPES.palette, np.uint8), 19
+ID_TO_TRAIN_ID, TRAIN_ID_TO_ID = CITYSCAPES.id_table, CITYSCAPES.train_id_to_id
+LABEL_NAMES = {value: entry.name for entry in CITYSCAPES.classes + CITYSCAPES.ignored for value in entry.values}
+
 REAL_CITYSCAPES = Path(__file__).resolve().parents[2] / "shared" / "data" / "cityscapes_mini"
 
 needs_real_cityscapes = pytest.mark.skipif(not REAL_CITYSCAPES.is_dir(),
                                            reason=f"real Cityscapes images are absent: {REAL_CITYSCAPES}")
+
+
+def Cityscapes(root, split, require_labels=True):
+    """A split of a data set in the layout of Cityscapes."""
+    return SegmentationDataset(root, split, CITYSCAPES, require_labels)
 
 
 def write_png(path: Path, pixels: np.ndarray) -> Path:

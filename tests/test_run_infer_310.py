@@ -115,7 +115,7 @@ def test_whole_way_agrees_with_eval(tmp_path):
     from rtseg.models.registry import create_model
     from rtseg.training.checkpoint import save_weights
 
-    network = create_model("fast_scnn", "mmseg")
+    network = create_model("fast_scnn", "mmseg", num_classes=19)
     save_weights(tmp_path / "best_map.ckpt", network)
     labels = np.random.default_rng(0).integers(0, 34, (64, 96), dtype=np.uint8)
     for name in ("bonn_000000_000000", "bonn_000001_000000"):

@@ -78,7 +78,7 @@ def create_model(name: str, *, num_classes: int, variant: Optional[str] = None, 
         ConfigError: unknown name, variant or backbone, or too many heads.
     """
     variant = MODEL_VARIANTS[_known(name)][0] if variant is None else variant
-    check_model(name, variant, aux, backbone)
+    check_model(name, variant, aux=aux, backbone=backbone)
     _set_up_mindspore()
 
     from rtseg.models import registry

@@ -119,8 +119,8 @@ def test_weights_for_other_classes_are_refused(tmp_path):
     from rtseg.models.registry import create_model
     from rtseg.training.checkpoint import load_pretrained, load_weights, save_weights
 
-    save_weights(tmp_path / "two.ckpt", create_model("fast_scnn", "mmseg", 2))
-    network = create_model("fast_scnn", "mmseg")
+    save_weights(tmp_path / "two.ckpt", create_model("fast_scnn", "mmseg", num_classes=2))
+    network = create_model("fast_scnn", "mmseg", num_classes=19)
     with pytest.raises(DataError, match="expected a network for the 19 classes of the data set, found one for 2. "):
         load_weights(tmp_path / "two.ckpt", network)
     note = load_pretrained(tmp_path / "two.ckpt", network)

@@ -41,7 +41,7 @@ def varied_network(variant, num_classes, image):
     from rtseg.inference.preprocessing import normalize
     from rtseg.models.registry import create_model
 
-    network = create_model("fast_scnn", variant, num_classes)
+    network = create_model("fast_scnn", variant, num_classes=num_classes)
     rng = np.random.default_rng(0)
     limits = {"gamma": (0.7, 1.3), "beta": (-0.3, 0.3), "moving_mean": (-0.2, 0.2), "moving_variance": (0.5, 1.5)}
     for parameter in network.get_parameters():

@@ -4,11 +4,10 @@ import sys
 
 import numpy as np
 import pytest
-from data_helpers import write_png, write_sample
+from data_helpers import CITYSCAPES, write_png, write_sample
 from script_helpers import PROJECT
 
 from rtseg.cli import preprocess
-from rtseg.data.labels import CITYSCAPES
 from rtseg.inference.metadata import ModelMetadata, write_metadata
 from rtseg.utils.errors import ConfigError, DataError
 

@@ -34,7 +34,7 @@ def recipe(tmp_path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_complete_and_right(path):
     config = load_config(path)
-    check_model(config.network.model, config.network.variant, config.network.aux)
+    check_model(config.network.model, config.network.variant, aux=config.network.aux)
     assert load_config(path, {"epochs": "30"}).schedule.epochs == 30
 
 

@@ -11,15 +11,13 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
-from data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png, write_sample
+from data_helpers import CITYSCAPES, REAL_CITYSCAPES, Cityscapes, needs_real_cityscapes, write_png, write_sample
 from script_helpers import PROJECT, SCRIPTS, run
 
 from rtseg.config.recipe import load_config
 from rtseg.data import cache
 from rtseg.data.cache import CachedDataset, prepare, with_cache
-from rtseg.data.cityscapes import Cityscapes
 from rtseg.data.dataset import SegmentationDataset
-from rtseg.data.labels import CITYSCAPES
 from rtseg.data.loader import BatchLoader
 from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import TrainTransform
@@ -280,4 +278,4 @@ def test_wrong_arguments(root, tmp_path, given, message):
 def test_number_of_loading_threads_follows_the_device():
     recipe = PROJECT / "configs" / "fast_scnn.yaml"
     given = ({}, {"device_target": "Ascend"}, {"device_target": "Ascend", "num_workers": "3"}, {"num_workers": "0"})
-    assert [load_config(recipe, flags).data.num_workers for flags in given] == [2, 16, 3, 0]
+    assert [load_config(recipe, flags).num_workers for flags in given] == [2, 16, 3, 0]

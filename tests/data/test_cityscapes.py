@@ -2,10 +2,10 @@
 import cv2
 import numpy as np
 import pytest
-from data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png, write_sample
+from data_helpers import CITYSCAPES, REAL_CITYSCAPES, Cityscapes, needs_real_cityscapes, write_png, write_sample
 from PIL import Image
 
-from rtseg.data.cityscapes import Cityscapes, read_image, read_label
+from rtseg.data.image_io import read_image, read_label
 from rtseg.utils.errors import ConfigError, DataError
 
 LAYOUT = "<dataset>/leftImg8bit/train/[<folder>/]<name>_leftImg8bit.png"
@@ -66,7 +66,7 @@ def test_rotation_noted_in_the_file_is_not_applied(tmp_path):
     Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / "label.png", exif=exif)
     assert cv2.imread(str(tmp_path / "image.png"), cv2.IMREAD_COLOR).shape == (6, 4, 3)
     assert read_image(tmp_path / "image.png").shape == (4, 6, 3)
-    assert read_label(tmp_path / "label.png").shape == (4, 6)
+    assert read_label(tmp_path / "label.png", CITYSCAPES).shape == (4, 6)
 
 
 @pytest.mark.parametrize("suffix, ids, found, expected", [
@@ -76,7 +76,7 @@ def test_rotation_noted_in_the_file_is_not_applied(tmp_path):
 def test_unknown_ids_are_named(tmp_path, suffix, ids, found, expected):
     path = write_png(tmp_path / f"a_gtFine_{suffix}.png", np.array(ids, np.uint8))
     with pytest.raises(DataError) as error:
-        read_label(path)
+        read_label(path, CITYSCAPES)
     assert str(error.value).startswith(f"{path}: holds the ids {found}, expected only {expected}")
 
 

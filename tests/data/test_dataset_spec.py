@@ -339,7 +339,7 @@ def test_colours_and_names_of_images():
     ids = np.array([[0, 1, 2, 255]], np.uint8)
     assert colorize(ids, palette).tolist() == [[[1, 2, 3], [200, 100, 0], [0, 0, 0], [0, 0, 0]]]
     image = np.full((1, 4, 3), 50, np.uint8)
-    assert overlay(image, ids, 1, palette).tolist() == [[[1, 2, 3], [200, 100, 0], [50, 50, 50], [50, 50, 50]]]
+    assert overlay(image, ids, palette, alpha=1).tolist() == [[[1, 2, 3], [200, 100, 0], [50, 50, 50], [50, 50, 50]]]
     sheet = contact_sheet([(image, ids, ids)], ("short", "a name that is longer than the sheet is wide " * 5), palette)
     assert {(1, 2, 3), (200, 100, 0)} <= {tuple(color) for color in sheet[-60:].reshape(-1, 3).tolist()}
 

@@ -2,12 +2,11 @@
 import cv2
 import numpy as np
 import pytest
-from data_helpers import REAL_CITYSCAPES, needs_real_cityscapes
+from data_helpers import REAL_CITYSCAPES, Cityscapes, needs_real_cityscapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtseg.data import transforms
-from rtseg.data.cityscapes import Cityscapes
 from rtseg.data.transforms import (CropGeometry, TrainTransform, dominant_ratio, jitter_color, random_scaled_size,
                                    resize_center_crop, scaled_crop)
 from rtseg.utils.errors import ConfigError

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import mindspore as ms
 import numpy as np
 import pytest
+from data_helpers import CLASS_NAMES, PALETTE
 from mindspore import Tensor, nn
 from script_helpers import PROJECT
 
 from rtseg.cli import export
 from rtseg.config.recipe import load_config
-from rtseg.data.labels import CLASS_NAMES, PALETTE
 from rtseg.export.atc import main as om_metadata
 from rtseg.inference.graph import InferenceGraph
 from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, read_metadata, write_metadata
@@ -47,7 +47,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    network = create_model("fast_scnn", "mmseg", aux=1)
+    network = create_model("fast_scnn", "mmseg", num_classes=19, aux=1)
     rng = np.random.default_rng(0)
     for parameter in network.get_parameters():
         if parameter.name.rpartition(".")[2] in STATISTICS:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
-from data_helpers import write_png, write_sample
+from data_helpers import Cityscapes, write_png, write_sample
 from hostile_helpers import cases, command, count, damaged, examples, limits, random_of, tree, written_outside
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,10 +15,9 @@ from test_hostile_metadata import places, replaced
 
 from rtseg.cli import preprocess
 from rtseg.data.cache import CachedDataset, prepare
-from rtseg.data.cityscapes import Cityscapes
 from rtseg.data.dataset_spec import load_dataset_spec
-from rtseg.data.spec_file import MAX_CLASSES
 from rtseg.data.image_io import read_image, read_label
+from rtseg.data.spec_file import MAX_CLASSES
 from rtseg.tools import check_dataset as check
 from rtseg.utils.errors import ConfigError, DataError
 from rtseg.utils.files import configs_folder

@@ -32,7 +32,7 @@ def data(tmp_path_factory):
     for split in ("train", "val"):
         for name in ("bonn_0", "bonn_1"):
             write_sample(root / "data", split, name, 7, (32, 64))
-    network = create_model("fast_scnn", "tramac")
+    network = create_model("fast_scnn", "tramac", num_classes=19)
     save_weights(root / "w.ckpt", network)
     assert preprocess.main([f"--image_path={root / 'data'}", f"--out_dir={root / 'bins'}", "--image_height=32",
                             "--image_width=64"]) == 0
@@ -167,5 +167,5 @@ def test_checkpoints_on_a_full_disk(tmp_path):
     """MindSpore's own temporary file goes too."""
     count("full disk")
     with full_disk(100_000), limits(), pytest.raises(OSError, match="File too large"):
-        save_weights(tmp_path / "out.ckpt", create_model("fast_scnn", "tramac"))
+        save_weights(tmp_path / "out.ckpt", create_model("fast_scnn", "tramac", num_classes=19))
     assert not list(tmp_path.iterdir())

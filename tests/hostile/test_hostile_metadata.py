@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import write_sample
+from data_helpers import CITYSCAPES, write_sample
 from hostile_helpers import cases, command, count, damaged, examples, limits, random_of, tree, written_outside
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtseg.cli import preprocess
 from rtseg.cli import score as cal_mIoU
-from rtseg.data.labels import CITYSCAPES
 from rtseg.export import atc as om_metadata
 from rtseg.inference.metadata import ModelMetadata, read_metadata, write_metadata
 from rtseg.runtime.rank_table import read_rank_table

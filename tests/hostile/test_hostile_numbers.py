@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from data_helpers import ID_TO_TRAIN_ID, NUM_CLASSES, PALETTE, TRAIN_ID_TO_ID
 from hostile_helpers import count, examples
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rtseg.data.labels import ID_TO_TRAIN_ID, IGNORE_LABEL, NUM_CLASSES, TRAIN_ID_TO_ID, UNKNOWN_ID
+from rtseg.data.dataset_spec import IGNORE_LABEL, UNKNOWN_ID
 from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import TrainTransform, resize_center_crop
 from rtseg.metrics.confusion_matrix import ConfusionMatrix, iou_per_class, mean_iou, pixel_accuracy
@@ -27,7 +28,7 @@ def test_label_tables(ids):
     assert np.isin(train_ids[~scored], [IGNORE_LABEL, UNKNOWN_ID]).all()
     assert (TRAIN_ID_TO_ID[train_ids[scored]] == ids[scored]).all()
     assert ((ids > 33) & (ids < 255) == (train_ids == UNKNOWN_ID)).all()
-    assert colorize(train_ids[None]).shape == (1, len(ids), 3)
+    assert colorize(train_ids[None], palette=PALETTE).shape == (1, len(ids), 3)
 
 
 @examples(250)
@@ -136,7 +137,7 @@ def test_confusion_matrix_refuses_what_is_no_label(data):
                                                                                                           "U3")]))
     pair = [other, np.zeros(shape, np.uint8)]
     with pytest.raises(DataError):
-        ConfusionMatrix().update(*(pair if data.draw(st.booleans()) else pair[::-1]))
+        ConfusionMatrix(19).update(*(pair if data.draw(st.booleans()) else pair[::-1]))
 
 
 @examples(120)

@@ -43,7 +43,7 @@ def label_path(root, name, split="val"):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "w.ckpt"
-    save_weights(path, create_model("fast_scnn", "tramac"))
+    save_weights(path, create_model("fast_scnn", "tramac", num_classes=19))
     return path
 
 

@@ -1,12 +1,10 @@
 """Evaluation against the official one on real images, and its modes on small ones."""
 import numpy as np
 import pytest
-from data_helpers import REAL_CITYSCAPES, needs_real_cityscapes, write_png
+from data_helpers import CLASS_NAMES, REAL_CITYSCAPES, TRAIN_ID_TO_ID, Cityscapes, needs_real_cityscapes, write_png
 from mindspore import Tensor, nn, ops
 from official_evaluation import official_scores
 
-from rtseg.data.cityscapes import Cityscapes
-from rtseg.data.labels import CLASS_NAMES, TRAIN_ID_TO_ID
 from rtseg.inference.evaluator import Evaluator
 from rtseg.inference.predictor import SCALES, network_predictor
 from rtseg.metrics.confusion_matrix import iou_per_class, mean_iou, pixel_accuracy
@@ -52,7 +50,7 @@ def test_scores_equal_the_official_evaluation_on_real_images(tmp_path):
     """A network with random weights, whose predictions on real images are varied."""
     pytest.importorskip("cityscapesscripts")
     dataset = Cityscapes(REAL_CITYSCAPES, "val")
-    network = create_model("fast_scnn", "mmseg")
+    network = create_model("fast_scnn", "mmseg", num_classes=19)
     rng = np.random.default_rng(0)
     network.classifier.classifier.weight.set_data(Tensor(rng.standard_normal((19, 128, 1, 1)).astype(np.float32)))
     pairs = []

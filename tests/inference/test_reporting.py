@@ -3,9 +3,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from data_helpers import CITYSCAPES
 from PIL import Image
 
-from rtseg.data.labels import CITYSCAPES
 from rtseg.inference import reporting
 from rtseg.inference.evaluator import Evaluation
 from rtseg.inference.reporting import EvaluationReport
@@ -30,7 +30,7 @@ def make_report(tmp_path):
     def make(save_mask):
         wrong = (3, 32, 0, 8, 5, 1)
         dataset = SimpleNamespace(description=CITYSCAPES, samples=[SimpleNamespace(name=f"p{i}") for i in range(7)])
-        report, matrix = EvaluationReport(tmp_path / "out", dataset, save_mask), ConfusionMatrix()
+        report, matrix = EvaluationReport(tmp_path / "out", dataset, save_mask), ConfusionMatrix(19)
         for index, count in enumerate(wrong):
             report.add(index, IMAGE, ROAD, prediction(count))
             matrix.update(prediction(count), ROAD)
@@ -69,5 +69,5 @@ def test_without_masks_there_are_scores_only(make_report, tmp_path):
 
 def test_an_evaluation_of_nothing_is_reported(tmp_path):
     report = EvaluationReport(tmp_path, SimpleNamespace(description=CITYSCAPES, samples=[]), True)
-    assert "no image could be read" in report.finish(Evaluation(ConfusionMatrix(), 0, [], 2.0), "title")
+    assert "no image could be read" in report.finish(Evaluation(ConfusionMatrix(19), 0, [], 2.0), "title")
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_helpers import CLASS_NAMES, ID_TO_TRAIN_ID, TRAIN_ID_TO_ID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from official_evaluation import official_scores
 from PIL import Image
 
-from rtseg.data.labels import CLASS_NAMES, ID_TO_TRAIN_ID, IGNORE_LABEL, TRAIN_ID_TO_ID
+from rtseg.data.dataset_spec import IGNORE_LABEL
 from rtseg.metrics.confusion_matrix import ConfusionMatrix, iou_per_class, mean_iou, pixel_accuracy
 from rtseg.utils.errors import ConfigError, DataError
 
@@ -203,7 +204,7 @@ def test_equals_the_official_evaluation(predict, tmp_path, capfd):
     label_paths = sorted(MINI.glob("gtFine/val/*/*_gtFine_labelIds.png"))
     if not label_paths:
         pytest.skip(f"no Cityscapes labels under {os.path.relpath(MINI, PROJECT)}")
-    confusion = ConfusionMatrix()
+    confusion = ConfusionMatrix(19)
     pairs = []
     for label_path in label_paths:
         label = ID_TO_TRAIN_ID[np.array(Image.open(label_path))]

@@ -19,9 +19,10 @@ def pynative():
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
-def small(model, variant, **arguments):
+def small(model, variant, num_classes=19, **arguments):
     """The network with ResNet18 where it has a choice."""
-    return create_model(model, variant, backbone="resnet18" if MODEL_BACKBONES[model] else None, **arguments)
+    backbone = "resnet18" if MODEL_BACKBONES[model] else None
+    return create_model(model, variant, num_classes=num_classes, backbone=backbone, **arguments)
 
 
 def image(batch, height, width):
@@ -121,20 +122,20 @@ def test_complexity_prints_a_table(capsys):
                                                         ["fast_scnn", "modelzoo", "-", "1,137,776"]]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("fastscnn", "mmseg", 0), "model: expected one of fast_scnn, icnet, bisenetv1, found 'fastscnn'"),
-    (("icnet", "tramac", 0), "variant: expected one of mmseg, liminn for icnet, found 'tramac'"),
-    (("icnet", "mmseg", 3), "aux: expected 0 to 2 auxiliary heads, found 3"),
-    (("icnet", "mmseg", 0, "resnet34"), "backbone: expected resnet50 or resnet18 or resnet50_v1b for icnet, "
-                                          "found 'resnet34'"),
-    (("fast_scnn", "mmseg", 0, "resnet18"), "backbone: expected none for fast_scnn, found 'resnet18'"),
+@pytest.mark.parametrize("names, options, message", [
+    (("fastscnn", "mmseg"), {}, "model: expected one of fast_scnn, icnet, bisenetv1, found 'fastscnn'"),
+    (("icnet", "tramac"), {}, "variant: expected one of mmseg, liminn for icnet, found 'tramac'"),
+    (("icnet", "mmseg"), {"aux": 3}, "aux: expected 0 to 2 auxiliary heads, found 3"),
+    (("icnet", "mmseg"), {"backbone": "resnet34"}, "backbone: expected resnet50 or resnet18 or resnet50_v1b for icnet, "
+                                                   "found 'resnet34'"),
+    (("fast_scnn", "mmseg"), {"backbone": "resnet18"}, "backbone: expected none for fast_scnn, found 'resnet18'"),
 ])
-def test_unknown_networks_are_refused(arguments, message):
+def test_unknown_networks_are_refused(names, options, message):
     with pytest.raises(ConfigError) as error:
-        check_model(*arguments)
+        check_model(*names, **options)
     assert str(error.value) == message
 
 
 def test_complexity_refuses_a_size():
-    with pytest.raises(ConfigError, match="multiples of 32, found 100x64"):
+    with pytest.raises(ConfigError, match="--image_height: expected a positive multiple of 32, found '100'"):
         main(["--image_height", "100", "--image_width", "64"])

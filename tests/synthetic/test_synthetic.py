@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_helpers import CLASS_NAMES, LABEL_NAMES, Cityscapes
 from PIL import Image
 
-from rtseg.data.cityscapes import Cityscapes
-from rtseg.data.labels import CLASS_NAMES, LABELS
 from rtseg.synthetic import generator as synthetic
 from rtseg.synthetic.canvas import Canvas, Pose, cutout, footprint
 from rtseg.synthetic.layout import KINDS, SCHEDULE, plan_scene
@@ -20,7 +19,7 @@ from rtseg.utils.errors import ConfigError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = dict(train=3, val=1, test=1, height=64, width=128, num_workers=0)
-SCORED_IDS = [next(label.id for label in LABELS if label.name == name) for name in CLASS_NAMES]
+SCORED_IDS = [next(value for value, label in LABEL_NAMES.items() if label == name) for name in CLASS_NAMES]
 
 
 def rng(*seed):
@@ -80,9 +79,9 @@ def test_every_split_shows_all_classes_and_only_known_ids(split, count):
     for number in range(count):
         counts += np.bincount(draw_scene(256, 512, number, rng(1, split, number))[1].ravel(), minlength=256)
     assert counts[SCORED_IDS].min() >= 48
-    assert set(np.flatnonzero(counts)) <= {label.id for label in LABELS}
+    assert set(np.flatnonzero(counts)) <= set(LABEL_NAMES)
     assert counts[[1, 3]].min() > 0  # ego vehicle and out of roi are there to be ignored
-    largest_first = [LABELS[i].name for i in np.argsort(-counts[:len(LABELS)])]
+    largest_first = [LABEL_NAMES[i] for i in np.argsort(-counts[:len(LABEL_NAMES)])]
     assert largest_first[:2] == ["road", "building"]
     assert set(largest_first[2:4]) == {"vegetation", "sky"}
 

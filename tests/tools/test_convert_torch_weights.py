@@ -201,7 +201,7 @@ def test_weights_of_other_classes_start_a_training(tmp_path):
     report = import_weights("fast_scnn", "tramac", None, tmp_path / "seven.safetensors", tmp_path / "seven.ckpt")
     assert sorted(report.other_classes) == ["aux_heads.0.classifier.bias", "aux_heads.0.classifier.weight",
                                             "classifier.classifier.bias", "classifier.classifier.weight"]
-    network = create_model("fast_scnn", "tramac", aux=2)
+    network = create_model("fast_scnn", "tramac", num_classes=19, aux=2)
     load_pretrained(tmp_path / "seven.ckpt", network)
     name, key = "classifier.dsconv2.pointwise.conv.weight", "classifier.dsconv2.conv.3.weight"
     assert (network.parameters_dict()[name].asnumpy() == state[key]).all()
@@ -249,7 +249,7 @@ def test_reads_a_checkpoint_of_the_model_zoo(tmp_path, of_a_training):
     state = modelzoo_checkpoint(tmp_path / "zoo.ckpt", of_a_training)
     report = import_weights("fast_scnn", "modelzoo", None, tmp_path / "zoo.ckpt", tmp_path / "ours.ckpt")
     assert (len(report.mapped), report.missing, len(report.ignored)) == (235, [], 6 if of_a_training else 0)
-    network = create_model("fast_scnn", "modelzoo", aux=2)
+    network = create_model("fast_scnn", "modelzoo", num_classes=19, aux=2)
     for name in ("ours.ckpt", "zoo.ckpt"):  # the zoo's as it is, too
         load_weights(tmp_path / name, network)
         parameters = network.parameters_dict()
@@ -258,14 +258,14 @@ def test_reads_a_checkpoint_of_the_model_zoo(tmp_path, of_a_training):
                 == state["learning_to_downsample.conv.conv.1.moving_variance"]).all()
         for parameter in parameters.values():
             parameter.set_data(ms.Tensor(np.zeros(parameter.shape), parameter.dtype))
-    load_weights(tmp_path / "zoo.ckpt", create_model("fast_scnn", "modelzoo", aux=0))
+    load_weights(tmp_path / "zoo.ckpt", create_model("fast_scnn", "modelzoo", num_classes=19, aux=0))
     assert "235 of 235 parameters" in load_pretrained(tmp_path / "zoo.ckpt", network)
 
 
 def test_another_graph_refuses_a_checkpoint_of_the_model_zoo(tmp_path):
     modelzoo_checkpoint(tmp_path / "zoo.ckpt", True)
     with pytest.raises(DataError, match=r"parameters\n  missing 3: .*classifier.classifier.bias"):
-        load_weights(tmp_path / "zoo.ckpt", create_model("fast_scnn", "tramac", aux=0))
+        load_weights(tmp_path / "zoo.ckpt", create_model("fast_scnn", "tramac", num_classes=19, aux=0))
 
 
 def test_a_checkpoint_of_ours_needs_no_conversion(tmp_path):

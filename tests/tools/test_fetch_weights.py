@@ -45,7 +45,7 @@ def test_every_entry_of_the_table_is_of_a_network_and_says_whose_it_is():
     assert len(files) == 15
     for file in files.values():
         for variant in (file.variant, *file.other_variants):
-            check_model(file.model, variant, 0, file.backbone)
+            check_model(file.model, variant, backbone=file.backbone)
         assert file.address.startswith("https://") and file.source and file.license
         assert file.name.startswith(f"{file.model}_")
         assert file.name.endswith("_imagenet" if file.backbone_only else "_cityscapes")
@@ -131,7 +131,7 @@ def test_command_makes_a_checkpoint_that_loads(server, tramac, tmp_path, capsys)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"some_weights: downloading {server.address}/tramac.safetensors"
     assert lines[-1] == f"{tmp_path}/w.ckpt: for fast_scnn, variant tramac; published mIoU 54.84 (train.py)"
-    load_weights(tmp_path / "w.ckpt", create_model("fast_scnn", "tramac", aux=1))
+    load_weights(tmp_path / "w.ckpt", create_model("fast_scnn", "tramac", num_classes=19, aux=1))
     assert main(["some_weights"]) == 0  # a second time from the cache
     assert len(server.requests) == 1 and str(tmp_path / "cache" / "some_weights.ckpt") in capsys.readouterr().out
 

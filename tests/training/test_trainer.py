@@ -319,8 +319,8 @@ def test_an_output_folder_that_cannot_be_written(dataset, tmp_path):
 
 def test_the_other_networks_train_and_a_backbone_is_taken(dataset, tmp_path):
     """ICNet with losses at reduced sizes; BiSeNetV1 with OHEM from a backbone's weights alone."""
-    backbone = {name: value for name, value in create_model("bisenetv1", "coincheung").parameters_dict().items()
-                if ".backbone." in name}
+    network = create_model("bisenetv1", "coincheung", num_classes=19)
+    backbone = {name: value for name, value in network.parameters_dict().items() if ".backbone." in name}
     ms.save_checkpoint([{"name": name, "data": value} for name, value in backbone.items()],
                        str(tmp_path / "resnet18.ckpt"))
     settings = [*TINY, "--max_steps", "2", "--warmup_epochs", "0"]

@@ -3,12 +3,11 @@ import os
 import sys
 
 import pytest
-from data_helpers import write_sample
+from data_helpers import Cityscapes, write_sample
 from script_helpers import PROJECT, TINY_TRAINING, run
 
 from rtseg.config.recipe import load_config
 from rtseg.data.cache import prepare
-from rtseg.data.cityscapes import Cityscapes
 from rtseg.data.loader import BatchLoader
 from rtseg.training.build import build_loader
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_helpers import CLASS_NAMES, PALETTE
 from PIL import Image
 
-from rtseg.data.labels import PALETTE
 from rtseg.utils.errors import DataError
 from rtseg.visualization.masks import SheetRow, colorize, contact_sheet, error_map, legend, overlay, save_png
 from rtseg.visualization.plots import plot_class_iou, plot_confusion_matrix, plot_curves
@@ -18,7 +18,7 @@ HEADER = "epoch,step,loss,lr,images_per_second,pix_acc,miou\n"
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
 def test_colorize_literal(dtype):
-    colors = colorize(np.array([[0, 13], [18, 255]], dtype))
+    colors = colorize(np.array([[0, 13], [18, 255]], dtype), palette=PALETTE)
     assert colors.dtype == np.uint8
     assert colors.tolist() == [[[128, 64, 128], [0, 0, 142]], [[119, 11, 32], [0, 0, 0]]]
 
@@ -31,22 +31,22 @@ def test_colorize_literal(dtype):
 ])
 def test_colorize_refuses_what_is_no_mask(train_ids, message):
     with pytest.raises(DataError, match=message):
-        colorize(train_ids)
+        colorize(train_ids, palette=PALETTE)
 
 
 def test_overlay_literal():
     image = np.full((1, 3, 3), 100, np.uint8)
     train_ids = np.array([[0, 13, 255]], np.uint8)
-    assert overlay(image, train_ids).tolist() == [[[114, 82, 114], [50, 50, 121], [100, 100, 100]]]
-    np.testing.assert_array_equal(overlay(image, train_ids, alpha=0), image)
-    assert overlay(image, train_ids, alpha=1).tolist() == [[[128, 64, 128], [0, 0, 142], [100, 100, 100]]]
+    assert overlay(image, train_ids, palette=PALETTE).tolist() == [[[114, 82, 114], [50, 50, 121], [100, 100, 100]]]
+    np.testing.assert_array_equal(overlay(image, train_ids, alpha=0, palette=PALETTE), image)
+    assert overlay(image, train_ids, PALETTE, alpha=1).tolist() == [[[128, 64, 128], [0, 0, 142], [100, 100, 100]]]
     assert (image == 100).all() and train_ids.tolist() == [[0, 13, 255]]
 
 
 @pytest.mark.parametrize("image", [np.zeros((2, 3, 3), np.float32), np.zeros((3, 2, 3), np.uint8)])
 def test_overlay_refuses_another_image(image):
     with pytest.raises(DataError, match=r"image must be uint8 of shape \(2, 3, 3\)"):
-        overlay(image, np.zeros((2, 3), np.uint8))
+        overlay(image, np.zeros((2, 3), np.uint8), palette=PALETTE)
 
 
 @pytest.mark.parametrize("shape", [(4, 6, 3), (4, 6)])
@@ -68,7 +68,7 @@ def test_save_png_refuses_other_arrays(image, tmp_path):
 def test_contact_sheet_places_each_image_and_a_legend():
     image = np.full((32, 64, 3), 200, np.uint8)
     road, car = np.zeros((32, 64), np.uint8), np.full((32, 64), 13, np.uint8)
-    sheet = contact_sheet([SheetRow(image, road, car), (image, car, None, "a caption")])
+    sheet = contact_sheet([SheetRow(image, road, car), (image, car, None, "a caption")], CLASS_NAMES, palette=PALETTE)
     assert sheet.dtype == np.uint8 and sheet.shape[1:] == (8 + 4 * 520, 3)
     # the rows' middles: heading 24, rows of 256, gap 8, caption 24
     first, second = 24 + 128, 24 + 256 + 8 + 24 + 128
@@ -97,12 +97,12 @@ def test_legend_has_every_class(count, lines):
 
 def test_contact_sheet_without_labels_has_two_columns_and_rows_of_any_size():
     rows = [(np.zeros((h, w, 3), np.uint8), np.zeros((h, w), np.int32), None) for h, w in ((20, 40), (7, 7), (1, 900))]
-    assert contact_sheet(rows).shape[1] == 8 + 2 * 520
+    assert contact_sheet(rows, CLASS_NAMES, palette=PALETTE).shape[1] == 8 + 2 * 520
 
 
 def test_contact_sheet_refuses_no_rows():
     with pytest.raises(DataError, match="at least one row, got none"):
-        contact_sheet([])
+        contact_sheet([], CLASS_NAMES, palette=PALETTE)
 
 
 @pytest.mark.filterwarnings("error")

@@ -2,21 +2,22 @@
 import json
 import sys
 from pathlib import Path
+from typing import Optional, Sequence
 
-from rtseg.config.arguments import parse_arguments
-from rtseg.launch.modelarts import modelarts_job
-from rtseg.models.registry import check_model
+from rtseg.cli.configuration import read_configuration
+from rtseg.config.config import Config
 from rtseg.utils.errors import report_errors
 
 
-def main(argv=None) -> int:
-    config = parse_arguments("eval", __doc__, argv)
-    check_model(config.network.model, config.network.variant, config.network.aux, config.network.backbone)
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    config = read_configuration("eval", __doc__, argv)
+
+    from rtseg.launch.modelarts import modelarts_job
     with modelarts_job(config, "eval") as (config, _):
         return evaluate(config)
 
 
-def evaluate(config) -> int:
+def evaluate(config: Config) -> int:
     from rtseg.runtime.distributed import start
     config, group = start(config)
 
@@ -35,16 +36,19 @@ def evaluate(config) -> int:
     num_classes = config.data.dataset_config.num_classes
     dataset = with_cache(SegmentationDataset(config.data.dataset, config.data.eval_split, config.data.dataset_config),
                          config.data.prepared_cache)
-    network = create_model(config.network.model, config.network.variant, num_classes, backbone=config.network.backbone)
+    network = create_model(config.network.model, config.network.variant, num_classes=num_classes,
+                           backbone=config.network.backbone)
     load_weights(checkpoint, network)
     predictor = network_predictor(network, mean=config.data.mean, std=config.data.std,
                                   mode=config.evaluation.eval_mode)
-    evaluator = Evaluator(predictor, dataset, num_classes=num_classes, num_workers=config.data.num_workers,
+    evaluator = Evaluator(predictor, dataset, num_classes=num_classes, num_workers=config.num_workers,
                           crop_size=config.data.crop_size if config.evaluation.eval_mode == "crop" else None,
                           batch_size=config.evaluation.eval_batch_size, group=group)
     report = EvaluationReport(Path(config.run.output_path), dataset, config.evaluation.save_mask)
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
         items, total=len(evaluator.indices), unit="image", disable=not sys.stderr.isatty()))
+    if evaluation is None:  # stopped
+        return 1
     scores = [tuple(score) for text in group.gather(json.dumps(report.image_scores)) for score in json.loads(text)]
     if group.is_master:
         print(report.finish(evaluation, f"{config.network.model} ({config.network.variant}), {checkpoint}, split "

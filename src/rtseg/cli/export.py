@@ -1,16 +1,19 @@
 """Exports a checkpoint for deployment as MINDIR, ONNX or AIR, or converts a MINDIR to ONNX."""
-from rtseg.config.arguments import parse_arguments
-from rtseg.launch.modelarts import modelarts_job
-from rtseg.models.registry import check_model
+from typing import Optional, Sequence
+
+from rtseg.cli.configuration import read_configuration
+from rtseg.config.config import Config
 
 
-def main(argv=None) -> int:
-    config = parse_arguments("export", __doc__, argv)
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    config = read_configuration("export", __doc__, argv)
+
+    from rtseg.launch.modelarts import modelarts_job
     with modelarts_job(config, "export") as (config, _):
         return export(config)
 
 
-def export(config) -> int:
+def export(config: Config) -> int:
     if config.export.from_mindir:
         from rtseg.runtime.device import prepare_environment
         prepare_environment()
@@ -18,7 +21,6 @@ def export(config) -> int:
         from rtseg.export.onnx_converter import convert_with_metadata
         print(f"exported {convert_with_metadata(config.export.from_mindir, config.export.file_name)}")
         return 0
-    check_model(config.network.model, config.network.variant, config.network.aux, config.network.backbone)
 
     from rtseg.runtime.device import setup_device
     setup_device(config.run.device_target, config.run.device_id)

@@ -20,9 +20,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Sequence
 
-from rtseg.config.arguments import parse_arguments
+from rtseg.cli.configuration import read_configuration
 from rtseg.config.config import Config
-from rtseg.models.registry import check_model
 from rtseg.utils.errors import ConfigError, report_errors
 
 if TYPE_CHECKING:
@@ -31,9 +30,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    config = parse_arguments("predict", __doc__, argv)
-    if config.run.ckpt_file:
-        check_model(config.network.model, config.network.variant, config.network.aux, config.network.backbone)
+    config = read_configuration("predict", __doc__, argv)
 
     from rtseg.inference.input_files import find_inputs, for_submission
     from rtseg.inference.prediction import RESULTS
@@ -72,7 +69,7 @@ def predict(config: Config, files: Sequence["InputFile"], output: Path) -> List[
 
     problems, done, start = [], 0, time.perf_counter()
     has_video = any(file.is_video for file in files)
-    steps = predict_files(segmenter, files, output, num_workers=config.data.num_workers,
+    steps = predict_files(segmenter, files, output, num_workers=config.num_workers,
                           label_ids=config.data.dataset_config.train_id_to_id if config.prediction.submit else None)
     for problem in tqdm(steps, total=None if has_video else len(files), unit="image",
                         disable=not sys.stderr.isatty()):

@@ -58,13 +58,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     recipe = load_config(options.config or configs_folder() / "fast_scnn.yaml", flags)
     spec = resolve_input_spec(options, recipe)
     dataset = SegmentationDataset(options.image_path, options.split, recipe.data.dataset_config)
-    folders = [Path(options.out_dir) / name for name in ("img_data", "label")]
-    for folder, suffix in zip(folders, (IMAGE_SUFFIX, LABEL_SUFFIX)):
+    image_folder, label_folder = (Path(options.out_dir) / name for name in ("img_data", "label"))
+    for folder, suffix in zip((image_folder, label_folder), (IMAGE_SUFFIX, LABEL_SUFFIX)):
         folder.mkdir(parents=True, exist_ok=True)
         for left_over in folder.glob(f"*{suffix}"):  # of another data set or size, which would be inferred too
             left_over.unlink()
 
-    convert = partial(convert_sample, dataset, spec, *folders)
+    convert = partial(convert_sample, dataset, spec, image_folder, label_folder)
     results = tqdm(prefetch(convert, range(len(dataset)), options.num_workers), total=len(dataset), unit="image",
                    disable=not sys.stderr.isatty())
     errors = [error for error in results if error is not None]

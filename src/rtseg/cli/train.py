@@ -1,16 +1,17 @@
-"""Trains a segmentation network on Cityscapes."""
-from rtseg.config.arguments import parse_arguments
-from rtseg.launch.modelarts import modelarts_job
-from rtseg.models.registry import check_model
-from rtseg.tools.fetch_weights import check_pretrained, resolve_pretrained
+"""Trains a segmentation network."""
+from typing import Optional, Sequence
+
+from rtseg.cli.configuration import read_configuration
 
 
-def main(argv=None) -> int:
-    config = parse_arguments("train", __doc__, argv)
-    graph = config.network
-    check_model(graph.model, graph.variant, graph.aux, graph.backbone)
-    check_pretrained(config.run.pretrained, model=graph.model, variant=graph.variant, backbone=graph.backbone)
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    config = read_configuration("train", __doc__, argv)
 
+    from rtseg.launch.modelarts import modelarts_job
+    from rtseg.tools.fetch_weights import check_pretrained, resolve_pretrained
+
+    network = config.network
+    check_pretrained(config.run.pretrained, model=network.model, variant=network.variant, backbone=network.backbone)
     with modelarts_job(config, "train") as (config, upload):
         from rtseg.runtime.distributed import start
         config, group = start(config, config.run.seed)

@@ -8,6 +8,8 @@ from rtseg.config.fields import Section, extra_of
 from rtseg.config.sections import (Data, Evaluation, Export, Loss, ModelArts, Network, Optimizer, Prediction, Run,
                                    Schedule)
 
+# A CPU computes with the cores that more threads would take; the host of NPUs has about 24 cores for each.
+_NUM_WORKERS = {"Ascend": 16, "CPU": 2, "GPU": 16}
 # Only of this start: a saved configuration can be used on any number of processes.
 _NOT_SAVED = ("is_distributed", "rank", "group_size", "inputs")
 
@@ -30,6 +32,11 @@ class Config(Section):
     def global_batch_size(self) -> int:
         """Images per update over all processes, as far as their number is known."""
         return self.data.batch_size * self.optimizer.accumulate * (self.run.group_size or 1)
+
+    @property
+    def num_workers(self) -> int:
+        """`num_workers` if given, else what suits the device."""
+        return _NUM_WORKERS[self.run.device_target] if self.data.num_workers is None else self.data.num_workers
 
     @property
     def learning_rate(self) -> float:

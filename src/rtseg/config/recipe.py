@@ -14,8 +14,6 @@ from rtseg.utils.errors import ConfigError
 from rtseg.utils.files import configs_folder
 from rtseg.utils.yaml_file import load_yaml
 
-# A CPU computes with the cores that more threads would take; the host of NPUs has about 24 cores for each.
-_NUM_WORKERS = {"Ascend": 16, "CPU": 2, "GPU": 16}
 
 
 def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] = None) -> Config:
@@ -102,8 +100,6 @@ def _complete(config: Config) -> Config:
     if not config.run.is_distributed:  # otherwise the launcher's answer is waited for
         changes.update({name: default for name, default in (("rank", 0), ("group_size", 1))
                         if getattr(config.run, name) is None})
-    if config.data.num_workers is None:
-        changes["num_workers"] = _NUM_WORKERS[config.run.device_target]
     return config.replace(**changes)
 
 

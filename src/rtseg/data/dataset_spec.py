@@ -135,7 +135,8 @@ class DatasetSpec:
         for part in SPLIT_PARTS[split]:
             if part not in self.splits:
                 raise ConfigError(f"split '{split}': the data set '{self.name}' has no '{part}', only "
-                                  f"{', '.join(self.splits)}; expected one of them, or it in the specification's splits")
+                                  f"{', '.join(self.splits)}; expected one of them, or it in the specification's "
+                                  "splits")
             if labelled and not (self.splits[part].labels or self.splits[part].list):
                 raise ConfigError(f"split '{split}': the data set '{self.name}' has no labels of it; expected a split "
                                   "with labels")

@@ -9,7 +9,7 @@ from typing import NamedTuple, Tuple
 import cv2
 import numpy as np
 
-from rtseg.data.labels import IGNORE_LABEL
+from rtseg.data.dataset_spec import IGNORE_LABEL
 from rtseg.utils.errors import ConfigError
 
 Size = Tuple[int, int]

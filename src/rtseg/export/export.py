@@ -28,7 +28,7 @@ def export_checkpoint(config: Config) -> Path:
     """
     path = exported_path(config.export.file_name or config.network.model, config.export.file_format)
     dataset = config.data.dataset_config
-    network = create_model(config.network.model, config.network.variant, dataset.num_classes,
+    network = create_model(config.network.model, config.network.variant, num_classes=dataset.num_classes,
                            backbone=config.network.backbone)
     load_weights(config.run.ckpt_file, network)
     size = (config.export.batch_size, config.export.image_height, config.export.image_width)

@@ -33,7 +33,7 @@ class Segmentation:
 
     def overlay(self, *, alpha: float = 0.5) -> Image.Image:
         """The image under the colours of its classes; `alpha` 0 shows the image alone, 1 the colours alone."""
-        return Image.fromarray(overlay(self.image, self.class_map, alpha, self.palette))
+        return Image.fromarray(overlay(self.image, self.class_map, self.palette, alpha=alpha))
 
     def mask(self) -> Image.Image:
         """The colours alone."""
@@ -153,7 +153,7 @@ def _checkpoint_predictor(path: Path, config: Config, device_target: str, device
     from rtseg.training.checkpoint import load_weights
 
     network_config, data = config.network, config.data
-    network = create_model(network_config.model, network_config.variant, data.dataset_config.num_classes,
+    network = create_model(network_config.model, network_config.variant, num_classes=data.dataset_config.num_classes,
                            backbone=network_config.backbone)
     load_weights(path, network)
     return network_predictor(network.set_train(False), mean=data.mean, std=data.std, **options,

@@ -9,7 +9,7 @@ from typing import Sequence
 import cv2
 import numpy as np
 
-from rtseg.data.labels import IGNORE_LABEL, NUM_CLASSES
+from rtseg.data.dataset_spec import IGNORE_LABEL
 from rtseg.utils.errors import ConfigError, DataError
 
 # Pixels counted at a time: OpenCV gives the counts as float32, which is exact up to here.
@@ -31,7 +31,7 @@ class ConfusionMatrix:
         ConfigError: an argument is out of range.
     """
 
-    def __init__(self, num_classes: int = NUM_CLASSES, ignore_label: int = IGNORE_LABEL):
+    def __init__(self, num_classes: int, ignore_label: int = IGNORE_LABEL):
         if not 1 <= num_classes <= ignore_label <= 255:
             raise ConfigError(
                 "a confusion matrix needs 1 <= num_classes <= ignore_label <= 255, "

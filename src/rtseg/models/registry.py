@@ -1,9 +1,11 @@
 """Registry of the networks: `create_model` is the only way the commands make one."""
 import importlib
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Tuple
 
-from rtseg.data.labels import NUM_CLASSES
 from rtseg.utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mindspore import nn
 
 
 class Network(NamedTuple):
@@ -24,9 +26,10 @@ MODEL_BACKBONES = {name: network.backbones for name, network in NETWORKS.items()
 # Every network halves its input five times.
 SIZE_MULTIPLE = 32
 MAX_AUX = 2
+PUBLISHED_CLASSES = 19  # that the published graphs and weights tell apart: those of Cityscapes
 
 
-def check_model(name: str, variant: str, aux: int, backbone: Optional[str] = None) -> None:
+def check_model(name: str, variant: str, *, aux: int = 0, backbone: Optional[str] = None) -> None:
     """Raises ConfigError when there is no such network, variant, backbone or number of auxiliary heads.
 
     Imports no MindSpore.
@@ -42,8 +45,8 @@ def check_model(name: str, variant: str, aux: int, backbone: Optional[str] = Non
         raise ConfigError(f"aux: expected 0 to {MAX_AUX} auxiliary heads, found {aux}")
 
 
-def create_model(name: str, variant: str, num_classes: int = NUM_CLASSES, aux: int = 0, dropout: float = 0.1,
-                bn_momentum: Optional[float] = None, seed: int = 0, backbone: Optional[str] = None):
+def create_model(name: str, variant: str, *, num_classes: int, aux: int = 0, dropout: float = 0.1,
+                 bn_momentum: Optional[float] = None, seed: int = 0, backbone: Optional[str] = None) -> "nn.Cell":
     """Builds a network as a graph-mode Cell with fresh weights.
 
     Args:
@@ -59,7 +62,7 @@ def create_model(name: str, variant: str, num_classes: int = NUM_CLASSES, aux: i
     Raises:
         ConfigError: unknown name, variant or backbone, or too many heads.
     """
-    check_model(name, variant, aux, backbone)
+    check_model(name, variant, aux=aux, backbone=backbone)
     module, _, class_name = NETWORKS[name].path.rpartition(".")
     network = getattr(importlib.import_module(module), class_name)
     backbones = MODEL_BACKBONES[name]

@@ -4,18 +4,25 @@ Everything is described in metres. World coordinates are (x, y, z): right, up an
 from EYE_HEIGHT above the origin. A `Canvas` projects polygons and paints image (RGB) and label ids together, so both
 agree to the pixel. As in Cityscapes, what is seen through a fence or a wheel belongs to the fence or the wheel.
 """
+from functools import lru_cache
 from typing import Dict, Iterator, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
 
-from rtseg.data.labels import LABELS
+from rtseg.data.dataset_spec import load_dataset_spec
 
 EYE_HEIGHT = 1.3
-LABEL_ID: Dict[str, int] = {label.name: label.id for label in LABELS}
 _SUBPIXEL_BITS = 4  # cv2 draws with coordinates in 1/16 pixel
 _BOX_CORNERS = [[0, 2, 2, 0], [1, 1, 3, 3]]  # (left, bottom), (right, bottom), (right, top), (left, top)
 CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 20)), np.sin(np.linspace(0, 2 * np.pi, 20))], 1)
+
+
+@lru_cache(maxsize=None)
+def label_ids() -> Dict[str, int]:
+    """The ids in Cityscapes' label files by name, ignored ones included."""
+    spec = load_dataset_spec("cityscapes")
+    return {entry.name: value for entry in spec.classes + spec.ignored for value in entry.values}
 
 
 class Weather(NamedTuple):
@@ -77,7 +84,7 @@ class Canvas:
         sizes = np.maximum(1, radii * self.focal / centers[:, 2] * scale).astype(int).tolist()
         for center, size, color in zip(pixels, sizes, self._hazed(colors, depth)):
             cv2.circle(self.image, center, size, color, -1, shift=_SUBPIXEL_BITS)
-            cv2.circle(self.labels, center, size, LABEL_ID[label], -1, shift=_SUBPIXEL_BITS)
+            cv2.circle(self.labels, center, size, label_ids()[label], -1, shift=_SUBPIXEL_BITS)
 
     def shade(self, polygon, factor: Optional[float] = None) -> None:
         """Darkens the image, not the labels, inside a world polygon (corners, 3)."""
@@ -94,7 +101,7 @@ class Canvas:
         pixels = list(np.rint(pixels * 2 ** _SUBPIXEL_BITS).astype(np.int32))
         if color is not None:
             cv2.fillPoly(self.image, pixels, self._hazed(color, depth), shift=_SUBPIXEL_BITS)
-        cv2.fillPoly(self.labels, pixels, LABEL_ID[label], shift=_SUBPIXEL_BITS)
+        cv2.fillPoly(self.labels, pixels, label_ids()[label], shift=_SUBPIXEL_BITS)
 
     def _hazed(self, color, depth):
         clear = np.exp(-depth / self.mood.sight)

@@ -10,7 +10,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Dict, NamedTuple, Optional, Sequence, Union
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
-from rtseg.data.cityscapes import IMAGE_FOLDER, IMAGE_SUFFIX, LABEL_FOLDER, LABEL_ID_SUFFIX
+from rtseg.data.dataset_spec import DatasetSpec, load_dataset_spec
 from rtseg.synthetic.scene import draw_scene
 from rtseg.utils.atomic import atomic_write, write_text
 from rtseg.utils.errors import ConfigError, UserError, run_command
@@ -75,7 +75,7 @@ def generate(output: Union[str, Path], train: int = 24, val: int = 6, test: int 
         write_text(output / "README.txt", README + _as_text(recipe))
         for leftover in output.rglob(".tmp-*"):
             leftover.unlink()
-        write = partial(_write_scene, output, recipe)
+        write = partial(_write_scene, output, recipe, load_dataset_spec("cityscapes"))
         if num_workers:
             with ThreadPoolExecutor(num_workers) as pool:
                 list(pool.map(write, scenes))
@@ -125,13 +125,14 @@ def _is_complete(output: Path, recipe: Recipe) -> bool:
                       "remove this one if you do not need it.")
 
 
-def _write_scene(output: Path, recipe: Recipe, scene) -> None:
+def _write_scene(output: Path, recipe: Recipe, spec: DatasetSpec, scene: Tuple[str, int]) -> None:
     """Writes image and label of one (split, number), unless they are there."""
     split, number = scene
     city = CITIES[split][number % len(CITIES[split])]
     stem = f"{city}_000000_{number:06d}"
-    image_path = output / IMAGE_FOLDER / split / city / (stem + IMAGE_SUFFIX)
-    label_path = output / LABEL_FOLDER / split / city / (stem + LABEL_ID_SUFFIX)
+    image_folder, label_folder = (Path(folder).parent for folder in spec.splits["train"][:2])
+    image_path = output / image_folder / split / city / (stem + spec.image_suffix)
+    label_path = output / label_folder / split / city / (stem + spec.label_suffix)
     paths = (image_path,) if split == "test" else (image_path, label_path)
     if all(path.exists() for path in paths):
         return

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from rtseg.synthetic import objects
-from rtseg.synthetic.canvas import EYE_HEIGHT, LABEL_ID, Canvas, Pose, Surface, Weather, solid, varied
+from rtseg.synthetic.canvas import EYE_HEIGHT, Canvas, Pose, Surface, Weather, label_ids, solid, varied
 from rtseg.synthetic.layout import LANE, Side, Street, plan_scene
 
 MOODS = (
@@ -58,7 +58,7 @@ def draw_sky(canvas: Canvas, rng) -> None:
     clouds = cv2.resize(noise_field(rows, width // 3, 4, 4, rng), (width, rows))[..., None]
     cover = np.clip(clouds - rng.uniform(-0.3, 1.2), 0, 1) * 0.75
     canvas.image[:rows] = ((1 - down) * zenith + down * skyline) * (1 - cover) + (skyline * 0.7 + 75) * cover
-    canvas.labels[:] = LABEL_ID["sky"]
+    canvas.labels[:] = label_ids()["sky"]
 
 
 def draw_street_end(canvas: Canvas, street: Street, rng) -> None:
@@ -213,13 +213,13 @@ def draw_own_car(canvas: Canvas, rng) -> None:
         axes = (int(width * 0.62), int(height * (0.34 - shrink)))
         cv2.ellipse(canvas.image, center, axes, 0, 0, 360, tuple(float(c * light) for c in paint), -1)
         if not shrink:
-            cv2.ellipse(canvas.labels, center, axes, 0, 0, 360, LABEL_ID["ego vehicle"], -1)
+            cv2.ellipse(canvas.labels, center, axes, 0, 0, 360, label_ids()["ego vehicle"], -1)
     border = max(1, height // 200)
     inside = (slice(border, height - border), slice(border, width - border))
     frame = np.ones(canvas.labels.shape, bool)
     frame[inside] = False
     canvas.image[frame] //= 4
-    canvas.labels[frame] = LABEL_ID["out of roi"]
+    canvas.labels[frame] = label_ids()["out of roi"]
 
 
 # Strength of the (coarse, fine) brightness noise on each label; DEFAULT_TEXTURE on the others.
@@ -233,7 +233,7 @@ def expose(canvas: Canvas, rng) -> np.ndarray:
     height, width = canvas.labels.shape
     strengths = np.tile(np.float32(DEFAULT_TEXTURE), (256, 1))
     for name, strength in TEXTURES.items():
-        strengths[LABEL_ID[name]] = strength
+        strengths[label_ids()[name]] = strength
     image = canvas.image.astype(np.float32)
     coarse, fine = noise_field(height, width, 12, 2, rng), noise_field(height, width, 64, 3, rng)
     texture = 1 + strengths[:, 0][canvas.labels] * coarse + strengths[:, 1][canvas.labels] * fine

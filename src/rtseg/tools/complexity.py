@@ -8,7 +8,8 @@ from typing import NamedTuple, Optional, Sequence
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
-from rtseg.models.registry import MODEL_BACKBONES, MODEL_VARIANTS, SIZE_MULTIPLE, check_model, create_model
+from rtseg.models.registry import (MODEL_BACKBONES, MODEL_VARIANTS, PUBLISHED_CLASSES, SIZE_MULTIPLE, check_model,
+                                   create_model)
 from rtseg.runtime.device import setup_device
 from rtseg.utils.errors import run_command
 
@@ -26,7 +27,7 @@ def measure(model: str, variant: str, backbone: Optional[str], height: int, widt
     The heights of all feature maps are linear in the image's height, the widths in its width. So four small images
     tell the count of any size exactly, without the minute that a full-size pass may take.
     """
-    network = create_model(model, variant, aux=0, backbone=backbone).set_train(False)
+    network = create_model(model, variant, num_classes=PUBLISHED_CLASSES, backbone=backbone).set_train(False)
     small, step = 2 * SIZE_MULTIPLE, SIZE_MULTIPLE
     base, taller, wider, both = (_count_macs(network, small + down, small + right)
                                  for down, right in ((0, 0), (step, 0), (0, step), (step, step)))
@@ -72,7 +73,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 for variant in ([arguments.variant] if arguments.variant else MODEL_VARIANTS.get(model, ("",)))
                 for backbone in ([arguments.backbone] if arguments.backbone else MODEL_BACKBONES.get(model) or (None,))]
     for model, variant, backbone in networks:
-        check_model(model, variant, 0, backbone)
+        check_model(model, variant, backbone=backbone)
     setup_device("CPU")
     import mindspore as ms
     ms.set_context(mode=ms.PYNATIVE_MODE)  # forward hooks do not run in graph mode

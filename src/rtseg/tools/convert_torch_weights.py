@@ -14,7 +14,7 @@ import numpy as np
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
 from rtseg.models.reference_names import BACKBONE_KEYS, CLASSIFIER, graph_name, is_modelzoo, parameter_name
-from rtseg.models.registry import MAX_AUX, MODEL_BACKBONES, MODEL_VARIANTS, check_model, create_model
+from rtseg.models.registry import MAX_AUX, MODEL_BACKBONES, MODEL_VARIANTS, PUBLISHED_CLASSES, check_model, create_model
 from rtseg.runtime.device import setup_device
 from rtseg.tools.torch_file import read_state_dict
 from rtseg.utils.atomic import atomic_write
@@ -100,14 +100,14 @@ def import_weights(model: str, variant: str, backbone: Optional[str], source, ta
     """
     import mindspore as ms
 
-    check_model(model, variant, MAX_AUX, backbone)
+    check_model(model, variant, aux=MAX_AUX, backbone=backbone)
     if backbone_only and not MODEL_BACKBONES[model]:
         raise ConfigError(f"--backbone_only: {model} has no backbone; expected a network of "
                           f"{', '.join(name for name, known in MODEL_BACKBONES.items() if known)}")
     if Path(target).suffix != ".ckpt":
         raise ConfigError(f"--output {target}: expected a name that ends in .ckpt")
     state = _read_modelzoo(source) if Path(source).suffix == ".ckpt" else read_state_dict(source)
-    network = create_model(model, variant, aux=MAX_AUX, backbone=backbone)
+    network = create_model(model, variant, num_classes=PUBLISHED_CLASSES, aux=MAX_AUX, backbone=backbone)
     shapes = {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()
               if not name.endswith("dropout_step")}
     try:
@@ -135,7 +135,6 @@ class ConvertOptions(Section):
 def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments = parse_options(ConvertOptions, "rtseg convert-weights", __doc__, argv=argv)
     variant = arguments.variant or MODEL_VARIANTS.get(arguments.model, ("",))[0]
-    check_model(arguments.model, variant, MAX_AUX, arguments.backbone)
     setup_device("CPU")
     report = import_weights(arguments.model, variant, arguments.backbone, arguments.input, arguments.output,
                             arguments.backbone_only)

@@ -114,9 +114,9 @@ class ParityCheck:
         from mindspore import Tensor
 
         from rtseg.models.reference_names import convert
-        from rtseg.models.registry import create_model
+        from rtseg.models.registry import PUBLISHED_CLASSES, create_model
 
-        network = create_model(self.model, self.variant, aux=self.aux, dropout=0.0)
+        network = create_model(self.model, self.variant, num_classes=PUBLISHED_CLASSES, aux=self.aux, dropout=0.0)
         weights = convert(self.graph, reference_weights(self.shapes))
         for name, parameter in network.parameters_dict().items():
             if name.endswith("dropout_step"):

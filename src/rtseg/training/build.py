@@ -40,7 +40,7 @@ def build_loader(config: Config, dataset) -> BatchLoader:
         scale_range=data.scale_range, blur_probability=data.blur_probability, color_jitter=data.color_jitter,
         max_class_ratio=data.max_class_ratio)
     sampler = DistributedSampler(len(dataset), run.rank, run.group_size, seed=run.seed, drop_last=True)
-    return BatchLoader(dataset, transform, sampler, data.batch_size * config.optimizer.accumulate, data.num_workers,
+    return BatchLoader(dataset, transform, sampler, data.batch_size * config.optimizer.accumulate, config.num_workers,
                        run.seed + (run.rank if run.diff_seed else 0))
 
 
@@ -80,4 +80,4 @@ def build_evaluator(config: Config, network: nn.Cell, *, dataset, group: Process
     """What scores the network in training."""
     predictor = network_predictor(network, mean=config.data.mean, std=config.data.std)
     return Evaluator(predictor, dataset, num_classes=config.data.dataset_config.num_classes,
-                     num_workers=config.data.num_workers, batch_size=config.evaluation.eval_batch_size, group=group)
+                     num_workers=config.num_workers, batch_size=config.evaluation.eval_batch_size, group=group)

@@ -11,7 +11,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from rtseg.data.labels import CLASS_NAMES, IGNORE_LABEL, PALETTE
+from rtseg.data.dataset_spec import IGNORE_LABEL
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError
 
@@ -26,6 +26,7 @@ _LINE = 24
 _LEGEND_BOX = _LINE - 10
 
 LegendEntry = Tuple[str, Sequence[int]]  # name, RGB
+Palette = Sequence[Sequence[int]]        # RGB by train id
 
 
 class SheetRow(NamedTuple):
@@ -37,7 +38,7 @@ class SheetRow(NamedTuple):
     caption: str = ""
 
 
-def colorize(train_ids: np.ndarray, palette=PALETTE) -> np.ndarray:
+def colorize(train_ids: np.ndarray, palette: Palette) -> np.ndarray:
     """Colours train ids, integers (H, W) in 0..255, by a palette, (classes, 3): uint8 (H, W, 3) RGB.
 
     Raises:
@@ -53,10 +54,11 @@ def colorize(train_ids: np.ndarray, palette=PALETTE) -> np.ndarray:
     return np.take(colors, train_ids, axis=0)
 
 
-def overlay(image: np.ndarray, train_ids: np.ndarray, alpha: float = 0.5, palette=PALETTE) -> np.ndarray:
+def overlay(image: np.ndarray, train_ids: np.ndarray, palette: Palette, *, alpha: float = 0.5) -> np.ndarray:
     """Lays the colours of `train_ids` (H, W) over `image`, uint8 (H, W, 3) RGB; ignored pixels show the image alone.
 
     Args:
+        palette: RGB by train id.
         alpha: weight of the colours, 0 (image only) to 1 (colours only).
 
     Returns:
@@ -111,7 +113,7 @@ def legend(class_names: Sequence[str], palette) -> np.ndarray:
     return np.array(_draw_legend(columns * _legend_cell(entries) + _GAP, entries))
 
 
-def contact_sheet(rows: Sequence[Tuple], class_names: Sequence[str] = CLASS_NAMES, palette=PALETTE) -> np.ndarray:
+def contact_sheet(rows: Sequence[Tuple], class_names: Sequence[str], palette: Palette) -> np.ndarray:
     """One image of many results: image, prediction, label and error map, each 512 pixels wide, and a legend beneath.
 
     Args:
