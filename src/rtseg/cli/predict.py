@@ -87,8 +87,6 @@ def open_segmenter(config: Config) -> "Segmenter":
     """What `config` names by ckpt_file or model_path."""
     from rtseg.inference.segmenter import Segmenter
 
-    device = {"device_target": config.run.device_target, "device_id": config.run.device_id}
-    options = {"resize": config.prediction.resize}
-    if config.run.ckpt_file:
-        return Segmenter(config.run.ckpt_file, config=config, **device, **options)
-    return Segmenter(config.prediction.model_path, **device, **options)
+    run = config.run
+    return Segmenter(run.ckpt_file or config.prediction.model_path, config=config if run.ckpt_file else None,
+                     device_target=run.device_target, device_id=run.device_id, resize=config.prediction.resize)
