@@ -170,6 +170,11 @@ class Run(Section):
     device_target: Literal["Ascend", "CPU", "GPU"] = option("device", "CPU", commands=_ALL)
     device_id: int = option("index of the device; if not given, the environment's DEVICE_ID or ASCEND_DEVICE_ID", 0,
                             commands=_ALL, aliases=("--gpu-id", "--gpu-ids"), ge=0)
+    precision_mode: Literal["auto", "must_keep_origin_dtype", "allow_fp32_to_fp16", "force_fp16", "allow_mix_precision",
+                            "force_fp32", "allow_fp32_to_bf16", "allow_mix_precision_fp16",
+                            "allow_mix_precision_bf16"] = option(
+        "what an Ascend does with float32 operators; auto: keeps float32, except that convolutions and products of an "
+        "Atlas 910 get float16, the only type its matrix units have", "auto", commands=_DATA)
     is_distributed: bool = option("one of several processes, started by msrun or with a rank table", False,
                                   commands=_DATA)
     rank: Optional[int] = option("rank of this process; the launcher knows it, a value given is checked", None,

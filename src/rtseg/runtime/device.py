@@ -5,9 +5,6 @@ import os
 from rtseg.utils.errors import ConfigError
 
 DEVICE_TARGETS = ("Ascend", "CPU", "GPU")
-# What an Ascend does with float32 operators, in the words of mindspore.device_context.ascend.op_precision.
-PRECISION_MODES = ("auto", "must_keep_origin_dtype", "allow_fp32_to_fp16", "force_fp16", "allow_mix_precision",
-                   "force_fp32", "allow_fp32_to_bf16", "allow_mix_precision_fp16", "allow_mix_precision_bf16")
 
 
 def mindspore_version() -> tuple:
@@ -43,7 +40,7 @@ def resolve_precision_mode(precision_mode: str, soc: str) -> str:
     Source: docstring of mindspore/device_context/ascend/op_precision.py. Not yet run on hardware.
 
     Args:
-        precision_mode: one of PRECISION_MODES.
+        precision_mode: see config.run.precision_mode.
         soc: MindSpore's name of the processor, such as "ascend910" or "ascend910b".
     """
     if precision_mode != "auto":
@@ -51,27 +48,20 @@ def resolve_precision_mode(precision_mode: str, soc: str) -> str:
     return "allow_fp32_to_fp16" if soc == "ascend910" else "must_keep_origin_dtype"
 
 
-def set_ascend_precision(precision_mode: str) -> str:
-    """Sets the precision mode of this process's Ascend before anything is compiled; returns the one it has now."""
-    from mindspore import device_context
+def ascend_precision_mode(precision_mode: str) -> str:
+    """`resolve_precision_mode` for the Ascend of this process."""
     from mindspore._c_expression import MSContext  # as mindspore.amp does: there is no public name for it
-
-    mode = resolve_precision_mode(precision_mode, MSContext.get_instance().get_ascend_soc_version())
-    device_context.ascend.op_precision.precision_mode(mode)
-    return mode
+    return resolve_precision_mode(precision_mode, MSContext.get_instance().get_ascend_soc_version())
 
 
-def setup_device(device_target: str, device_id: int = 0, *, seed: int = 1, precision_mode: str = "auto") -> str:
+def setup_device(device_target: str, device_id: int = 0, *, seed: int = 1, precision_mode: str = "auto") -> None:
     """Chooses graph mode, the device, its precision and MindSpore's global seed.
 
     Args:
         device_target: one of DEVICE_TARGETS.
         device_id: index of the device; ignored on CPU.
         seed: of the weights; the order of the data does not depend on it.
-        precision_mode: one of PRECISION_MODES; Ascend only.
-
-    Returns:
-        what was set up, for the log: "CPU", or "Ascend 0, precision mode must_keep_origin_dtype".
+        precision_mode: see config.run.precision_mode; Ascend only.
 
     Raises:
         ConfigError: this MindSpore or this machine does not have the device.
@@ -87,6 +77,5 @@ def setup_device(device_target: str, device_id: int = 0, *, seed: int = 1, preci
         raise ConfigError(f"--device_target {device_target} --device_id {device_id} is not usable here: {reason} "
                           "Use --device_target CPU, or install the MindSpore build that matches the card.") from None
     ms.set_seed(seed)
-    if device_target != "Ascend":
-        return device_target if device_target == "CPU" else f"{device_target} {device_id}"
-    return f"Ascend {device_id}, precision mode {set_ascend_precision(precision_mode)}"
+    if device_target == "Ascend":
+        ms.device_context.ascend.op_precision.precision_mode(ascend_precision_mode(precision_mode))

@@ -147,7 +147,7 @@ def start(config: Config, seed: int = 1) -> Tuple[Config, ProcessGroup]:
             # MindSpore's collectives on CPU give up when a rank is 30 s late, as one that compiles or evaluates may
             # well be. Only the scheduler keeps the 30 s, after which it takes a silent process for dead.
             os.environ.setdefault("MS_NODE_TIMEOUT", str(_PATIENCE))
-    setup_device(config.run.device_target, config.run.device_id, seed=seed)
+    setup_device(config.run.device_target, config.run.device_id, seed=seed, precision_mode=config.run.precision_mode)
     if not config.run.is_distributed:
         return config, ProcessGroup()
 

@@ -9,6 +9,7 @@ from mindspore import Tensor
 
 from rtseg.config.config import Config
 from rtseg.data.loader import BatchLoader
+from rtseg.runtime.device import ascend_precision_mode
 from rtseg.runtime.distributed import ProcessGroup
 from rtseg.training import run_folder
 from rtseg.training.batch_norm import average_statistics, synchronize_batch_norm
@@ -207,10 +208,13 @@ def _log_start(context: TrainContext, *, train_set, eval_set, notes) -> None:
     parts = f" x {optimizer.accumulate} accumulated" if optimizer.accumulate > 1 else ""
     steps = run.max_steps or config.schedule.epochs * context.steps_per_epoch
     crop = "x".join(map(str, config.data.crop_size))
+    device = f"{run.device_target} {run.device_id}"
+    if run.device_target == "Ascend":
+        device += f" with precision mode {ascend_precision_mode(run.precision_mode)}"
     _LOG.info(f"{graph.model} ({graph_text}), {parameters / 1e6:.3f} M parameters, global batch "
               f"{config.global_batch_size} = {config.data.batch_size} x {run.group_size}{parts}, {steps} steps "
               f"({context.steps_per_epoch} per epoch), learning rate {config.learning_rate:.5g} "
-              f"({config.schedule.lr_scheduler}), crop {crop}, {run.device_target} {run.device_id}, MindSpore "
+              f"({config.schedule.lr_scheduler}), crop {crop}, {device}, MindSpore "
               f"{ms.__version__}")
     _LOG.info(f"{len(train_set)} training images, {len(eval_set) if eval_set is not None else 'no'} for evaluation; "
               f"results in {context.folder}")
