@@ -4,13 +4,14 @@ import io
 import json
 import re
 import zipfile
-from pathlib import Path
 
 import pytest
 from http_server import serve
 from safetensors.numpy import save
+from script_helpers import PROJECT
 
 from rtseg.cli import train
+from rtseg.config.recipe import load_config
 from rtseg.models.registry import check_model, create_model
 from rtseg.tools import fetch_weights
 from rtseg.tools.fetch_weights import PublishedFile, check_pretrained, fetch, main, published, published_files
@@ -19,7 +20,7 @@ from rtseg.training.checkpoint import load_weights
 from rtseg.utils import download
 from rtseg.utils.errors import ConfigError, DataError, UserError
 
-GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
+GOLDENS = PROJECT / "tests" / "goldens"
 CONTENT = b"weights" * 1000
 SHA256 = "9bdd2b10"
 
@@ -53,6 +54,13 @@ def test_every_entry_of_the_table_is_of_a_network_and_says_whose_it_is():
         in_name = re.search(r"-([0-9a-f]{8})\.(pth|zip)$", file.address)
         if in_name:
             assert (file.sha1 if file.member else file.sha256).startswith(in_name[1]), file.name
+
+
+def test_recipes_of_the_table_are_those_of_the_graphs():
+    for file in published_files().values():
+        if not file.backbone_only:
+            network = load_config(PROJECT / "configs" / file.config).network
+            assert (network.model, network.variant) == (file.model, file.variant), file.name
 
 
 def test_files_without_a_hash_are_the_two_that_nobody_has_published_one_of():
@@ -120,7 +128,8 @@ def tramac(server, monkeypatch, tmp_path):
     shapes = json.loads((GOLDENS / "fast_scnn_tramac.keys.json").read_text())
     content = server.files["/tramac.safetensors"] = save(reference_weights(shapes))
     sha256 = hashlib.sha256(content).hexdigest()
-    file = entry(server, "/tramac.safetensors", sha256=sha256, miou=54.84, recipe="train.py")
+    file = entry(server, "/tramac.safetensors", sha256=sha256, config="fast_scnn_tramac.yaml", miou=54.84,
+                 recipe="train.py")
     monkeypatch.setattr(fetch_weights, "published_files", lambda: {file.name: file})
     monkeypatch.setenv("RTSEG_CACHE", str(tmp_path / "cache"))
     return file
@@ -130,7 +139,9 @@ def test_command_makes_a_checkpoint_that_loads(server, tramac, tmp_path, capsys)
     assert main(["some_weights", "--output", str(tmp_path / "w.ckpt")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"some_weights: downloading {server.address}/tramac.safetensors"
-    assert lines[-1] == f"{tmp_path}/w.ckpt: for fast_scnn, variant tramac; published mIoU 54.84 (train.py)"
+    assert lines[-3:] == [
+        f"{tmp_path}/w.ckpt: for fast_scnn, variant tramac", "Published mIoU 54.84 (train.py). To score it here:",
+        f"  rtseg eval --config configs/fast_scnn_tramac.yaml --resume_path {tmp_path}/w.ckpt --dataset CITYSCAPES"]
     load_weights(tmp_path / "w.ckpt", create_model("fast_scnn", "tramac", num_classes=19, aux=1))
     assert main(["some_weights"]) == 0  # a second time from the cache
     assert len(server.requests) == 1 and str(tmp_path / "cache" / "some_weights.ckpt") in capsys.readouterr().out

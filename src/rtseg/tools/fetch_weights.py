@@ -40,6 +40,7 @@ class PublishedFile(NamedTuple):
     backbone: Optional[str] = None
     backbone_only: bool = False
     other_variants: Sequence[str] = ()
+    config: str = ""
     miou: Optional[float] = None
     recipe: str = ""
     sha256: str = ""
@@ -231,9 +232,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             temporary.write_bytes(checkpoint.read_bytes())
         checkpoint = arguments.output
     print(f"{checkpoint}: for {file.model}, variant {' or '.join((file.variant, *file.other_variants))}"
-          + (f", backbone {file.backbone}" if file.backbone else "")
-          + ("; it is the backbone alone, for --pretrained" if file.backbone_only else
-             f"; published mIoU {file.miou} ({file.recipe})"))
+          + (f", backbone {file.backbone}" if file.backbone else ""))
+    if file.backbone_only:
+        print("It is the backbone alone, for --pretrained.")
+    else:
+        backbone = f" --backbone {file.backbone}" if file.backbone else ""
+        print(f"Published mIoU {file.miou} ({file.recipe}). To score it here:")
+        print(f"  rtseg eval --config configs/{file.config}{backbone} --resume_path {checkpoint} --dataset CITYSCAPES")
     return 0
 
 
