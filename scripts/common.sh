@@ -77,16 +77,13 @@ check_arguments() {
 import sys
 
 sys.path[0] = sys.argv[1] + "/src"
-from rtseg.config.arguments import parse_arguments
-from rtseg.models.registry import check_model
+from rtseg.cli.configuration import read_configuration
 from rtseg.runtime.device import mindspore_version
 from rtseg.utils.errors import run_command
 
 
 def main(_):
-    config = parse_arguments(sys.argv[2], "", sys.argv[3:])
-    network = config.network
-    check_model(network.model, network.variant, network.aux, network.backbone)
+    read_configuration(sys.argv[2], "", sys.argv[3:])
     mindspore_version()
     return 0
 
