@@ -29,7 +29,7 @@ NUM_CLASSES = 19
 def make_pair(height: int, width: int):
     """Prediction and label, uint8 (H, W): a drawn scene, moved a little and with a tenth of its pixels replaced."""
     rng = np.random.default_rng(0)
-    label = load_dataset_spec("cityscapes").id_table[draw_scene(height, width, 0, rng)[1]]
+    label = load_dataset_spec("cityscapes").id_table[draw_scene(height, width, number=0, rng=rng)[1]]
     prediction = np.roll(label, (3, -17), axis=(0, 1)) % NUM_CLASSES
     wrong = rng.random(label.shape) < 0.1
     prediction[wrong] = rng.integers(0, NUM_CLASSES, int(wrong.sum()))

@@ -12,9 +12,9 @@ from PIL import Image
 
 from rtseg.synthetic import generator as synthetic
 from rtseg.synthetic.canvas import Canvas, Pose, cutout, footprint
-from rtseg.synthetic.layout import KINDS, SCHEDULE, plan_scene
+from rtseg.synthetic.layout import OBJECT_TYPES, SCHEDULE, plan_scene
 from rtseg.synthetic.objects import bicycle
-from rtseg.synthetic.scene import MOODS, draw_scene
+from rtseg.synthetic.scene import WEATHERS, draw_scene
 from rtseg.utils.errors import ConfigError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,16 +68,16 @@ def test_says_that_it_is_synthetic(small):
         "synthetic": True, "generator_version": 1, "train": 3, "val": 1, "test": 1, "height": 64, "width": 128,
         "seed": 1}
     for path in small.rglob("*.png"):
-        with Image.open(path) as picture:
-            assert picture.text["Description"].startswith("Synthetic street scene drawn by a program")
-            assert picture.mode == ("RGB" if path.name.endswith("leftImg8bit.png") else "L")
+        with Image.open(path) as image:
+            assert image.text["Description"].startswith("Synthetic street scene drawn by a program")
+            assert image.mode == ("RGB" if path.name.endswith("leftImg8bit.png") else "L")
 
 
 @pytest.mark.parametrize("split, count", [(0, 8), (1, 4)])
 def test_every_split_shows_all_classes_and_only_known_ids(split, count):
     counts = np.zeros(256, np.int64)
     for number in range(count):
-        counts += np.bincount(draw_scene(256, 512, number, rng(1, split, number))[1].ravel(), minlength=256)
+        counts += np.bincount(draw_scene(256, 512, number=number, rng=rng(1, split, number))[1].ravel(), minlength=256)
     assert counts[SCORED_IDS].min() >= 48
     assert set(np.flatnonzero(counts)) <= set(LABEL_NAMES)
     assert counts[[1, 3]].min() > 0  # ego vehicle and out of roi are there to be ignored
@@ -90,9 +90,9 @@ def test_every_split_shows_all_classes_and_only_known_ids(split, count):
 def test_scheduled_things_have_room_and_none_stands_in_another(number):
     for seed in range(25):
         street, things = plan_scene(number, rng(seed))
-        placed = [thing.kind for thing in things]
-        assert all(KINDS[name] in placed for name in SCHEDULE[number] if name in KINDS)
-        assert all(name in [side.edge for side in street.sides] for name in SCHEDULE[number] if name not in KINDS)
+        placed = [thing.object_type for thing in things]
+        assert all(OBJECT_TYPES[name] in placed for name in SCHEDULE[number] if name in OBJECT_TYPES)
+        assert all(name in [side.edge for side in street.sides] for name in SCHEDULE[number] if name not in OBJECT_TYPES)
         for i, a in enumerate(things):
             assert a.near > 5
             for b in things[:i]:
@@ -102,7 +102,7 @@ def test_scheduled_things_have_room_and_none_stands_in_another(number):
 
 @pytest.mark.parametrize("height, width", [(64, 128), (75, 401), (300, 140)])
 def test_any_size(height, width):
-    image, labels = draw_scene(height, width, 2, rng(5))
+    image, labels = draw_scene(height, width, number=2, rng=rng(5))
     assert image.shape == (height, width, 3) and image.dtype == np.uint8
     assert labels.shape == (height, width) and labels.dtype == np.uint8
     assert image.std() > 10 and len(np.unique(labels)) > 8
@@ -135,7 +135,7 @@ def test_an_interrupted_run_is_completed(small, tmp_path, monkeypatch):
     def interrupted(height, width, number, generator):
         if number == 2:
             raise KeyboardInterrupt
-        return draw_scene(height, width, number, generator)
+        return draw_scene(height, width, number=number, rng=generator)
 
     monkeypatch.setattr(synthetic, "draw_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -219,7 +219,7 @@ def test_needs_no_mindspore():
 
 
 def test_things_shrink_with_distance_towards_the_horizon():
-    canvas = Canvas(200, 400, MOODS[0], rng(0))
+    canvas = Canvas(200, 400, weather=WEATHERS[0], rng=rng(0))
     bottoms, heights = [], []
     for z in (10, 20):
         canvas.labels[:] = 0
@@ -233,7 +233,7 @@ def test_things_shrink_with_distance_towards_the_horizon():
 
 
 def test_what_is_seen_through_a_wheel_is_labelled_bicycle():
-    canvas = Canvas(256, 512, MOODS[0], rng(0))
+    canvas = Canvas(256, 512, weather=WEATHERS[0], rng=rng(0))
     canvas.image[:] = 255
     bicycle(canvas, Pose(0, 6, np.pi / 2), rng(1))
     on_bicycle = canvas.labels == 33
@@ -242,7 +242,7 @@ def test_what_is_seen_through_a_wheel_is_labelled_bicycle():
 
 
 def test_shadows_change_the_image_and_not_the_labels():
-    canvas = Canvas(64, 128, MOODS[0], rng(0))
+    canvas = Canvas(64, 128, weather=WEATHERS[0], rng=rng(0))
     canvas.image[:] = 200
     canvas.shade(footprint(Pose(0, 8), -2, 2, 1), 0.5)
     assert sorted(np.unique(canvas.image)) == [100, 200]

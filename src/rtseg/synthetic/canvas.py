@@ -9,6 +9,7 @@ from typing import Dict, Iterator, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rtseg.data.dataset_spec import load_dataset_spec
 
@@ -40,18 +41,18 @@ class Weather(NamedTuple):
 class Canvas:
     """An image and a label map of one size, seen through one camera."""
 
-    def __init__(self, height: int, width: int, mood: Weather, rng: np.random.Generator):
+    def __init__(self, height: int, width: int, *, weather: Weather, rng: np.random.Generator):
         self.image = np.zeros((height, width, 3), np.uint8)
         self.labels = np.zeros((height, width), np.uint8)
-        self.mood = mood
-        self._haze = np.array(mood.skyline, float)
+        self.weather = weather
+        self._haze = np.array(weather.skyline, float)
         self.focal = 1.1 * min(width, 2 * height)
         self.horizon = height * rng.uniform(0.40, 0.46)
         self.vanishing = width * rng.uniform(0.46, 0.54)
         angle = rng.uniform(0, 2 * np.pi)
-        self.sun = mood.sun * np.array([np.cos(angle), np.sin(angle)])
+        self.sun = weather.sun * np.array([np.cos(angle), np.sin(angle)])
 
-    def project(self, points) -> np.ndarray:
+    def project(self, points: ArrayLike) -> np.ndarray:
         """Pixel coordinates (..., 2) of world points (..., 3)."""
         points = np.asarray(points, float)
         scale = self.focal / points[..., 2]
@@ -64,20 +65,20 @@ class Canvas:
         """World x of the left and the right end of the image at depth `z`."""
         return -self.vanishing * z / self.focal, (self.labels.shape[1] - self.vanishing) * z / self.focal
 
-    def fill(self, polygons, color, label: str) -> None:
+    def fill(self, polygons: ArrayLike, color: Optional[ArrayLike], label: str) -> None:
         """Fills world polygons (..., corners, 3); `color` None marks the labels and leaves the image as it is."""
         points = np.asarray(polygons, float)
         points = points.reshape(-1, *points.shape[-2:])
         if len(points):
-            self._paint(self.project(points), color, label, points[..., 2].mean())
+            self._paint(self.project(points), color, label=label, depth=points[..., 2].mean())
 
-    def fill_hull(self, points, color, label: str) -> None:
+    def fill_hull(self, points: ArrayLike, color: Optional[ArrayLike], label: str) -> None:
         """Fills the outline of a convex body given by world points (..., 3)."""
         points = np.reshape(points, (-1, 3))
         hull = cv2.convexHull(self.project(points).astype(np.float32)).reshape(1, -1, 2)
-        self._paint(hull, color, label, points[:, 2].mean())
+        self._paint(hull, color, label=label, depth=points[:, 2].mean())
 
-    def fill_dots(self, centers, radii, colors, label: str) -> None:
+    def fill_dots(self, centers: np.ndarray, radii: np.ndarray, *, colors: np.ndarray, label: str) -> None:
         """Fills discs that face the camera: centers (count, 3) and radii (count) in metres, colors (count, 3)."""
         scale, depth = 2 ** _SUBPIXEL_BITS, centers[:, 2].mean()
         pixels = np.rint(self.project(centers) * scale).astype(int).tolist()
@@ -86,9 +87,9 @@ class Canvas:
             cv2.circle(self.image, center, size, color, -1, shift=_SUBPIXEL_BITS)
             cv2.circle(self.labels, center, size, label_ids()[label], -1, shift=_SUBPIXEL_BITS)
 
-    def shade(self, polygon, factor: Optional[float] = None) -> None:
+    def shade(self, polygon: ArrayLike, factor: Optional[float] = None) -> None:
         """Darkens the image, not the labels, inside a world polygon (corners, 3)."""
-        factor = self.mood.shadow if factor is None else factor
+        factor = self.weather.shadow if factor is None else factor
         mask = np.zeros(self.labels.shape, np.uint8)
         pixels = np.rint(self.project(polygon) * 2 ** _SUBPIXEL_BITS).astype(np.int32)
         cv2.fillPoly(mask, [pixels], 1, shift=_SUBPIXEL_BITS)
@@ -97,21 +98,21 @@ class Canvas:
         inside = mask[top:top + height, left:left + width, None]
         np.multiply(part, np.float32(factor), out=part, where=inside.astype(bool), casting="unsafe")
 
-    def _paint(self, pixels, color, label, depth) -> None:
-        pixels = list(np.rint(pixels * 2 ** _SUBPIXEL_BITS).astype(np.int32))
+    def _paint(self, outlines: np.ndarray, color: Optional[ArrayLike], *, label: str, depth: float) -> None:
+        pixels = list(np.rint(outlines * 2 ** _SUBPIXEL_BITS).astype(np.int32))
         if color is not None:
             cv2.fillPoly(self.image, pixels, self._hazed(color, depth), shift=_SUBPIXEL_BITS)
         cv2.fillPoly(self.labels, pixels, label_ids()[label], shift=_SUBPIXEL_BITS)
 
-    def _hazed(self, color, depth):
-        clear = np.exp(-depth / self.mood.sight)
+    def _hazed(self, color: ArrayLike, depth: float) -> list:
+        clear = np.exp(-depth / self.weather.sight)
         return (np.minimum(color, 255) * clear + self._haze * (1 - clear)).tolist()
 
 
 class Surface:
     """A flat four-sided face to paint on; positions (u, v) are metres from its lower left corner, right and up."""
 
-    def __init__(self, canvas: Canvas, corners, label: str):
+    def __init__(self, canvas: Canvas, corners: ArrayLike, label: str):
         self.canvas, self.label = canvas, label
         self.corners = np.asarray(corners, float)  # lower left, lower right, upper right, upper left
         self.width = float(np.linalg.norm(self.corners[1] - self.corners[0]))
@@ -119,7 +120,7 @@ class Surface:
         along = (self.corners[1] - self.corners[0])[[0, 2]] / self.width
         self.light = 1 + float(canvas.sun @ (along[1], -along[0]))
 
-    def polygon(self, points, color) -> None:
+    def polygon(self, points: ArrayLike, color: Optional[ArrayLike]) -> None:
         """Fills one polygon (corners, 2) or several (count, corners, 2)."""
         points = np.asarray(points, float)
         u, v = points[..., :1] / self.width, points[..., 1:] / self.height
@@ -128,15 +129,16 @@ class Surface:
         world = bottom + v * (top - bottom)
         self.canvas.fill(world, None if color is None else np.asarray(color) * self.light, self.label)
 
-    def box(self, left, bottom, right, top, color) -> None:
+    def box(self, left: ArrayLike, bottom: ArrayLike, right: ArrayLike, top: ArrayLike,
+            color: Optional[ArrayLike]) -> None:
         """Fills an upright rectangle; arrays of positions fill many at once."""
         edges = np.array(np.broadcast_arrays(left, bottom, right, top), float).reshape(4, -1)
         self.polygon(edges[_BOX_CORNERS].T, color)
 
-    def disc(self, u: float, v: float, radius: float, color) -> None:
+    def disc(self, u: float, v: float, radius: float, color: Optional[ArrayLike]) -> None:
         self.polygon(CIRCLE * radius + (u, v), color)
 
-    def bar(self, start, end, thickness: float, color) -> None:
+    def bar(self, start: ArrayLike, end: ArrayLike, thickness: float, color: Optional[ArrayLike]) -> None:
         """Fills a straight bar from `start` (2) to `end` (2), or many bars (count, 2) at once."""
         start, end = np.asarray(start, float), np.asarray(end, float)
         along = (end - start) / np.linalg.norm(end - start, axis=-1, keepdims=True)
@@ -165,7 +167,8 @@ def footprint(pose: Pose, back: float, front: float, half: float, up: float = 0.
     return np.stack([pose.x + right * cos + ahead * sin, np.full(4, up), pose.z + ahead * cos - right * sin], 1)
 
 
-def solid(canvas: Canvas, pose: Pose, bottom, top, color, label: str) -> Iterator[Tuple[str, Surface]]:
+def solid(canvas: Canvas, pose: Pose, bottom: Tuple[float, float, float, float],
+          top: Tuple[float, float, float, float], color: ArrayLike, label: str) -> Iterator[Tuple[str, Surface]]:
     """Paints a body with a rectangle at each end, then yields the sides that face the camera for details.
 
     `bottom` and `top` are (back, front, half width, height above ground) in metres, along the heading of `pose`.
@@ -183,6 +186,6 @@ def solid(canvas: Canvas, pose: Pose, bottom, top, color, label: str) -> Iterato
             yield name, side
 
 
-def varied(color, rng: np.random.Generator, spread: float = 14):
+def varied(color: ArrayLike, rng: np.random.Generator, spread: float = 14) -> np.ndarray:
     """The colour with a random change of brightness and a smaller one of hue."""
     return np.clip(np.asarray(color) * rng.uniform(0.8, 1.2) + rng.normal(0, spread, 3), 12, 245)

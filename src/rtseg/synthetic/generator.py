@@ -2,7 +2,7 @@
 
     rtseg synthetic --output DIR [--train 24] [--val 6] [--test 2] [--height 256] [--width 512] [--seed 1]
 
-The images are drawn by `synthetic_scene` from a seed. They are not photographs and contain nothing of Cityscapes: a
+The images are drawn by `rtseg.synthetic.scene` from a seed. They are not photographs and contain nothing of Cityscapes: a
 score on them says that the software works, and nothing about real streets. The output says so too, in README.txt, in
 the city names and in every PNG file.
 """
@@ -52,7 +52,7 @@ class Recipe(NamedTuple):
         return {"synthetic": True, "generator_version": GENERATOR_VERSION, **self._asdict()}
 
 
-def generate(output: Union[str, Path], train: int = 24, val: int = 6, test: int = 2, height: int = 256,
+def generate(output: Union[str, Path], *, train: int = 24, val: int = 6, test: int = 2, height: int = 256,
              width: int = 512, seed: int = 1, num_workers: int = 2) -> Dict[str, int]:
     """Makes the data set under `output` and returns the number of images per split.
 
@@ -137,7 +137,7 @@ def _write_scene(output: Path, recipe: Recipe, spec: DatasetSpec, scene: Tuple[s
     if all(path.exists() for path in paths):
         return
     rng = np.random.default_rng((recipe.seed, list(CITIES).index(split), number))
-    for path, pixels in zip(paths, draw_scene(recipe.height, recipe.width, number, rng)):
+    for path, pixels in zip(paths, draw_scene(recipe.height, recipe.width, number=number, rng=rng)):
         mark = PngInfo()
         mark.add_text("Description", "Synthetic street scene drawn by a program; not a photograph, not Cityscapes")
         with atomic_write(path) as temporary:

@@ -4,12 +4,12 @@ SCHEDULE decides which rare classes a scene must show; those are placed first an
 Positions are metres: x to the right of the camera, z ahead of it.
 """
 import itertools
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from rtseg.synthetic import objects
-from rtseg.synthetic.canvas import Pose
+from rtseg.synthetic.canvas import Canvas, Pose
 
 # Four scenes in a row show all 19 classes; road, sidewalk, building, vegetation, sky and pole are in every scene.
 SCHEDULE: Tuple[Tuple[str, ...], ...] = (
@@ -30,14 +30,14 @@ class ObjectType(NamedTuple):
     `overhang` is how far it reaches beyond its ground at eye level and above.
     """
 
-    draw: Callable
+    draw: Callable[[Canvas, Pose, np.random.Generator], None]
     length: float
     width: float
     zone: str
     overhang: float = 0.0
 
 
-KINDS = {
+OBJECT_TYPES = {
     "car": ObjectType(objects.car, 4.8, 1.9, "lane"),
     "parked car": ObjectType(objects.car, 4.8, 1.9, "parking"),
     "turning car": ObjectType(objects.car, 4.8, 1.9, "crossing"),
@@ -71,7 +71,7 @@ class Side(NamedTuple):
     line: float  # where the buildings stand
     edge: str  # one of EDGES or "none"
 
-    def strip(self, inner: float, outer: float, near: float, far: float):
+    def strip(self, inner: float, outer: float, near: float, far: float) -> List[Tuple[float, float, float]]:
         """A rectangle on the ground along this side."""
         return [(self.sign * x, 0.0, z) for x, z in ((inner, near), (outer, near), (outer, far), (inner, far))]
 
@@ -83,9 +83,9 @@ class Street(NamedTuple):
 
 
 class PlacedObject(NamedTuple):
-    """A thing on its ground; `kind` is None for a stretch of fence, wall or terrain that must stay in view."""
+    """A thing on its ground; `object_type` is None for a stretch of fence, wall or terrain that must stay in view."""
 
-    kind: Optional[ObjectType]
+    object_type: Optional[ObjectType]
     pose: Pose
     reach_x: float  # half extents on the ground
     reach_z: float
@@ -96,7 +96,7 @@ class PlacedObject(NamedTuple):
 
     def view(self) -> Tuple[float, float]:
         """Left and right end in the image, as tangents of the viewing angle."""
-        reach = self.reach_x + (self.kind.overhang if self.kind else 0.0)
+        reach = self.reach_x + (self.object_type.overhang if self.object_type else 0.0)
         corners = [(self.pose.x + i * reach) / (self.pose.z + j * self.reach_z) for i in (-1, 1) for j in (-1, 1)]
         return min(corners), max(corners)
 
@@ -107,11 +107,12 @@ def plan_scene(number: int, rng: np.random.Generator) -> Tuple[Street, List[Plac
     required_objects: Optional[List[PlacedObject]] = None
     while required_objects is None:  # about one street in twenty has no room for all
         street = plan_street(required, rng)
-        required_objects = place_heroes(street, required, rng)
-    return street, [thing for thing in required_objects + place_extras(street, required_objects, rng) if thing.kind]
+        required_objects = place_required_objects(street, required, rng=rng)
+    things = required_objects + place_extras(street, required_objects, rng=rng)
+    return street, [thing for thing in things if thing.object_type]
 
 
-def plan_street(required, rng) -> Street:
+def plan_street(required: Sequence[str], rng: np.random.Generator) -> Street:
     """Chooses lanes, sidewalks and what lies beyond them; the camera drives in the lane around x = 0."""
     right_lanes, left_lanes = rng.choice((1, 1, 2)), rng.choice((1, 1, 1, 2))
     edges = [edge for edge in required if edge in EDGES] + [str(rng.choice(EDGES + ("terrain", "none")))]
@@ -126,29 +127,31 @@ def plan_street(required, rng) -> Street:
     return Street(tuple(sides), tuple(lanes), rng.uniform(80, 150))
 
 
-def place_heroes(street: Street, required, rng) -> Optional[List[PlacedObject]]:
+def place_required_objects(street: Street, required: Sequence[str], *,
+                           rng: np.random.Generator) -> Optional[List[PlacedObject]]:
     """Puts the required things close and side by side in the image; None if there is no room for all."""
     required_objects = [_edge_in_view(side) for side in street.sides if side.edge in required][:1]
-    for kind in (KINDS[name] for name in required if name in KINDS):
-        candidates = (_propose(kind, street, rng, is_hero=True) for _ in range(100))
+    for object_type in (OBJECT_TYPES[name] for name in required if name in OBJECT_TYPES):
+        candidates = (_propose(object_type, street, rng=rng, is_required=True) for _ in range(100))
         free = (thing for thing in candidates
-                if not any(_collides(thing, hero) or _overlaps(thing, hero) for hero in required_objects))
-        hero = next(free, None)
-        if hero is None:
+                if not any(_collides(thing, placed) or _overlaps(thing, placed) for placed in required_objects))
+        chosen = next(free, None)
+        if chosen is None:
             return None
-        required_objects.append(hero)
+        required_objects.append(chosen)
     return required_objects
 
 
-def place_extras(street: Street, required_objects: List[PlacedObject], rng) -> List[PlacedObject]:
-    """Adds things where there is room and no hero behind them."""
+def place_extras(street: Street, required_objects: List[PlacedObject], *,
+                 rng: np.random.Generator) -> List[PlacedObject]:
+    """Adds things where there is room and no required object behind them."""
     extras: List[PlacedObject] = []
     for name, fewest, most in EXTRAS:
         for _ in range(rng.integers(fewest, most + 1)):
-            candidates = (_propose(KINDS[name], street, rng, is_hero=False) for _ in range(15))
+            candidates = (_propose(OBJECT_TYPES[name], street, rng=rng, is_required=False) for _ in range(15))
             free = (thing for thing in candidates
                     if not any(_collides(thing, other) for other in required_objects + extras)
-                    and not any(_overlaps(thing, hero) and thing.near < hero.near for hero in required_objects))
+                    and not any(_overlaps(thing, other) and thing.near < other.near for other in required_objects))
             extras += itertools.islice(free, 1)
     return extras
 
@@ -158,27 +161,27 @@ def _edge_in_view(side: Side) -> PlacedObject:
     return PlacedObject(None, Pose(side.sign * side.walk, side.walk / 0.4 + 4), 0.1, 4)
 
 
-def _propose(kind: ObjectType, street: Street, rng, is_hero: bool) -> PlacedObject:
+def _propose(object_type: ObjectType, street: Street, *, rng: np.random.Generator, is_required: bool) -> PlacedObject:
     side = street.sides[rng.integers(2)]
     heading = rng.choice((-1, 1)) * _ACROSS + rng.uniform(-0.7, 0.7)
-    if kind.zone == "lane":
+    if object_type.zone == "lane":
         x, heading = street.lanes[rng.integers(len(street.lanes))]
         heading += rng.normal(0, 0.04)
-    elif kind.zone == "parking":
+    elif object_type.zone == "parking":
         x, heading = side.sign * (side.kerb - 1.1), 0.0 if side.sign > 0 else np.pi
-    elif kind.zone == "sidewalk":
+    elif object_type.zone == "sidewalk":
         x = side.sign * rng.uniform(side.kerb + 0.5, side.walk - 0.4)
-    elif kind.zone == "crossing":
+    elif object_type.zone == "crossing":
         x = rng.uniform(-street.sides[0].kerb, street.sides[1].kerb)
     else:
         x, heading = side.sign * (side.kerb + 0.4), _ACROSS + rng.uniform(-0.3, 0.3)
     sin, cos = abs(np.sin(heading)), abs(np.cos(heading))
-    reach_x = (sin * kind.length + cos * kind.width) / 2
-    reach_z = (cos * kind.length + sin * kind.width) / 2
+    reach_x = (sin * object_type.length + cos * object_type.width) / 2
+    reach_z = (cos * object_type.length + sin * object_type.width) / 2
     # A required thing is put where the image, about 0.4 of its distance wide on each side, shows all of it.
-    nearest = max(9.0 + kind.length / 2, (abs(x) + reach_x) / 0.38) if is_hero else 7.0
-    near = rng.uniform(nearest, 1.6 * nearest) if is_hero else nearest * np.exp(rng.uniform(0, 2.3))
-    return PlacedObject(kind, Pose(x, near + reach_z, heading), reach_x, reach_z)
+    nearest = max(9.0 + object_type.length / 2, (abs(x) + reach_x) / 0.38) if is_required else 7.0
+    near = rng.uniform(nearest, 1.6 * nearest) if is_required else nearest * np.exp(rng.uniform(0, 2.3))
+    return PlacedObject(object_type, Pose(x, near + reach_z, heading), reach_x, reach_z)
 
 
 def _collides(a: PlacedObject, b: PlacedObject) -> bool:

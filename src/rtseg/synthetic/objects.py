@@ -2,7 +2,10 @@
 
 Numbers are metres, colours RGB 0..255; `rng` varies size and colour, so that colour alone does not tell the class.
 """
+from typing import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rtseg.synthetic.canvas import CIRCLE, Canvas, Pose, Surface, cutout, footprint, solid, varied
 
@@ -13,12 +16,12 @@ _PAINTS = ((205, 205, 208), (150, 152, 156), (92, 95, 100), (40, 42, 46), (150, 
            (196, 168, 62), (120, 96, 78))
 
 
-def ground_shadow(canvas: Canvas, pose: Pose, length: float, width: float) -> None:
+def ground_shadow(canvas: Canvas, pose: Pose, *, length: float, width: float) -> None:
     """Darkens the ground under a thing."""
     canvas.shade(footprint(pose, -length / 2, length / 2, width / 2), 0.5)
 
 
-def _pick(rng, colors):
+def _pick(rng: np.random.Generator, colors: Sequence[ArrayLike]) -> np.ndarray:
     return varied(colors[rng.integers(len(colors))], rng)
 
 
@@ -29,7 +32,7 @@ def _glaze(side: Surface, margin: float = 0.08) -> None:
     side.polygon([(0.15 * u, 0.9 * v), (0.3 * u, 0.9 * v), (0.2 * u, 0.1 * v), (0.1 * u, 0.1 * v)], (105, 118, 130))
 
 
-def _wheels(side: Surface, positions, radius: float) -> None:
+def _wheels(side: Surface, positions: Sequence[float], *, radius: float) -> None:
     """Wheels in side view at `positions` (fractions of the length); the body starts above the ground."""
     ground = -side.corners[0, 1]
     for position in positions:
@@ -37,7 +40,7 @@ def _wheels(side: Surface, positions, radius: float) -> None:
         side.disc(position * side.width, ground + radius, radius * 0.55, (140, 142, 145))
 
 
-def _end_details(side: Surface, is_rear: bool, lamp_height: float) -> None:
+def _end_details(side: Surface, *, is_rear: bool, lamp_height: float) -> None:
     """Tyres, bumper, lamps and plate of a rear or front view."""
     u, ground = side.width, -side.corners[0, 1]
     lamp = (185, 28, 26) if is_rear else (245, 242, 222)
@@ -51,15 +54,15 @@ def _end_details(side: Surface, is_rear: bool, lamp_height: float) -> None:
 def car(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     length, width, height = rng.uniform((3.7, 1.65, 1.42), (4.8, 1.85, 1.8))
     paint, half, belt = _pick(rng, _PAINTS), length / 2, 0.56 * height
-    ground_shadow(canvas, pose, length + 0.3, width + 0.2)
+    ground_shadow(canvas, pose, length=length + 0.3, width=width + 0.2)
     for name, side in solid(canvas, pose, (-half, half, width / 2, 0.2), (-half + 0.08, half - 0.1, 0.48 * width, belt),
                             paint, "car"):
         if name in ("rear", "front"):
-            _end_details(side, name == "rear", belt - 0.45)
+            _end_details(side, is_rear=name == "rear", lamp_height=belt - 0.45)
         else:
             side.box(0.2 * side.width, 0, 0.8 * side.width, 0.1, (58, 58, 62))
             side.box(0.5 * side.width, 0.1, 0.51 * side.width, side.height, paint * 0.6)
-            _wheels(side, (0.2, 0.8), 0.31)
+            _wheels(side, (0.2, 0.8), radius=0.31)
     tail = rng.uniform(0.32, 0.46)
     for _, side in solid(canvas, pose, (-0.47 * length, 0.24 * length, 0.46 * width, belt),
                          (-tail * length, 0.06 * length, 0.38 * width, height), paint, "car"):
@@ -68,23 +71,23 @@ def car(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
 
 def truck(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     paint, cargo, half, top = _pick(rng, _PAINTS), varied((190, 188, 180), rng, 25), 3.6, rng.uniform(3.1, 3.8)
-    ground_shadow(canvas, pose, 7.4, 2.6)
+    ground_shadow(canvas, pose, length=7.4, width=2.6)
 
-    def draw_cab():
+    def draw_cab() -> None:
         for name, side in solid(canvas, pose, (1.7, half, 1.15, 0.4), (1.7, half - 0.15, 1.1, 2.7), paint, "truck"):
             if name == "front":
                 side.box(0.2, 1.2, side.width - 0.2, 2.0, _GLASS)
-                _end_details(side, False, 0.35)
+                _end_details(side, is_rear=False, lamp_height=0.35)
             else:
                 side.box(0.5 * side.width, 1.2, 0.92 * side.width, 2.0, _GLASS)
-                _wheels(side, (0.5,), 0.45)
+                _wheels(side, (0.5,), radius=0.45)
 
-    def draw_load():
+    def draw_load() -> None:
         for name, side in solid(canvas, pose, (-half, 1.5, 1.0, 0.45), (-half, 1.5, 1.0, 0.95), _DARK, "truck"):
             if name == "rear":
-                _end_details(side, True, 0.3)
+                _end_details(side, is_rear=True, lamp_height=0.3)
             elif name != "front":
-                _wheels(side, (0.14, 0.34), 0.45)
+                _wheels(side, (0.14, 0.34), radius=0.45)
         for name, side in solid(canvas, pose, (-half, 1.55, 1.25, 0.95), (-half, 1.55, 1.25, top), cargo, "truck"):
             if name == "rear":
                 side.box(0.49 * side.width, 0, 0.51 * side.width, side.height, cargo * 0.6)
@@ -99,19 +102,19 @@ def truck(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
 
 def bus(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     paint, stripe = _pick(rng, _PAINTS[4:] + _PAINTS[:1]), _pick(rng, _PAINTS)
-    ground_shadow(canvas, pose, 11.2, 2.7)
+    ground_shadow(canvas, pose, length=11.2, width=2.7)
     for name, side in solid(canvas, pose, (-5.5, 5.5, 1.27, 0.3), (-5.5, 5.4, 1.25, 3.1), paint, "bus"):
         u = side.width
         if name in ("rear", "front"):
             side.box(0.08 * u, 1.0 if name == "front" else 1.45, 0.92 * u, 2.2, _GLASS)
             side.box(0.2 * u, 2.35, 0.8 * u, 2.65, (228, 150, 40) if name == "front" else _DARK)
-            _end_details(side, name == "rear", 0.5)
+            _end_details(side, is_rear=name == "rear", lamp_height=0.5)
         else:
             left = np.arange(0.3, u - 1.2, 1.45)
             side.box(left, 0.95, left + 1.32, 1.95, _GLASS)
             side.box(0, 0.55, u, 0.75, stripe)
             side.box(np.array([0.12, 0.55]) * u, 0.1, np.array([0.21, 0.64]) * u, 2.0, (70, 78, 86))
-            _wheels(side, (0.27, 0.76), 0.48)
+            _wheels(side, (0.27, 0.76), radius=0.48)
 
 
 def train(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
@@ -119,7 +122,7 @@ def train(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     paint, stripe = _pick(rng, _PAINTS[:1] + _PAINTS[4:8]), _pick(rng, _PAINTS[3:])
     for rail in (pose.x - 0.72, pose.x + 0.72):
         canvas.fill(footprint(Pose(rail, 0), 2, pose.z - 11, 0.05), (120, 118, 116), "road")
-    ground_shadow(canvas, pose, 22.4, 2.7)
+    ground_shadow(canvas, pose, length=22.4, width=2.7)
     mast = cutout(canvas, pose, "train")
     mast.bar([(0, 3.7), (0.9, 4.4)], [(0.9, 4.4), (0.1, 5.1)], 0.08, _DARK)
     for offset in (6.0, -6.0) if np.cos(pose.heading) > 0 else (-6.0, 6.0):
@@ -143,7 +146,7 @@ def person(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     size = rng.uniform(0.92, 1.08) * (0.7 if rng.random() < 0.12 else 1)
     top, legs, hair = rng.uniform(30, 215, 3), rng.uniform(25, 120, 3), varied((70, 52, 38), rng)
     skin, stride, swing = _SKIN[rng.integers(3)], rng.uniform(0.06, 0.3) * size, rng.uniform(-0.15, 0.15)
-    ground_shadow(canvas, pose, 0.8, 0.5)
+    ground_shadow(canvas, pose, length=0.8, width=0.5)
     for side in (-1, 1):
         body.bar((side * 0.08, 0.9 * size), (side * stride, 0.06), 0.17 * size, legs)
         body.bar((side * stride - 0.07, 0.05), (side * stride + 0.14, 0.05), 0.1, _DARK)
@@ -156,7 +159,7 @@ def person(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     body.polygon(np.array([(-0.13, 1.62), (-0.1, 1.76), (0.08, 1.77), (0.12, 1.7), (0, 1.69)]) * size, hair)
 
 
-def _rider(canvas: Canvas, pose: Pose, seat: float, rng: np.random.Generator) -> None:
+def _rider(canvas: Canvas, pose: Pose, *, seat: float, rng: np.random.Generator) -> None:
     body = cutout(canvas, pose, "rider")
     top, legs = rng.uniform(30, 215, 3), rng.uniform(25, 110, 3)
     for knee, foot in (((0.22, seat - 0.12), (0.12, 0.32)), ((0.2, seat - 0.28), (0.0, 0.2))):
@@ -171,7 +174,7 @@ def _rider(canvas: Canvas, pose: Pose, seat: float, rng: np.random.Generator) ->
 
 def bicycle(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     cycle, paint = cutout(canvas, pose, "bicycle"), _pick(rng, _PAINTS)
-    ground_shadow(canvas, pose, 1.8, 0.3)
+    ground_shadow(canvas, pose, length=1.8, width=0.3)
     for hub in (-0.52, 0.52):
         cycle.disc(hub, 0.34, 0.36, None)
         rim = CIRCLE * 0.33 + (hub, 0.34)
@@ -184,7 +187,7 @@ def bicycle(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
 
 def motorcycle(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     cycle, paint = cutout(canvas, pose, "motorcycle"), _pick(rng, _PAINTS)
-    ground_shadow(canvas, pose, 2.1, 0.5)
+    ground_shadow(canvas, pose, length=2.1, width=0.5)
     for hub in (-0.68, 0.68):
         cycle.disc(hub, 0.32, 0.32, _DARK)
         cycle.disc(hub, 0.32, 0.17, (125, 125, 128))
@@ -199,12 +202,12 @@ def motorcycle(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
 
 def cyclist(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     bicycle(canvas, pose, rng)
-    _rider(canvas, pose, 0.95, rng)
+    _rider(canvas, pose, seat=0.95, rng=rng)
 
 
 def motorcyclist(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     motorcycle(canvas, pose, rng)
-    _rider(canvas, pose, 0.88, rng)
+    _rider(canvas, pose, seat=0.88, rng=rng)
 
 
 def traffic_light(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
@@ -253,7 +256,7 @@ def street_cabinet(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None
         side.box(0.1, 0.15, side.width - 0.1, height - 0.15, paint * 0.85)
 
 
-def foliage(canvas: Canvas, center, radii, rng: np.random.Generator) -> None:
+def foliage(canvas: Canvas, center: ArrayLike, *, radii: ArrayLike, rng: np.random.Generator) -> None:
     """A heap of leaf clumps in an ellipsoid; clumps turned to the sky are brighter."""
     green = varied(((66, 92, 44), (86, 104, 52), (98, 96, 48))[rng.integers(3)], rng, 8)
     center, radii = np.asarray(center, float), np.asarray(radii, float)
@@ -264,16 +267,16 @@ def foliage(canvas: Canvas, center, radii, rng: np.random.Generator) -> None:
     spots = center + direction * radii * rng.uniform(0.35, 1, (count, 1)) ** 0.5
     clumps = rng.uniform(0.12, 0.3, count) * radii.min() * (24 / count) ** 0.2
     light = 0.78 + 0.32 * direction[:, 1:2] + canvas.sun[0] * direction[:, :1] + rng.normal(0, 0.09, (count, 1))
-    canvas.fill_dots(spots, clumps, green * np.maximum(light, 0.25), "vegetation")
+    canvas.fill_dots(spots, clumps, colors=green * np.maximum(light, 0.25), label="vegetation")
 
 
 def tree(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     trunk, radius = rng.uniform(1.8, 3.2), rng.uniform(1.1, 2.4)
     cutout(canvas, pose, "vegetation").polygon([(-0.18, 0), (0.18, 0), (0.1, trunk + 0.6), (-0.1, trunk + 0.6)],
                                                varied((84, 70, 56), rng, 6))
-    foliage(canvas, (pose.x, trunk + radius, pose.z), (radius, radius * rng.uniform(0.9, 1.4), radius), rng)
+    foliage(canvas, (pose.x, trunk + radius, pose.z), radii=(radius, radius * rng.uniform(0.9, 1.4), radius), rng=rng)
 
 
 def bush(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     height = rng.uniform(0.4, 0.9)
-    foliage(canvas, (pose.x, height * 0.8, pose.z), (rng.uniform(0.6, 1.4), height, 0.7), rng)
+    foliage(canvas, (pose.x, height * 0.8, pose.z), radii=(rng.uniform(0.6, 1.4), height, 0.7), rng=rng)

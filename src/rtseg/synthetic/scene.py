@@ -2,7 +2,7 @@
 
 Painter's algorithm: sky, street end, ground, buildings, then what stands in the street from far to near, then light.
 """
-from typing import Tuple
+from typing import List, Tuple
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from rtseg.synthetic import objects
 from rtseg.synthetic.canvas import EYE_HEIGHT, Canvas, Pose, Surface, Weather, label_ids, solid, varied
 from rtseg.synthetic.layout import LANE, Side, Street, plan_scene
 
-MOODS = (
+WEATHERS = (
     Weather((88, 140, 212), (196, 214, 232), (1.05, 1.0, 0.94), sun=0.24, shadow=0.6, sight=500, lit_windows=0.03),
     Weather((150, 160, 172), (196, 200, 204), (0.88, 0.91, 0.95), sun=0.06, shadow=0.9, sight=220, lit_windows=0.1),
     Weather((88, 94, 138), (206, 168, 146), (0.76, 0.69, 0.7), sun=0.16, shadow=0.75, sight=300, lit_windows=0.4),
@@ -20,26 +20,26 @@ _FACADES = ((176, 160, 138), (150, 148, 146), (142, 96, 78), (196, 190, 180), (1
 STREET_START = 1.2  # metres ahead of the camera, outside the image
 
 
-def draw_scene(height: int, width: int, number: int, rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray]:
+def draw_scene(height: int, width: int, *, number: int, rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray]:
     """Returns image uint8 (height, width, 3) RGB and label ids uint8 (height, width) of scene `number`.
 
     The same arguments and the same state of `rng` give the same arrays.
     """
-    canvas = Canvas(height, width, MOODS[rng.integers(len(MOODS))], rng)
+    canvas = Canvas(height, width, weather=WEATHERS[rng.integers(len(WEATHERS))], rng=rng)
     street, things = plan_scene(number, rng)
     draw_sky(canvas, rng)
-    draw_street_end(canvas, street, rng)
-    draw_ground(canvas, street, rng)
+    draw_street_end(canvas, street, rng=rng)
+    draw_ground(canvas, street, rng=rng)
     for side in street.sides:
-        draw_buildings(canvas, side, street.end, rng)
-        draw_edge(canvas, side, rng)
+        draw_buildings(canvas, side, end=street.end, rng=rng)
+        draw_edge(canvas, side, rng=rng)
     for thing in sorted(things, key=lambda placed: -placed.near):
-        thing.kind.draw(canvas, thing.pose, rng)
+        thing.object_type.draw(canvas, thing.pose, rng)
     draw_own_car(canvas, rng)
     return expose(canvas, rng), canvas.labels
 
 
-def noise_field(height: int, width: int, cells: int, octaves: int, rng) -> np.ndarray:
+def noise_field(height: int, width: int, *, cells: int, octaves: int, rng: np.random.Generator) -> np.ndarray:
     """Smooth noise float32 (height, width) of unit variance; the coarsest octave has `cells` cells in the height."""
     field = np.zeros((height, width), np.float32)
     for octave in range(octaves):
@@ -50,31 +50,31 @@ def noise_field(height: int, width: int, cells: int, octaves: int, rng) -> np.nd
     return field / max(float(field.std()), 1e-6)
 
 
-def draw_sky(canvas: Canvas, rng) -> None:
+def draw_sky(canvas: Canvas, rng: np.random.Generator) -> None:
     rows, width = int(canvas.horizon) + 2, canvas.labels.shape[1]
     down = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None]
-    zenith, skyline = np.float32(canvas.mood.zenith), np.float32(canvas.mood.skyline)
+    zenith, skyline = np.float32(canvas.weather.zenith), np.float32(canvas.weather.skyline)
     # Clouds are wider than high, so the noise is drawn narrow and stretched.
-    clouds = cv2.resize(noise_field(rows, width // 3, 4, 4, rng), (width, rows))[..., None]
+    clouds = cv2.resize(noise_field(rows, width // 3, cells=4, octaves=4, rng=rng), (width, rows))[..., None]
     cover = np.clip(clouds - rng.uniform(-0.3, 1.2), 0, 1) * 0.75
     canvas.image[:rows] = ((1 - down) * zenith + down * skyline) * (1 - cover) + (skyline * 0.7 + 75) * cover
     canvas.labels[:] = label_ids()["sky"]
 
 
-def draw_street_end(canvas: Canvas, street: Street, rng) -> None:
+def draw_street_end(canvas: Canvas, street: Street, *, rng: np.random.Generator) -> None:
     """A row of houses and trees that closes the view."""
     z = street.end + 15
     x, x_end = canvas.view(z)
     while x < x_end:
         width = rng.uniform(6, 14)
         if rng.random() < 0.6:
-            draw_building(canvas, Pose(x + width / 2, z), 10, width, rng)
+            draw_building(canvas, Pose(x + width / 2, z), length=10, width=width, rng=rng)
         else:
-            objects.foliage(canvas, (x + width / 2, 3.5, z - 7), (0.7 * width, rng.uniform(3.5, 7), 4), rng)
+            objects.foliage(canvas, (x + width / 2, 3.5, z - 7), radii=(0.7 * width, rng.uniform(3.5, 7), 4), rng=rng)
         x += width
 
 
-def draw_ground(canvas: Canvas, street: Street, rng) -> None:
+def draw_ground(canvas: Canvas, street: Street, *, rng: np.random.Generator) -> None:
     """Road with marks and patches, sidewalks and what lies behind them, asphalt grain and haze."""
     far = street.end + 12
     left, right = street.sides
@@ -90,15 +90,15 @@ def draw_ground(canvas: Canvas, street: Street, rng) -> None:
         x, z = rng.uniform(-left.kerb, right.kerb - 1.5), rng.uniform(6, 40)
         size = rng.uniform((0.6, 1.0), (1.5, 6.0))
         canvas.fill(_patch(x, x + size[0], z, z + size[1]), grey * rng.uniform(0.8, 1.15), "road")
-    _draw_lane_marks(canvas, street, rng)
+    _draw_lane_marks(canvas, street, rng=rng)
     _roughen_ground(canvas, rng)
 
 
-def _patch(left: float, right: float, near: float, far: float):
+def _patch(left: float, right: float, near: float, far: float) -> List[Tuple[float, float, float]]:
     return [(left, 0, near), (right, 0, near), (right, 0, far), (left, 0, far)]
 
 
-def _draw_lane_marks(canvas: Canvas, street: Street, rng) -> None:
+def _draw_lane_marks(canvas: Canvas, street: Street, *, rng: np.random.Generator) -> None:
     white = varied((205, 205, 200), rng, 5)
     for center, heading in street.lanes[:-1]:
         x = center + LANE / 2
@@ -112,30 +112,30 @@ def _draw_lane_marks(canvas: Canvas, street: Street, rng) -> None:
         canvas.fill([_patch(x, x + 0.5, near, near + 3.5) for x in stripes], white, "road")
 
 
-def _roughen_ground(canvas: Canvas, rng) -> None:
+def _roughen_ground(canvas: Canvas, rng: np.random.Generator) -> None:
     """Grain that shrinks with distance, and haze, on every row below the horizon."""
     height, width = canvas.labels.shape
     first = int(canvas.horizon) + 2
     z = (canvas.focal * EYE_HEIGHT / (np.arange(first, height) - canvas.horizon)).astype(np.float32)[:, None]
-    tile, per_metre = noise_field(512, 512, 8, 7, rng), 24
+    tile, per_metre = noise_field(512, 512, cells=8, octaves=7, rng=rng), 24
     x = (np.arange(width, dtype=np.float32)[None] - canvas.vanishing) * z / canvas.focal
     # cv2.remap wraps coordinates itself, but only within 16 bits.
     u, v = np.mod(x * per_metre, 512), np.broadcast_to(np.mod(z * per_metre, 512), x.shape)
     grain = cv2.remap(tile, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     strength = 0.06 * np.exp(-z / 60)
-    clear = np.exp(-z / canvas.mood.sight)[..., None]
+    clear = np.exp(-z / canvas.weather.sight)[..., None]
     ground = canvas.image[first:] * (1 + strength * grain)[..., None]
-    canvas.image[first:] = np.clip(ground * clear + np.float32(canvas.mood.skyline) * (1 - clear), 0, 255)
+    canvas.image[first:] = np.clip(ground * clear + np.float32(canvas.weather.skyline) * (1 - clear), 0, 255)
 
 
-def draw_buildings(canvas: Canvas, side: Side, end: float, rng) -> None:
+def draw_buildings(canvas: Canvas, side: Side, *, end: float, rng: np.random.Generator) -> None:
     """Houses of one side from far to near, with gaps where trees show."""
     z = end
     while z > 5:
         length = rng.uniform(7, 18)
         if rng.random() < 0.65:
             x = side.sign * (side.line + 5 + rng.uniform(0, 0.8))
-            draw_building(canvas, Pose(x, max(z - length / 2, 3 + length / 2)), length, 10, rng)
+            draw_building(canvas, Pose(x, max(z - length / 2, 3 + length / 2)), length=length, width=10, rng=rng)
             reach = rng.uniform(1, 5)
             if canvas.sun[0] * side.sign > 0.03:  # the sun is behind the house
                 canvas.shade(side.strip(max(side.line - reach, 0), side.line, max(z - length, 3), z))
@@ -145,7 +145,7 @@ def draw_buildings(canvas: Canvas, side: Side, end: float, rng) -> None:
         z -= length
 
 
-def draw_building(canvas: Canvas, pose: Pose, length: float, width: float, rng) -> None:
+def draw_building(canvas: Canvas, pose: Pose, *, length: float, width: float, rng: np.random.Generator) -> None:
     """A house with rows of windows, a shop floor or a plinth, and a flat or a pitched roof."""
     wall = varied(_FACADES[rng.integers(len(_FACADES))], rng, 9)
     height, storey, pitch = rng.uniform(5, 15), rng.uniform(2.9, 3.6), rng.uniform(1.7, 3.2)
@@ -159,10 +159,12 @@ def draw_building(canvas: Canvas, pose: Pose, length: float, width: float, rng) 
     for _, face in solid(canvas, pose, (-half, half, width / 2, 0), (-half, half, width / 2, height), wall, "building"):
         face.box(0, height - 0.35, face.width, height, wall * 0.8)
         face.box(0, 0, face.width, storey * 0.85 if shop else 0.6, wall * 0.7)
-        _draw_windows(face, height, storey, pitch, shop, canvas.mood.lit_windows, rng)
+        _draw_windows(face, height=height, storey=storey, pitch=pitch, shop=shop,
+                      lit_share=canvas.weather.lit_windows, rng=rng)
 
 
-def _draw_windows(face: Surface, height, storey, pitch, shop, lit_share, rng) -> None:
+def _draw_windows(face: Surface, *, height: float, storey: float, pitch: float, shop: bool, lit_share: float,
+                  rng: np.random.Generator) -> None:
     if shop:
         left = np.arange(0.4, face.width - 3.0, 3.4)
         face.box(left, 0.35, left + 2.8, storey * 0.72, varied((72, 76, 82), rng))
@@ -177,7 +179,7 @@ def _draw_windows(face: Surface, height, storey, pitch, shop, lit_share, rng) ->
         face.box(left[chosen], bottom[chosen], left[chosen] + 0.52 * pitch, bottom[chosen] + tall, color)
 
 
-def draw_edge(canvas: Canvas, side: Side, rng) -> None:
+def draw_edge(canvas: Canvas, side: Side, *, rng: np.random.Generator) -> None:
     """A fence or a wall along the sidewalk, or bushes on the grass."""
     x, near = side.sign * side.walk, side.walk / 0.5
     far = near + rng.uniform(25, 45)
@@ -205,7 +207,7 @@ def draw_edge(canvas: Canvas, side: Side, rng) -> None:
         rails.box(posts, 0, posts + 0.12, height, paint * 0.9)
 
 
-def draw_own_car(canvas: Canvas, rng) -> None:
+def draw_own_car(canvas: Canvas, rng: np.random.Generator) -> None:
     """The bonnet at the lower edge and the frame that rectification leaves; neither is scored."""
     height, width = canvas.labels.shape
     paint, center = varied((62, 64, 70), rng, 5), (int(width * rng.uniform(0.47, 0.53)), int(height * 1.27))
@@ -228,16 +230,17 @@ TEXTURES = {"vegetation": (0.06, 0.22), "terrain": (0.08, 0.16), "sidewalk": (0.
 DEFAULT_TEXTURE = (0.04, 0.04)
 
 
-def expose(canvas: Canvas, rng) -> np.ndarray:
+def expose(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
     """Surface texture, light, lens and sensor; returns the finished image uint8."""
     height, width = canvas.labels.shape
     strengths = np.tile(np.float32(DEFAULT_TEXTURE), (256, 1))
     for name, strength in TEXTURES.items():
         strengths[label_ids()[name]] = strength
     image = canvas.image.astype(np.float32)
-    coarse, fine = noise_field(height, width, 12, 2, rng), noise_field(height, width, 64, 3, rng)
+    coarse = noise_field(height, width, cells=12, octaves=2, rng=rng)
+    fine = noise_field(height, width, cells=64, octaves=3, rng=rng)
     texture = 1 + strengths[:, 0][canvas.labels] * coarse + strengths[:, 1][canvas.labels] * fine
-    gain = np.float32(canvas.mood.light) * np.float32(rng.uniform(0.88, 1.12) * rng.normal(1, 0.02, 3))
+    gain = np.float32(canvas.weather.light) * np.float32(rng.uniform(0.88, 1.12) * rng.normal(1, 0.02, 3))
     across, down = (np.linspace(-1, 1, n, dtype=np.float32) ** 2 for n in (width, height))
     image *= (texture * (1 - 0.08 * (across[None] + down[:, None])))[..., None] * gain
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.9))
