@@ -54,7 +54,8 @@ TRAIN_IDS[TRAIN_IDS == IGNORE_LABEL] = -1
 def ours(dataset, crop_size, num_workers: int):
     """A function that goes through all samples once."""
     transform = TrainTransform(crop_size, BASE_SIZE, PAD_COLOR)
-    loader = BatchLoader(dataset, transform, DistributedSampler(len(dataset)), BATCH_SIZE, num_workers, seed=1)
+    loader = BatchLoader(dataset, transform, sampler=DistributedSampler(len(dataset)), batch_size=BATCH_SIZE,
+                         num_workers=num_workers, seed=1)
     return lambda: [images.shape for images, _ in loader.epoch(0)]
 
 

@@ -123,7 +123,7 @@ def test_as_a_user_runs_it_without_mindspore(garden, tmp_path):
         write_png(here / name, picture(1, *size))
     (here / "sub" / "cut.png").write_bytes((here / "sub" / "c.png").read_bytes()[:500])
     (here / "text.mp4").write_text("no video")
-    with writing_video(here / f"clip{video_format()[0]}", (48, 80), 12.5) as add:
+    with writing_video(here / f"clip{video_format()[0]}", (48, 80), rate=12.5) as add:
         for seed in range(4):
             add(picture(seed, 48, 80))
     before = files_in(here)
@@ -257,7 +257,7 @@ def test_bad_images_do_not_stop_the_others(batch_size, num_workers):
 def clip(tmp_path):
     """A video of six frames of 48x80, dark and light in turn, at 12.5 frames per second."""
     path = tmp_path / f"clip{video_format()[0]}"
-    with writing_video(path, (48, 80), 12.5) as add:
+    with writing_video(path, (48, 80), rate=12.5) as add:
         for i in range(6):
             add(np.full((48, 80, 3), 240 if i % 2 else 10, np.uint8))
     return path
@@ -288,7 +288,7 @@ def test_a_video_that_ends_early_is_done_so_far_and_named(clip, tmp_path, monkey
 
 
 def test_a_video_that_the_network_refuses_leaves_nothing(tmp_path):
-    with writing_video(tmp_path / f"low{video_format()[0]}", (4, 80), 10) as add:
+    with writing_video(tmp_path / f"low{video_format()[0]}", (4, 80), rate=10) as add:
         add(np.zeros((4, 80, 3), np.uint8))
     file = InputFile(tmp_path / f"low{video_format()[0]}", "low")
     with pytest.raises(DataError, match="too low"):
@@ -299,7 +299,7 @@ def test_a_video_that_the_network_refuses_leaves_nothing(tmp_path):
 def test_a_video_that_is_not_written_completely_is_an_error(tmp_path):
     """OpenCV silently drops frames of another size; it is as silent about a full disk."""
     with pytest.raises(UserError, match="expected to write 2 frames, but [01] are in the file; is the disk full?"):
-        with writing_video(tmp_path / f"a{video_format()[0]}", (48, 80), 10) as add:
+        with writing_video(tmp_path / f"a{video_format()[0]}", (48, 80), rate=10) as add:
             add(np.zeros((48, 80, 3), np.uint8))
             add(np.zeros((16, 16, 3), np.uint8))
     assert files_in(tmp_path) == []

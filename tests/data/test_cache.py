@@ -89,7 +89,8 @@ def test_training_batches_are_bit_equal_on_real_images(tmp_path):
     data = recipe.data
     transform = TrainTransform(data.crop_size, data.base_size, (124, 116, 104), color_jitter=data.color_jitter,
                                max_class_ratio=data.max_class_ratio)
-    png, raw = (BatchLoader(dataset, transform, DistributedSampler(4), 2, 2, 1)
+    png, raw = (BatchLoader(dataset, transform, sampler=DistributedSampler(4), batch_size=2, num_workers=2,
+                            seed=1)
                 for dataset in (source, with_cache(source, tmp_path)))
     batches = list(zip(png.epoch(0), raw.epoch(0), raw.epoch(0)))
     assert len(batches) == 2
@@ -124,8 +125,8 @@ def alter(edit):
 
 
 WRONG = [
-    (change_image, "is out of date, its image, label or description changed"),
-    (touch_label, "is out of date, its image, label or description changed"),
+    (change_image, "is out of date, its image, label or specification changed"),
+    (touch_label, "is out of date, its image, label or specification changed"),
     (remove_file, "is not prepared yet"),
     (alter(lambda stored: b""), "is damaged, it does not begin as a file of the cache"),
     (alter(lambda stored: b"<html>" + stored), "is damaged, it does not begin as a file of the cache"),
@@ -145,7 +146,7 @@ def test_what_is_wrong_is_refused_and_only_that_is_mended(root, prepared, spoil,
         with pytest.raises(DataError) as error:
             use()
         assert f"{raw_file(prepared)}: {problem}" in str(error.value)
-        assert str(error.value).endswith("make or mend the cache with scripts/prepare_cache.sh "
+        assert str(error.value).endswith("build or rebuild the cache with scripts/prepare_cache.sh "
                                          f"'{root}' '{prepared}'")
     assert prepare(Cityscapes(root, "train"), prepared) == []
     dataset.check()
@@ -266,7 +267,7 @@ def test_killed_preparation_leaves_whole_files_only_and_goes_on(tmp_path):
     (("one",), "Usage: prepare_cache.sh [dataset] [prepared_cache] [--flag=value ...]"),
     (("nowhere", "cache"), "error: the dataset folder {folder}/nowhere does not exist: expected"),
     (("city scapes", "cache", "--num_workers=0"), "error: --num_workers: expected an integer >= 1, found 0"),
-    (("city scapes", "cache", "--split=test"), "usage: python -m rtseg.data.cache"),
+    (("city scapes", "cache", "--split=test"), "usage: rtseg build-cache"),
 ])
 def test_wrong_arguments(root, tmp_path, given, message):
     process = run(SCRIPTS / "prepare_cache.sh", *given, cwd=tmp_path)

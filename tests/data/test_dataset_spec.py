@@ -18,7 +18,7 @@ from rtseg.data.dataset_spec import load_dataset_spec
 from rtseg.tools import check_dataset as check
 from rtseg.utils.errors import ConfigError, DataError
 from rtseg.utils.files import configs_folder
-from rtseg.visualization.masks import colorize, contact_sheet, overlay
+from rtseg.visualization.masks import SheetRow, colorize, contact_sheet, overlay
 
 RECIPE = PROJECT / "configs" / "fast_scnn.yaml"
 BY_IDS = """\
@@ -286,7 +286,7 @@ def test_colours_literal(describe, tmp_path):
     with pytest.raises(DataError) as error:
         dataset.load(0)
     assert str(error.value) == (f"{label}: holds the RGB colours (0, 0, 0), (9, 8, 7), expected only those of a class "
-                                "or ignored (3 pixels); mend the file, or the description of 'rooms'")
+                                "or ignored (3 pixels); fix the file, or the specification of 'rooms'")
     lenient = load_dataset_spec(describe(BY_COLORS, ("name: rooms", "name: rooms\nunknown_labels: ignore")))
     assert SegmentationDataset(tmp_path, "train", lenient).load(0)[1].tolist() == [[0, 255, 255, 255]]
 
@@ -339,8 +339,10 @@ def test_colours_and_names_of_images():
     ids = np.array([[0, 1, 2, 255]], np.uint8)
     assert colorize(ids, palette).tolist() == [[[1, 2, 3], [200, 100, 0], [0, 0, 0], [0, 0, 0]]]
     image = np.full((1, 4, 3), 50, np.uint8)
-    assert overlay(image, ids, palette, alpha=1).tolist() == [[[1, 2, 3], [200, 100, 0], [50, 50, 50], [50, 50, 50]]]
-    sheet = contact_sheet([(image, ids, ids)], ("short", "a name that is longer than the sheet is wide " * 5), palette)
+    blended = overlay(image, ids, palette=palette, alpha=1)
+    assert blended.tolist() == [[[1, 2, 3], [200, 100, 0], [50, 50, 50], [50, 50, 50]]]
+    sheet = contact_sheet([SheetRow(image, ids, ids)], palette=palette,
+                          class_names=("short", "a name that is longer than the sheet is wide " * 5))
     assert {(1, 2, 3), (200, 100, 0)} <= {tuple(color) for color in sheet[-60:].reshape(-1, 3).tolist()}
 
 

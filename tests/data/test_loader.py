@@ -43,8 +43,9 @@ class NoiseTransform:
 
 
 def loader(dataset, batch_size=3, num_workers=2, rank=0, group_size=1, seed=5):
-    sampler = DistributedSampler(len(dataset), rank, group_size, seed=seed)
-    return BatchLoader(dataset, NoiseTransform(), sampler, batch_size, num_workers, seed)
+    sampler = DistributedSampler(len(dataset), rank=rank, group_size=group_size, seed=seed)
+    return BatchLoader(dataset, NoiseTransform(), sampler=sampler, batch_size=batch_size, num_workers=num_workers,
+                       seed=seed)
 
 
 def assert_equal_batches(actual, expected):
@@ -61,12 +62,13 @@ def prefetch_threads():
 
 
 def test_sampler_literally():
-    assert [DistributedSampler(5, rank, 2, shuffle=False).indices(0).tolist() for rank in (0, 1)] == [
+    assert [DistributedSampler(5, rank=rank, group_size=2, shuffle=False).indices(0).tolist() for rank in (0, 1)] == [
         [0, 2, 4], [1, 3, 0]]
-    assert [DistributedSampler(5, rank, 2, shuffle=False, pad=False).indices(0).tolist() for rank in (0, 1)] == [
+    assert [DistributedSampler(5, rank=rank, group_size=2, shuffle=False, pad=False).indices(0).tolist()
+            for rank in (0, 1)] == [
         [0, 2, 4], [1, 3]]
-    assert [DistributedSampler(1, rank, 3).indices(0).tolist() for rank in range(3)] == [[0], [0], [0]]
-    assert DistributedSampler(2, 2, 3, pad=False).indices(0).tolist() == []
+    assert [DistributedSampler(1, rank=rank, group_size=3).indices(0).tolist() for rank in range(3)] == [[0], [0], [0]]
+    assert DistributedSampler(2, rank=2, group_size=3, pad=False).indices(0).tolist() == []
     assert DistributedSampler(3).indices(0).dtype == np.int64
 
 
@@ -74,7 +76,8 @@ def test_sampler_literally():
 @given(num_samples=st.integers(1, 50), group_size=st.integers(1, 9), seed=st.integers(0, 2 ** 40),
        epoch=st.integers(0, 1000), pad=st.booleans())
 def test_ranks_share_an_epoch(num_samples, group_size, seed, epoch, pad):
-    samplers = [DistributedSampler(num_samples, rank, group_size, seed=seed, pad=pad) for rank in range(group_size)]
+    samplers = [DistributedSampler(num_samples, rank=rank, group_size=group_size, seed=seed, pad=pad)
+                for rank in range(group_size)]
     parts = [sampler.indices(epoch).tolist() for sampler in samplers]
     assert [len(sampler) for sampler in samplers] == [len(part) for part in parts]
     used = [index for part in parts for index in part]
@@ -98,7 +101,7 @@ def test_epochs_and_seeds_differ_and_repeat():
     (4, -1, 2, "rank -1 of a group of 2"), (4, 0, 0, "rank 0 of a group of 0")])
 def test_impossible_samplers(num_samples, rank, group_size, message):
     with pytest.raises(ConfigError, match=message):
-        DistributedSampler(num_samples, rank, group_size)
+        DistributedSampler(num_samples, rank=rank, group_size=group_size)
 
 
 # --- loader ------------------------------------------------------------------------------------------------------
@@ -196,8 +199,8 @@ def test_prefetch_keeps_the_order(num_workers):
         time.sleep(0.001 * (number % 4))
         return number * number
 
-    assert list(prefetch(slow_square, range(12), num_workers)) == [n * n for n in range(12)]
-    assert list(prefetch(slow_square, [], num_workers)) == []
+    assert list(prefetch(slow_square, range(12), num_workers=num_workers)) == [n * n for n in range(12)]
+    assert list(prefetch(slow_square, [], num_workers=num_workers)) == []
     assert prefetch_threads() == []
 
 

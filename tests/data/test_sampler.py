@@ -7,7 +7,8 @@ from rtseg.data.sampler import DistributedSampler
 
 def test_drop_last_literally():
     def parts(num_samples, group_size):
-        return [DistributedSampler(num_samples, rank, group_size, shuffle=False, drop_last=True).indices(0).tolist()
+        return [DistributedSampler(num_samples, rank=rank, group_size=group_size, shuffle=False,
+                                   drop_last=True).indices(0).tolist()
                 for rank in range(group_size)]
 
     assert parts(7, 2) == [[0, 2, 4], [1, 3, 5]]
@@ -22,7 +23,8 @@ def test_drop_last_literally():
 def test_a_global_step_uses_the_same_samples_on_any_number_of_ranks(num_samples, share, ranks, seed, epoch):
     def steps(group_size):
         batch_size = 12 * share // group_size
-        parts = [DistributedSampler(num_samples, rank, group_size, seed=seed, drop_last=True).indices(epoch).tolist()
+        parts = [DistributedSampler(num_samples, rank=rank, group_size=group_size, seed=seed,
+                                    drop_last=True).indices(epoch).tolist()
                  for rank in range(group_size)]
         assert len({len(part) for part in parts}) == 1
         counts = {len(part) // batch_size for part in parts}

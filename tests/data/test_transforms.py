@@ -35,10 +35,11 @@ def whole_image_crop(source, geometry, interpolation, fill):
 
 def assert_same_as_whole_image(image, label, geometry):
     expected = whole_image_crop(image, geometry, cv2.INTER_LINEAR, PAD)
-    difference = cv2.absdiff(scaled_crop(image, geometry, cv2.INTER_LINEAR, PAD), np.ascontiguousarray(expected))
+    found = scaled_crop(image, geometry, interpolation=cv2.INTER_LINEAR, fill=PAD)
+    difference = cv2.absdiff(found, np.ascontiguousarray(expected))
     assert difference.mean() < 1 and difference.max() <= 8
     expected = whole_image_crop(label, geometry, cv2.INTER_NEAREST_EXACT, 255)
-    assert (scaled_crop(label, geometry, cv2.INTER_NEAREST, 255) == expected).mean() > 0.999
+    assert (scaled_crop(label, geometry, interpolation=cv2.INTER_NEAREST, fill=255) == expected).mean() > 0.999
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -65,21 +66,22 @@ def test_crop_equals_scaling_a_whole_real_image(short, flip):
 def test_crop_literally():
     source = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
     geometry = CropGeometry((2, 3), (0, 0), (3, 5), True)
-    assert scaled_crop(source, geometry, cv2.INTER_NEAREST, 255).tolist() == [
+    assert scaled_crop(source, geometry, interpolation=cv2.INTER_NEAREST, fill=255).tolist() == [
         [3, 2, 1, 255, 255], [6, 5, 4, 255, 255], [255] * 5]
     geometry = CropGeometry((4, 6), (1, 2), (2, 3), False)
-    assert scaled_crop(source, geometry, cv2.INTER_NEAREST, 255).tolist() == [[2, 2, 3], [5, 5, 6]]
+    assert scaled_crop(source, geometry, interpolation=cv2.INTER_NEAREST, fill=255).tolist() == [[2, 2, 3], [5, 5, 6]]
     geometry = CropGeometry((1, 4), (0, 0), (1, 4), False)
-    assert scaled_crop(np.array([[0, 100]], np.uint8), geometry, cv2.INTER_LINEAR, 0).tolist() == [[0, 25, 75, 100]]
+    ramp = np.array([[0, 100]], np.uint8)
+    assert scaled_crop(ramp, geometry, interpolation=cv2.INTER_LINEAR, fill=0).tolist() == [[0, 25, 75, 100]]
 
 
 def test_scaled_size():
     rng = np.random.default_rng(0)
-    sizes = [random_scaled_size((1024, 2048), 1024, (0.5, 2.0), rng) for _ in range(2000)]
+    sizes = [random_scaled_size((1024, 2048), 1024, scale_range=(0.5, 2.0), rng=rng) for _ in range(2000)]
     shorts = [height for height, _ in sizes]
     assert all(width == 2 * height for height, width in sizes)
     assert 512 <= min(shorts) < 520 and 2040 < max(shorts) <= 2048 and abs(np.mean(shorts) - 1280) < 30
-    assert random_scaled_size((300, 100), 50, (1, 1), rng) == (150, 50)
+    assert random_scaled_size((300, 100), 50, scale_range=(1, 1), rng=rng) == (150, 50)
 
 
 def test_without_randomness_the_image_passes_unchanged_or_mirrored():
@@ -153,9 +155,9 @@ def test_crops_of_one_class_are_drawn_again():
 def test_drawing_again_ends_after_ten_labels_and_one_image(monkeypatch):
     calls = []
 
-    def counting(source, *arguments):
+    def counting(source, geometry, **arguments):
         calls.append(source.ndim)
-        return scaled_crop(source, *arguments)
+        return scaled_crop(source, geometry, **arguments)
 
     monkeypatch.setattr(transforms, "scaled_crop", counting)
     transform = TrainTransform((16, 16), 32, PAD, max_class_ratio=0.75)
@@ -170,29 +172,29 @@ def test_dominant_ratio():
 
 def test_jitter_color():
     image = np.array([[[10, 20, 30], [200, 100, 50]]], np.uint8)
-    assert np.array_equal(jitter_color(image, 1, 1, 1), image)
-    assert jitter_color(image, 2, 1, 1).tolist() == [[[20, 40, 60], [255, 200, 100]]]
+    assert np.array_equal(jitter_color(image, brightness=1, contrast=1, saturation=1), image)
+    assert jitter_color(image, brightness=2, contrast=1, saturation=1).tolist() == [[[20, 40, 60], [255, 200, 100]]]
     # Luma: 0.299 R + 0.587 G + 0.114 B = 18.15 and 124.2, mean 71.175.
-    assert jitter_color(image, 1, 1, 0).tolist() == [[[18, 18, 18], [124, 124, 124]]]
-    assert jitter_color(image, 1, 0, 1).tolist() == [[[71, 71, 71], [71, 71, 71]]]
-    assert jitter_color(image, 0.5, 0, 1).tolist() == [[[36, 36, 36], [36, 36, 36]]]
+    assert jitter_color(image, brightness=1, contrast=1, saturation=0).tolist() == [[[18, 18, 18], [124, 124, 124]]]
+    assert jitter_color(image, brightness=1, contrast=0, saturation=1).tolist() == [[[71, 71, 71], [71, 71, 71]]]
+    assert jitter_color(image, brightness=0.5, contrast=0, saturation=1).tolist() == [[[36, 36, 36], [36, 36, 36]]]
 
 
 def test_resize_center_crop():
     label = np.arange(8, dtype=np.uint8).reshape(2, 4)
     image = np.repeat(label[..., None], 3, axis=2)
-    assert resize_center_crop(image, label, (2, 2))[1].tolist() == [[1, 2], [5, 6]]
-    assert resize_center_crop(image, label, (2, 2))[0][..., 0].tolist() == [[1, 2], [5, 6]]
-    doubled = resize_center_crop(image, label, (4, 4))[1]
+    assert resize_center_crop(image, label, crop_size=(2, 2))[1].tolist() == [[1, 2], [5, 6]]
+    assert resize_center_crop(image, label, crop_size=(2, 2))[0][..., 0].tolist() == [[1, 2], [5, 6]]
+    doubled = resize_center_crop(image, label, crop_size=(4, 4))[1]
     assert doubled.tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [5, 5, 6, 6], [5, 5, 6, 6]]
-    assert resize_center_crop(image, label, (2, 4))[1].tolist() == label.tolist()
+    assert resize_center_crop(image, label, crop_size=(2, 4))[1].tolist() == label.tolist()
 
 
 @settings(max_examples=40, deadline=None)
 @given(size=st.tuples(st.integers(1, 40), st.integers(1, 40)), crop=st.tuples(st.integers(1, 40), st.integers(1, 40)))
 def test_resize_center_crop_any_size(size, crop):
     image, label = picture(*size)
-    image_crop, label_crop = resize_center_crop(image, label, crop)
+    image_crop, label_crop = resize_center_crop(image, label, crop_size=crop)
     assert image_crop.shape == (*crop, 3) and label_crop.shape == crop
     assert image_crop.flags.c_contiguous and label_crop.flags.c_contiguous
     assert set(np.unique(label_crop)) <= set(np.unique(label))

@@ -67,7 +67,8 @@ def test_too_many_steps():
        shuffle=st.booleans(), pad=st.booleans(), drop_last=st.booleans())
 def test_samplers(samples, group, epoch, seed, shuffle, pad, drop_last):
     count("samplers")
-    ranks = [DistributedSampler(samples, rank, group, shuffle, seed, pad, drop_last) for rank in range(group)]
+    ranks = [DistributedSampler(samples, rank=rank, group_size=group, shuffle=shuffle, seed=seed, pad=pad,
+                                drop_last=drop_last) for rank in range(group)]
     shares = [sampler.indices(epoch) for sampler in ranks]
     assert [len(share) for share in shares] == [len(sampler) for sampler in ranks]
     together = np.concatenate(shares)
@@ -154,5 +155,5 @@ def test_augmentation(height, width, crop, base, scale, ratio, jitter, seed):
     found_image, found_label = transform(image, label, rng)
     assert found_image.shape == (*crop, 3) and found_image.dtype == np.uint8
     assert found_label.shape == crop and set(np.unique(found_label)) <= {0, 7, 18, 255}
-    for picture, channels in zip(resize_center_crop(image, label, crop), ((3,), ())):
+    for picture, channels in zip(resize_center_crop(image, label, crop_size=crop), ((3,), ())):
         assert picture.shape == (*crop, *channels) and picture.dtype == np.uint8

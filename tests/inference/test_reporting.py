@@ -29,7 +29,7 @@ def make_report(tmp_path):
     in which nothing is scored."""
     def make(save_mask):
         wrong = (3, 32, 0, 8, 5, 1)
-        dataset = SimpleNamespace(description=CITYSCAPES, samples=[SimpleNamespace(name=f"p{i}") for i in range(7)])
+        dataset = SimpleNamespace(spec=CITYSCAPES, samples=[SimpleNamespace(name=f"p{i}") for i in range(7)])
         report, matrix = EvaluationReport(tmp_path / "out", dataset, save_mask), ConfusionMatrix(19)
         for index, count in enumerate(wrong):
             report.add(index, IMAGE, ROAD, prediction(count))
@@ -68,6 +68,6 @@ def test_without_masks_there_are_scores_only(make_report, tmp_path):
 
 
 def test_an_evaluation_of_nothing_is_reported(tmp_path):
-    report = EvaluationReport(tmp_path, SimpleNamespace(description=CITYSCAPES, samples=[]), True)
+    report = EvaluationReport(tmp_path, SimpleNamespace(spec=CITYSCAPES, samples=[]), True)
     assert "no image could be read" in report.finish(Evaluation(ConfusionMatrix(19), 0, [], 2.0), "title")
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES

@@ -92,7 +92,8 @@ def test_scheduled_things_have_room_and_none_stands_in_another(number):
         street, things = plan_scene(number, rng(seed))
         placed = [thing.object_type for thing in things]
         assert all(OBJECT_TYPES[name] in placed for name in SCHEDULE[number] if name in OBJECT_TYPES)
-        assert all(name in [side.edge for side in street.sides] for name in SCHEDULE[number] if name not in OBJECT_TYPES)
+        edges = [side.edge for side in street.sides]
+        assert all(name in edges for name in SCHEDULE[number] if name not in OBJECT_TYPES)
         for i, a in enumerate(things):
             assert a.near > 5
             for b in things[:i]:
@@ -132,10 +133,10 @@ def test_a_second_run_leaves_the_files_alone(small):
 def test_an_interrupted_run_is_completed(small, tmp_path, monkeypatch):
     output = tmp_path / "data"
 
-    def interrupted(height, width, number, generator):
+    def interrupted(height, width, *, number, rng):
         if number == 2:
             raise KeyboardInterrupt
-        return draw_scene(height, width, number=number, rng=generator)
+        return draw_scene(height, width, number=number, rng=rng)
 
     monkeypatch.setattr(synthetic, "draw_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):

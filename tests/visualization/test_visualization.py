@@ -18,7 +18,7 @@ HEADER = "epoch,step,loss,lr,images_per_second,pix_acc,miou\n"
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
 def test_colorize_literal(dtype):
-    colors = colorize(np.array([[0, 13], [18, 255]], dtype), palette=PALETTE)
+    colors = colorize(np.array([[0, 13], [18, 255]], dtype), PALETTE)
     assert colors.dtype == np.uint8
     assert colors.tolist() == [[[128, 64, 128], [0, 0, 142]], [[119, 11, 32], [0, 0, 0]]]
 
@@ -31,15 +31,16 @@ def test_colorize_literal(dtype):
 ])
 def test_colorize_refuses_what_is_no_mask(train_ids, message):
     with pytest.raises(DataError, match=message):
-        colorize(train_ids, palette=PALETTE)
+        colorize(train_ids, PALETTE)
 
 
 def test_overlay_literal():
     image = np.full((1, 3, 3), 100, np.uint8)
     train_ids = np.array([[0, 13, 255]], np.uint8)
     assert overlay(image, train_ids, palette=PALETTE).tolist() == [[[114, 82, 114], [50, 50, 121], [100, 100, 100]]]
-    np.testing.assert_array_equal(overlay(image, train_ids, alpha=0, palette=PALETTE), image)
-    assert overlay(image, train_ids, PALETTE, alpha=1).tolist() == [[[128, 64, 128], [0, 0, 142], [100, 100, 100]]]
+    np.testing.assert_array_equal(overlay(image, train_ids, palette=PALETTE, alpha=0), image)
+    opaque = overlay(image, train_ids, palette=PALETTE, alpha=1)
+    assert opaque.tolist() == [[[128, 64, 128], [0, 0, 142], [100, 100, 100]]]
     assert (image == 100).all() and train_ids.tolist() == [[0, 13, 255]]
 
 
@@ -68,7 +69,8 @@ def test_save_png_refuses_other_arrays(image, tmp_path):
 def test_contact_sheet_places_each_image_and_a_legend():
     image = np.full((32, 64, 3), 200, np.uint8)
     road, car = np.zeros((32, 64), np.uint8), np.full((32, 64), 13, np.uint8)
-    sheet = contact_sheet([SheetRow(image, road, car), (image, car, None, "a caption")], CLASS_NAMES, palette=PALETTE)
+    sheet = contact_sheet([SheetRow(image, road, car), SheetRow(image, car, None, "a caption")],
+                          class_names=CLASS_NAMES, palette=PALETTE)
     assert sheet.dtype == np.uint8 and sheet.shape[1:] == (8 + 4 * 520, 3)
     # the rows' middles: heading 24, rows of 256, gap 8, caption 24
     first, second = 24 + 128, 24 + 256 + 8 + 24 + 128
@@ -83,7 +85,8 @@ def test_contact_sheet_places_each_image_and_a_legend():
 def test_error_map_literal():
     image = np.full((1, 4, 3), 120, np.uint8)
     prediction, label = np.array([[0, 1, 255, 3]], np.uint8), np.array([[0, 0, 0, 255]], np.uint8)
-    assert error_map(image, prediction, label).tolist() == [[[178, 178, 178], [230, 25, 25], [230, 25, 25], [0, 0, 0]]]
+    found = error_map(image, prediction, label=label)
+    assert found.tolist() == [[[178, 178, 178], [230, 25, 25], [230, 25, 25], [0, 0, 0]]]
 
 
 @pytest.mark.parametrize("count, lines", [(2, 2), (20, 20), (21, 11), (254, 20)])
@@ -96,13 +99,14 @@ def test_legend_has_every_class(count, lines):
 
 
 def test_contact_sheet_without_labels_has_two_columns_and_rows_of_any_size():
-    rows = [(np.zeros((h, w, 3), np.uint8), np.zeros((h, w), np.int32), None) for h, w in ((20, 40), (7, 7), (1, 900))]
-    assert contact_sheet(rows, CLASS_NAMES, palette=PALETTE).shape[1] == 8 + 2 * 520
+    rows = [SheetRow(np.zeros((h, w, 3), np.uint8), np.zeros((h, w), np.int32))
+            for h, w in ((20, 40), (7, 7), (1, 900))]
+    assert contact_sheet(rows, class_names=CLASS_NAMES, palette=PALETTE).shape[1] == 8 + 2 * 520
 
 
 def test_contact_sheet_refuses_no_rows():
     with pytest.raises(DataError, match="at least one row, got none"):
-        contact_sheet([], CLASS_NAMES, palette=PALETTE)
+        contact_sheet([], class_names=CLASS_NAMES, palette=PALETTE)
 
 
 @pytest.mark.filterwarnings("error")
@@ -149,11 +153,12 @@ def test_plot_curves_leaves_matplotlib_as_it_was(tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_class_iou_draws_a_bar_for_each_class(tmp_path):
     palette = [(0, 60, 0), (255, 80, 0), (9, 9, 200)]
-    plot_class_iou([1.0, 0.25, np.nan], ["road_$x_$", "ball", "absent"], palette, tmp_path / "class_iou.png")
+    plot_class_iou([1.0, 0.25, np.nan], ["road_$x_$", "ball", "absent"], palette=palette,
+                   output_path=tmp_path / "class_iou.png")
     image = np.array(Image.open(tmp_path / "class_iou.png").convert("RGB")).reshape(-1, 3)
     full, quarter, absent = ((image == color).all(axis=1).sum() for color in palette)
     assert 3.8 < full / quarter < 4.2 and absent == 0
-    plot_class_iou([np.nan, np.nan], ["a", "b"], palette[:2], tmp_path / "nothing.png")
+    plot_class_iou([np.nan, np.nan], ["a", "b"], palette=palette[:2], output_path=tmp_path / "nothing.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["class_iou.png", "nothing.png"]
 
 
@@ -164,6 +169,6 @@ def test_confusion_matrix_draws_shares_of_each_row(tmp_path, monkeypatch):
                         lambda self, x, y, text, **_: texts.append((int(y), int(x), text)))
     # The last column is of predictions that are no class; "sign" has no pixel.
     matrix = np.array([[3, 0, 0, 1], [1, 199, 0, 0], [0, 0, 0, 0]], np.int64)
-    plot_confusion_matrix(matrix, ["road_$x_$", "sky", "sign"], tmp_path / "confusion_matrix.png")
+    plot_confusion_matrix(matrix, ["road_$x_$", "sky", "sign"], output_path=tmp_path / "confusion_matrix.png")
     assert [text for text in texts if text[2]] == [(0, 0, "75"), (1, 0, "0"), (1, 1, "100")]
     assert (tmp_path / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")

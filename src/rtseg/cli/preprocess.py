@@ -65,7 +65,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             left_over.unlink()
 
     convert = partial(convert_sample, dataset, spec, image_folder, label_folder)
-    results = tqdm(prefetch(convert, range(len(dataset)), options.num_workers), total=len(dataset), unit="image",
+    done = prefetch(convert, range(len(dataset)), num_workers=options.num_workers)
+    results = tqdm(done, total=len(dataset), unit="image",
                    disable=not sys.stderr.isatty())
     errors = [error for error in results if error is not None]
     print(f"wrote {len(dataset) - len(errors)} images as {spec.input_type}, {spec.size[0]} x {spec.size[1]}, to "
@@ -105,7 +106,7 @@ def convert_sample(dataset, spec: InputSpec, image_folder: Path, label_folder: P
         image, label = dataset.load(index)
     except DataError as error:
         return error
-    image, label = resize_center_crop(image, label, spec.size)
+    image, label = resize_center_crop(image, label, crop_size=spec.size)
     name = dataset.samples[index].name
     write_array(image_folder / f"{name}{IMAGE_SUFFIX}",
                 image if spec.input_type == "uint8" else normalize(image, spec.mean, spec.std))

@@ -61,7 +61,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                        num_classes=len(class_names), stride=stride, align_corners=align_corners)
     read = partial(read_pair, labels, results, read_one, options.image_height, options.image_width)
     names = [name for name in labels if name in results]
-    for name, pair in zip(names, tqdm(prefetch(read, names, 2), total=len(names), unit="image",
+    for name, pair in zip(names, tqdm(prefetch(read, names, num_workers=2), total=len(names), unit="image",
                                       disable=not sys.stderr.isatty())):
         try:
             if isinstance(pair, DataError):

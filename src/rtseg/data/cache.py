@@ -1,7 +1,7 @@
 """A dataset cache of a data set: every image uncompressed in a file of its own, of which a crop reads only its rows.
 
-    python -m rtseg.data.cache --dataset DIR --prepared_cache DIR [--dataset_config NAME_OR_FILE] [--split trainval]
-                             [--num_workers 2]
+    rtseg build-cache --dataset DIR --prepared_cache DIR [--dataset_config NAME_OR_FILE] [--split trainval]
+                      [--num_workers 2]
 
 <prepared_cache>/<path of the image in the data set>.raw is a header of 4096 bytes, one line of JSON, then the image,
 uint8 (H, W, 3) RGB, then the train ids, uint8 (H, W). The files are mapped into memory, where the processes of a
@@ -17,7 +17,7 @@ import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import List, Literal, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import List, Literal, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
@@ -36,10 +36,12 @@ FORMAT_VERSION = 1  # raise it whenever the same image and label files give othe
 SPLITS = ("train", "val", "trainval")  # those with labels
 
 _HEADER_BYTES = 4096
+_NO_LABEL = "{}: has no label; expected one, the cache is for training and evaluation"
 _BYTES_PER_PIXEL = 4  # three of the image, one of the label
 
 
-def with_cache(dataset: SegmentationDataset, cache_path: Union[str, Path]):
+def with_cache(dataset: SegmentationDataset,
+               cache_path: Union[str, Path]) -> Union[SegmentationDataset, "CachedDataset"]:
     """`dataset`, read from its dataset cache if `cache_path` is not empty. Both give the same pixels."""
     return CachedDataset(dataset, cache_path) if cache_path else dataset
 
@@ -55,11 +57,11 @@ class CachedDataset:
     def __init__(self, source: SegmentationDataset, cache_path: Union[str, Path]):
         self.source = source
         self.root = source.root
-        self.description = source.description
+        self.spec = source.spec
         self.samples = source.samples
         self.cache_path = Path(os.path.abspath(Path(cache_path).expanduser()))
-        self._reading = _reading_of_labels(source.description)
-        self._verified = set()
+        self._reading = _reading_of_labels(source.spec)
+        self._verified: Set[int] = set()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -115,18 +117,22 @@ class CachedDataset:
         try:
             source = self._stamp(index)  # before reading, so that a change meanwhile is noticed later
             image, label = self.source.load(index)
+            if label is None:
+                raise DataError(_NO_LABEL.format(self.samples[index].image))
         except DataError as error:
             return error
         header = json.dumps({"version": FORMAT_VERSION, "size": label.shape, "source": source,
-                             "crc32": zlib.crc32(label, zlib.crc32(image))})
+                             "crc32": zlib.crc32(label.data, zlib.crc32(image.data))})
         with atomic_write(self.file(index)) as temporary, open(temporary, "wb") as file:
-            file.writelines((f"{header:<{_HEADER_BYTES - 1}}\n".encode(), image, label))
+            file.write(f"{header:<{_HEADER_BYTES - 1}}\n".encode())
+            file.write(image.data)
+            file.write(label.data)
         return None
 
     def _open(self, index: int, thoroughly: bool) -> "_Prepared":
         prepared = _map(self.file(index))
         if prepared.source != self._stamp(index):
-            raise DataError(f"{prepared.path}: is out of date, its image, label or description changed")
+            raise DataError(f"{prepared.path}: is out of date, its image, label or specification changed")
         if thoroughly:
             with memoryview(prepared.content) as content:
                 found = zlib.crc32(content[_HEADER_BYTES:])
@@ -139,7 +145,7 @@ class CachedDataset:
         nanoseconds of each; and how the label is read."""
         sample = self.samples[index]
         if sample.label is None:
-            raise DataError(f"{sample.image}: has no label; expected one, the cache is for training and evaluation")
+            raise DataError(_NO_LABEL.format(sample.image))
         try:
             stats = [(self._relative(path), path.stat()) for path in (sample.image, sample.label)]
         except OSError as error:
@@ -155,7 +161,7 @@ class CachedDataset:
 
     def _advice(self) -> str:
         folders = shlex.join([str(self.root), str(self.cache_path)])
-        return f"make or mend the cache with scripts/prepare_cache.sh {folders}"
+        return f"build or rebuild the cache with scripts/prepare_cache.sh {folders}"
 
 
 class _Prepared(NamedTuple):
@@ -168,11 +174,11 @@ class _Prepared(NamedTuple):
     content: mmap.mmap
 
 
-def _reading_of_labels(description: DatasetSpec) -> int:
+def _reading_of_labels(spec: DatasetSpec) -> int:
     """A checksum of all that the train ids depend on next to the label files."""
-    values = [[entry.values for entry in entries] for entries in (description.classes, description.ignored)]
-    return zlib.crc32(repr((values, description.label_form, description.unknown_labels, description.label_suffix,
-                            description.train_id_suffix)).encode())
+    values = [[entry.values for entry in entries] for entries in (spec.classes, spec.ignored)]
+    reading = (values, spec.label_form, spec.unknown_labels, spec.label_suffix, spec.train_id_suffix)
+    return zlib.crc32(repr(reading).encode())
 
 
 def _file_bytes(height: int, width: int) -> int:
@@ -202,7 +208,7 @@ def _map(path: Path) -> _Prepared:
     return prepared
 
 
-def prepare(source: SegmentationDataset, cache_path: Union[str, Path], num_workers: int = 2) -> List[DataError]:
+def prepare(source: SegmentationDataset, cache_path: Union[str, Path], *, num_workers: int = 2) -> List[DataError]:
     """Makes what the cache lacks of a data set, having said how much disk that takes.
 
     Returns:
@@ -215,16 +221,16 @@ def prepare(source: SegmentationDataset, cache_path: Union[str, Path], num_worke
     source.check()
     cache = CachedDataset(source, cache_path)
     pending = [index for index, problem in enumerate(cache.problems(thoroughly=True)) if problem]
-    _announce(cache, pending, num_workers)
+    _announce(cache, pending, num_workers=num_workers)
     for folder in {cache.file(index).parent for index in range(len(cache))}:
         for left_over in folder.glob(".tmp-*.raw"):  # of a preparation that was killed
             left_over.unlink()
-    results = tqdm(prefetch(cache.write, pending, num_workers), total=len(pending), unit="image",
+    results = tqdm(prefetch(cache.write, pending, num_workers=num_workers), total=len(pending), unit="image",
                    disable=not sys.stderr.isatty())
     return [error for error in results if error is not None]
 
 
-def _announce(cache: CachedDataset, pending: List[int], num_workers: int) -> None:
+def _announce(cache: CachedDataset, pending: List[int], *, num_workers: int) -> None:
     sizes = [_file_bytes(*image_size(cache.samples[index].image)) for index in pending]
     old_files = [cache.file(index) for index in pending if cache.file(index).is_file()]
     # A file and its replacement exist side by side for a moment.
@@ -252,7 +258,7 @@ class CacheOptions(Section):
 def main(argv: Optional[Sequence[str]] = None) -> int:
     options = parse_options(CacheOptions, "rtseg build-cache", __doc__, argv=argv)
     source = SegmentationDataset(options.dataset, options.split, load_dataset_spec(options.dataset_config))
-    errors = prepare(source, options.prepared_cache, options.num_workers)
+    errors = prepare(source, options.prepared_cache, num_workers=options.num_workers)
     if errors:
         return report_errors(f"images left out: {len(errors)}", errors)
     print(f"split {options.split} is prepared; train with --prepared_cache={options.prepared_cache}")

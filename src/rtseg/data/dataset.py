@@ -1,4 +1,4 @@
-"""A described data set on disk: finds image and label pairs, reads them, and finds bad files before a long run does.
+"""A data set on disk: finds image and label pairs, reads them, and finds bad files before a long run does.
 
 This file imports nothing of MindSpore, so the commands that run without it can use it.
 """
@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -32,9 +32,9 @@ class SegmentationDataset:
     """The images of one split, in an order that does not depend on the file system.
 
     Args:
-        root: folder that the description's folders and list files are in.
+        root: folder that the specification's folders and list files are in.
         split: train, val, trainval or test.
-        description: of the data set.
+        spec: what the data set is.
         require_labels: False if images may lack their label (test split).
 
     Raises:
@@ -42,11 +42,11 @@ class SegmentationDataset:
         DataError: `root` is not laid out as described or holds no image.
     """
 
-    def __init__(self, root: Union[str, Path], split: str, description: DatasetSpec,
-                 require_labels: bool = True):
-        parts = [description.splits[part] for part in description.parts(split, require_labels)]
+    def __init__(self, root: Union[str, Path], split: str, spec: DatasetSpec, *,
+                 require_labels: bool = True) -> None:
+        parts = [spec.splits[part] for part in spec.parts(split, require_labels)]
         self.root = Path(os.path.abspath(Path(root).expanduser()))
-        self.description = description
+        self.spec = spec
         self.require_labels = require_labels
         self.labels_without_image: List[Path] = []
         self._expected_labels: Dict[Path, str] = {}  # of the images that have none
@@ -71,9 +71,9 @@ class SegmentationDataset:
             if self.require_labels:
                 raise DataError(self._missing_label(sample))
             return image, None
-        label = read_label(sample.label, self.description)
+        label = read_label(sample.label, self.spec)
         if image.shape[:2] != label.shape:
-            raise DataError(_different_sizes(sample, image.shape[:2], label.shape))
+            raise DataError(_different_sizes(sample, image.shape, label.shape))
         return image, label
 
     def check(self) -> None:
@@ -94,7 +94,7 @@ class SegmentationDataset:
         problems = [self._missing_label(sample)] if sample.label is None and self.require_labels else []
         sizes = []
         for path, read_size in ((sample.image, image_size),
-                                (sample.label, lambda path: label_size(path, self.description))):
+                                (sample.label, lambda path: label_size(path, self.spec))):
             try:
                 if path is not None:
                     sizes.append(read_size(path))
@@ -105,7 +105,8 @@ class SegmentationDataset:
         return problems
 
     def _check_layout(self, parts: Sequence[Split]) -> None:
-        names = [(name, os.path.isdir) for part in parts for name in (
+        names: List[Tuple[str, Callable[..., bool]]] = [
+            (name, os.path.isdir) for part in parts for name in (
             (part.images, part.labels) if self.require_labels else (part.images,)) if name]
         names += [(part.list, os.path.isfile) for part in parts if part.list]
         if not os.path.isdir(self.root):
@@ -130,21 +131,21 @@ class SegmentationDataset:
             if part.list:
                 lines.append(f"<dataset>/{part.list} with the lines 'image label'")
             else:
-                lines.append(f"<dataset>/{part.images}/[<folder>/]<name>{self.description.image_suffix}")
+                lines.append(f"<dataset>/{part.images}/[<folder>/]<name>{self.spec.image_suffix}")
             if part.labels:
-                lines.append(f"<dataset>/{part.labels}/[<folder>/]<name>{self.description.label_suffix}")
-        return f"expected for '{self.description.name}'" + "".join(f"\n  {line}" for line in lines)
+                lines.append(f"<dataset>/{part.labels}/[<folder>/]<name>{self.spec.label_suffix}")
+        return f"expected for '{self.spec.name}'" + "".join(f"\n  {line}" for line in lines)
 
     def _found(self, part: Split) -> List[Sample]:
         """The images of two folders."""
-        suffixes = (self.description.image_suffix, self.description.label_suffix, self.description.train_id_suffix)
+        suffixes = (self.spec.image_suffix, self.spec.label_suffix, self.spec.train_id_suffix)
         images = _find(self.root / part.images, suffixes[0], suffixes if part.images == part.labels else ())
         labels = {}
-        has_labels = part.labels and os.path.isdir(self.root / part.labels)
+        has_labels = bool(part.labels) and os.path.isdir(self.root / part.labels)
         for suffix in filter(None, reversed(suffixes[1:] if has_labels else ())):
             labels.update(_find(self.root / part.labels, suffix, suffixes))
         for key in images.keys() - labels.keys():
-            self._expected_labels[images[key]] = f"{part.labels}/{key}{self.description.label_suffix}"
+            self._expected_labels[images[key]] = f"{part.labels}/{key}{self.spec.label_suffix}"
         self.labels_without_image += [path for key, path in labels.items() if key not in images]
         return [Sample(Path(key).name, path.parent.name, path, labels.get(key)) for key, path in images.items()]
 
@@ -212,7 +213,7 @@ def _unreadable(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from None
 
 
-def _different_sizes(sample: Sample, image_size: Sequence[int], label_size: Sequence[int]) -> str:
-    (height, width), (label_height, label_width) = image_size, label_size
+def _different_sizes(sample: Sample, image: Sequence[int], label: Sequence[int]) -> str:
+    (height, width), (label_height, label_width) = image[:2], label
     return (f"{sample.image}: is {width}x{height} (width x height), but its label {sample.label} is "
             f"{label_width}x{label_height}; expected equal sizes, put back the original files")

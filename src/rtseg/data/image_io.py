@@ -35,13 +35,14 @@ class _Header(NamedTuple):
 
 
 def image_size(path: Path) -> Tuple[int, int]:
-    """Returns (height, width) from the file's header. Raises DataError when it is no whole PNG or JPEG."""
-    return _read_header(path)[:2]
+    """Returns (height, width) from the file's header. Raises DataError when it is no complete PNG or JPEG."""
+    header = _read_header(path)
+    return header.height, header.width
 
 
-def label_size(path: Path, description: DatasetSpec) -> Tuple[int, int]:
-    """Returns (height, width) from the header. Raises DataError when it is no whole PNG of the described form."""
-    height, width, _, _ = _label_header(path, description)
+def label_size(path: Path, spec: DatasetSpec) -> Tuple[int, int]:
+    """Returns (height, width) from the header. Raises DataError when it is no complete PNG of the specified form."""
+    height, width, _, _ = _label_header(path, spec)
     return height, width
 
 
@@ -52,31 +53,31 @@ def read_image(path: Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def read_label(path: Path, description: DatasetSpec) -> np.ndarray:
+def read_label(path: Path, spec: DatasetSpec) -> np.ndarray:
     """Returns the train ids, uint8 (H, W), of a label file.
 
     Raises:
-        DataError: the file is damaged, not of the described form, or holds ids or colours that are not described.
+        DataError: the file is damaged, not of the specified form, or holds ids or colours that the specification lacks.
     """
-    header = _label_header(path, description)
-    if _holds_colors(path, description):
+    header = _label_header(path, spec)
+    if _holds_colors(path, spec):
         # 0xAARRGGBB in each pixel's four bytes, A being 255
         values = cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2BGRA).view("<u4")[..., 0] & 0xFFFFFF
-        table = description.color_table
+        table = spec.color_table
         label = np.take(table, values)
     else:
         values = _palette_indices(path) if header.color_type == _PNG_PALETTE else _decode(path, cv2.IMREAD_GRAYSCALE)
-        table = description.train_id_table if description.holds_train_ids(path.name) else description.id_table
+        table = spec.train_id_table if spec.holds_train_ids(path.name) else spec.id_table
         label = cv2.LUT(values, table)
     unknown = label == UNKNOWN_ID
     if unknown.any():
-        raise DataError(f"{path}: holds {_unknown(values[unknown], table)}; mend the file, or the description of "
-                        f"'{description.name}'")
+        raise DataError(f"{path}: holds {_unknown(values[unknown], table)}; fix the file, or the "
+                        f"specification of '{spec.name}'")
     return label
 
 
-def _holds_colors(path: Path, description: DatasetSpec) -> bool:
-    return description.label_form == "colors" and not description.holds_train_ids(path.name)
+def _holds_colors(path: Path, spec: DatasetSpec) -> bool:
+    return spec.label_form == "colors" and not spec.holds_train_ids(path.name)
 
 
 def _unknown(values: np.ndarray, table: np.ndarray) -> str:
@@ -132,18 +133,18 @@ def _palette_indices(path: Path) -> np.ndarray:
         raise DataError(f"{path}: cannot be decoded, its compressed data is damaged; copy the file again") from None
 
 
-def _label_header(path: Path, description: DatasetSpec) -> _Header:
+def _label_header(path: Path, spec: DatasetSpec) -> _Header:
     header = _read_header(path)
     if header.color_type == -1:
         raise DataError(f"{path}: is a JPEG image, whose pixels are not exact; expected a PNG label")
-    is_wrong = header.bits > 8 if _holds_colors(path, description) else (
+    is_wrong = header.bits > 8 if _holds_colors(path, spec) else (
         header.color_type != _PNG_PALETTE and (header.bits, header.color_type) != (8, _PNG_GRAYSCALE))
     if is_wrong:
         kind = "grey" if header.color_type == _PNG_GRAYSCALE else "colour-coded"
-        wanted = "label colours" if _holds_colors(path, description) else "label ids as one channel"
+        wanted = "label colours" if _holds_colors(path, spec) else "label ids as one channel"
         raise DataError(f"{path}: is a {kind} PNG of {header.bits} bits, expected {wanted} of 8 bits, as the "
-                        f"description of '{description.name}' says; put back the original file (not a coloured one or "
-                        "what an editor saved), or change the description's label_form")
+                        f"specification of '{spec.name}' says; put back the original file (not a coloured one or "
+                        "what an editor saved), or change the specification's label_form")
     return header
 
 
@@ -154,17 +155,17 @@ def _read_header(path: Path) -> _Header:
             start = file.read(26)
             if len(start) == 26 and start.startswith(_PNG_START):
                 width, height, bits, color_type = struct.unpack(">IIBB", start[16:])
-                header, is_whole = _Header(height, width, bits, color_type), _tail(file, len(_PNG_END)) == _PNG_END
+                header, is_complete = _Header(height, width, bits, color_type), _tail(file, len(_PNG_END)) == _PNG_END
             elif start.startswith(_JPEG_START):
-                is_whole = _JPEG_END in _tail(file, _JPEG_TAIL)
+                is_complete = _JPEG_END in _tail(file, _JPEG_TAIL)
                 header = _jpeg_header(file)
             else:
                 raise DataError(f"{path}: is not a PNG file (starts with {start[:8]!r}), nor JPEG; copy the file again")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     except struct.error:
-        is_whole = False
-    if not is_whole:
+        is_complete = False
+    if not is_complete:
         raise DataError(f"{path}: is cut short (does not end as an image file does); copy the file again")
     short, long = sorted(header[:2])
     if not 0 < short <= long <= _LONGEST_SIDE or long > _LARGEST_RATIO * short or short * long > _MOST_PIXELS:

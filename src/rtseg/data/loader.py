@@ -4,9 +4,9 @@ Threads and not processes: OpenCV, NumPy's large loops and MindSpore's graph run
 threads write into the batch without a copy between processes.
 """
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Deque, Generator, Iterable, Iterator, NamedTuple, Optional, Protocol, Tuple
 
 import cv2
 import numpy as np
@@ -15,8 +15,8 @@ from rtseg.data.sampler import DistributedSampler
 from rtseg.utils.errors import ConfigError
 
 
-def prefetch(function: Callable[[Any], Any], items: Iterable, num_workers: int,
-             look_ahead: Optional[int] = None) -> Iterator:
+def prefetch(function: Callable[[Any], Any], items: Iterable, *, num_workers: int,
+             look_ahead: Optional[int] = None) -> Generator[Any, None, None]:
     """Yields `function(item)` for each item, in order, computed by `num_workers` threads (0: by the calling thread).
 
     At most `look_ahead` results (default: two for each worker) are under way or waiting, and `items` is drawn from no
@@ -30,7 +30,7 @@ def prefetch(function: Callable[[Any], Any], items: Iterable, num_workers: int,
     # The setting is global to the process; this is the only place that sets it.
     cv2.setNumThreads(0)
     look_ahead = 2 * num_workers if look_ahead is None else look_ahead
-    pending = deque()
+    pending: Deque[Future] = deque()
     executor = ThreadPoolExecutor(num_workers, thread_name_prefix="prefetch")
     try:
         for item in items:
@@ -43,13 +43,31 @@ def prefetch(function: Callable[[Any], Any], items: Iterable, num_workers: int,
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+class LabelledImages(Protocol):
+    """A data set of which each sample has a label: SegmentationDataset, CachedDataset."""
+
+    def load(self, index: int) -> Tuple[np.ndarray, Any]:
+        """Returns an image, uint8 (H, W, 3) RGB, and its label, uint8 (H, W) train ids."""
+
+
+class Transform(Protocol):
+    """Makes equal sizes of images of any size: TrainTransform."""
+
+    @property
+    def crop_size(self) -> Tuple[int, int]:
+        """(height, width) of what comes out."""
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray]:
+        """Returns both at `crop_size`; randomness comes from `rng` alone."""
+
+
 class _Slot(NamedTuple):
-    """Where in a batch the dataset's sample `index` of `epoch` goes."""
+    """Where in a batch the dataset's `sample` of `epoch` goes."""
 
     images: np.ndarray
     labels: np.ndarray
     position: int
-    index: int
+    sample: int
     epoch: int
 
 
@@ -71,7 +89,8 @@ class BatchLoader:
         ConfigError: not a single batch in an epoch, or a number that cannot be.
     """
 
-    def __init__(self, dataset, transform, sampler: DistributedSampler, batch_size: int, num_workers: int, seed: int):
+    def __init__(self, dataset: LabelledImages, transform: Transform, *, sampler: DistributedSampler, batch_size: int,
+                 num_workers: int, seed: int) -> None:
         if batch_size < 1 or num_workers < 0:
             raise ConfigError(f"batch_size {batch_size}, num_workers {num_workers}: expected at least 1 and at least 0")
         if len(sampler) < batch_size:
@@ -97,7 +116,7 @@ class BatchLoader:
         """
         look_ahead = 2 * max(self.batch_size, self.num_workers)
         slots = self._slots(epoch, start_step)
-        with closing(prefetch(self._fill, slots, self.num_workers, look_ahead)) as filled:
+        with closing(prefetch(self._fill, slots, num_workers=self.num_workers, look_ahead=look_ahead)) as filled:
             for slot in filled:
                 if slot.position == self.batch_size - 1:
                     yield slot.images, slot.labels
@@ -112,8 +131,8 @@ class BatchLoader:
                 yield _Slot(images, labels, position, indices[step * self.batch_size + position], epoch)
 
     def _fill(self, slot: _Slot) -> _Slot:
-        image, label = self.dataset.load(slot.index)
+        image, label = self.dataset.load(slot.sample)
         # NumPy gives (seed, epoch) and (seed, epoch, 0) the same stream; + 1 keeps clear of the sampler's.
-        rng = np.random.default_rng((self.seed, slot.epoch, slot.index + 1))
+        rng = np.random.default_rng((self.seed, slot.epoch, slot.sample + 1))
         slot.images[slot.position], slot.labels[slot.position] = self.transform(image, label, rng)
         return slot

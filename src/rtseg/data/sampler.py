@@ -25,8 +25,8 @@ class DistributedSampler:
         ConfigError: an empty dataset, or a rank or group size that cannot be.
     """
 
-    def __init__(self, num_samples: int, rank: int = 0, group_size: int = 1, shuffle: bool = True, seed: int = 0,
-                 pad: bool = True, drop_last: bool = False):
+    def __init__(self, num_samples: int, *, rank: int = 0, group_size: int = 1, shuffle: bool = True, seed: int = 0,
+                 pad: bool = True, drop_last: bool = False) -> None:
         if num_samples < 1:
             raise ConfigError(f"the dataset has {num_samples} samples: expected at least 1")
         if group_size < 1 or not 0 <= rank < group_size:

@@ -77,7 +77,8 @@ class Evaluator:
         self.num_workers = num_workers
         self.batch_size = 1 if predictor.needs_probabilities else max(batch_size, predictor.batch_size)
         self.group = group = group or ProcessGroup()
-        self.indices = DistributedSampler(len(dataset), group.rank, group.size, shuffle=False, pad=False).indices(0)
+        self.indices = DistributedSampler(len(dataset), rank=group.rank, group_size=group.size, shuffle=False,
+                                          pad=False).indices(0)
 
     def run(self, on_prediction: Optional[OnPrediction] = None, should_stop: Callable[[], bool] = lambda: False, *,
             progress: Callable[[Iterable[_Item]], Iterable[_Item]] = iter) -> Optional[Evaluation]:
@@ -112,7 +113,7 @@ class Evaluator:
                    progress: Callable[[Iterable[_Item]], Iterable[_Item]]) -> Optional[Evaluation]:
         """Evaluates the images of this rank; the time is not in its result."""
         matrix, errors = ConfusionMatrix(self.num_classes), []
-        items = prefetch(self._load, self.indices.tolist(), self.num_workers)
+        items = prefetch(self._load, self.indices.tolist(), num_workers=self.num_workers)
         # While the network works on a batch, another thread finds the classes of the one before, counts and writes.
         scorer, scoring = ThreadPoolExecutor(1, thread_name_prefix="score"), Deque[Future]()
 
@@ -154,7 +155,7 @@ class Evaluator:
         except DataError as error:
             return _Item(index, error=error)
         if self.crop_size is not None:
-            image, label = resize_center_crop(image, label, self.crop_size)
+            image, label = resize_center_crop(image, label, crop_size=self.crop_size)
         return _Item(index, image, label)
 
     @staticmethod

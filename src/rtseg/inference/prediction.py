@@ -96,8 +96,8 @@ def predict_images(segmenter: ImagePredictor, files: Iterable[InputFile], read: 
             write(image.file.name, image.pixels, image.prediction)
         return image.error
 
-    with closing(prefetch(read_one, files, num_workers)) as images, \
-            closing(prefetch(write_one, _predicted(segmenter, images), num_workers)) as written:
+    with closing(prefetch(read_one, files, num_workers=num_workers)) as images, \
+            closing(prefetch(write_one, _predicted(segmenter, images), num_workers=num_workers)) as written:
         yield from written
 
 
@@ -112,7 +112,8 @@ def predict_video(segmenter: ImagePredictor, file: InputFile, folder: Path, *,
         DataError: it is no video, or the network cannot be computed for its size; nothing is written.
     """
     with closing(Video(file.path)) as video, \
-            writing_video(folder / OVERLAY / f"{file.name}_overlay{video_format()[0]}", video.size, video.rate) as add:
+            writing_video(folder / OVERLAY / f"{file.name}_overlay{video_format()[0]}", video.size,
+                          rate=video.rate) as add:
         def write_one(image: _Image) -> None:
             if image.error is not None:
                 raise image.error
@@ -120,9 +121,9 @@ def predict_video(segmenter: ImagePredictor, file: InputFile, folder: Path, *,
 
         written = 0
         # One thread each, so that the frames stay in order.
-        with closing(prefetch(lambda _: video.read(), count(), 1)) as frames:
+        with closing(prefetch(lambda _: video.read(), count(), num_workers=1)) as frames:
             images = map(partial(_Image, file), takewhile(lambda frame: frame is not None, frames))
-            with closing(prefetch(write_one, _predicted(segmenter, images), 1)) as steps:
+            with closing(prefetch(write_one, _predicted(segmenter, images), num_workers=1)) as steps:
                 for written, step in enumerate(steps, 1):
                     yield step
     if written + video.rate < video.frames:  # the number in the file may be a guess; a second less is not

@@ -30,15 +30,15 @@ class EvaluationReport:
         folder.mkdir(parents=True, exist_ok=True)  # that it cannot be made is better found before the evaluation
         self.folder = folder
         self.dataset = dataset
-        self.description = dataset.description
+        self.spec = dataset.spec
         self.save_mask = save_mask
         self.worst = []  # (mIoU, index, SheetRow)
         self.image_scores: List[ImageScore] = []
 
     def add(self, index, image, label, prediction) -> None:
         """Takes an image: image uint8 (H, W, 3), label and prediction uint8 (H, W) train ids."""
-        name, palette = self.dataset.samples[index].name, self.description.palette
-        matrix = ConfusionMatrix(self.description.num_classes)
+        name, palette = self.dataset.samples[index].name, self.spec.palette
+        matrix = ConfusionMatrix(self.spec.num_classes)
         matrix.update(prediction, label)
         accuracy, miou = pixel_accuracy(matrix.matrix), mean_iou(matrix.matrix)
         self.image_scores.append((int(index), name, accuracy, miou))
@@ -59,12 +59,12 @@ class EvaluationReport:
         Args:
             image_scores: of all processes; None for those of this one.
         """
-        names, palette, matrix = self.description.class_names, self.description.palette, evaluation.matrix.matrix
+        names, palette, matrix = self.spec.class_names, self.spec.palette, evaluation.matrix.matrix
         if self.worst:
             rows = [row for _, _, row in self.worst]
-            save_png(self.folder / "contact_sheet.png", contact_sheet(rows, names, palette))
-        plot_class_iou(iou_per_class(matrix), names, palette, self.folder / "class_iou.png")
-        plot_confusion_matrix(matrix, names, self.folder / "confusion_matrix.png")
+            save_png(self.folder / "contact_sheet.png", contact_sheet(rows, class_names=names, palette=palette))
+        plot_class_iou(iou_per_class(matrix), names, palette=palette, output_path=self.folder / "class_iou.png")
+        plot_confusion_matrix(matrix, names, output_path=self.folder / "confusion_matrix.png")
         self._write_image_scores(self.image_scores if image_scores is None else image_scores)
         scores = evaluation.matrix.summary(names) if evaluation.images else "no image could be read\n"
         text = f"{title}\n{scores}{evaluation_lines(evaluation)}\n"

@@ -33,7 +33,7 @@ class Segmentation:
 
     def overlay(self, *, alpha: float = 0.5) -> Image.Image:
         """The image under the colours of its classes; `alpha` 0 shows the image alone, 1 the colours alone."""
-        return Image.fromarray(overlay(self.image, self.class_map, self.palette, alpha=alpha))
+        return Image.fromarray(overlay(self.image, self.class_map, palette=self.palette, alpha=alpha))
 
     def mask(self) -> Image.Image:
         """The colours alone."""

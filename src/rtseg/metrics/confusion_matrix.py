@@ -31,7 +31,7 @@ class ConfusionMatrix:
         ConfigError: an argument is out of range.
     """
 
-    def __init__(self, num_classes: int, ignore_label: int = IGNORE_LABEL):
+    def __init__(self, num_classes: int, ignore_label: int = IGNORE_LABEL) -> None:
         if not 1 <= num_classes <= ignore_label <= 255:
             raise ConfigError(
                 "a confusion matrix needs 1 <= num_classes <= ignore_label <= 255, "
@@ -97,7 +97,7 @@ class ConfusionMatrix:
         scores = list(zip(class_names, iou_per_class(self.matrix)))
         totals = [("mIoU", mean_iou(self.matrix)), ("pixAcc", pixel_accuracy(self.matrix))]
         width = max(len(name) for name, _ in scores + totals)
-        rows = [_table_row(name, score, width) for name, score in scores + totals]
+        rows = [_table_row(name, score, width=width) for name, score in scores + totals]
         rows.insert(self.num_classes, "-" * len(rows[0]))
         return "\n".join([f"{'class':<{width}} {'IoU (%)':>8}"] + rows) + "\n"
 
@@ -143,7 +143,7 @@ def mean_iou(matrix: np.ndarray) -> float:
     return float(present.mean()) if present.size else float("nan")
 
 
-def _table_row(name: str, score: float, width: int) -> str:
+def _table_row(name: str, score: float, *, width: int) -> str:
     text = "n/a" if np.isnan(score) else f"{100 * score:.2f}"
     return f"{name:<{width}} {text:>8}"
 

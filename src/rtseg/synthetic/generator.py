@@ -2,8 +2,8 @@
 
     rtseg synthetic --output DIR [--train 24] [--val 6] [--test 2] [--height 256] [--width 512] [--seed 1]
 
-The images are drawn by `rtseg.synthetic.scene` from a seed. They are not photographs and contain nothing of Cityscapes: a
-score on them says that the software works, and nothing about real streets. The output says so too, in README.txt, in
+The images are drawn by `rtseg.synthetic.scene` from a seed. They are not photographs and contain nothing of Cityscapes:
+a score on them says that the software works, and nothing about real streets. The output says so too, in README.txt, in
 the city names and in every PNG file.
 """
 import json

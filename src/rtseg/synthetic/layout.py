@@ -94,6 +94,10 @@ class PlacedObject(NamedTuple):
     def near(self) -> float:
         return self.pose.z - self.reach_z
 
+    def draw(self, canvas: Canvas, rng: np.random.Generator) -> None:
+        if self.object_type:
+            self.object_type.draw(canvas, self.pose, rng)
+
     def view(self) -> Tuple[float, float]:
         """Left and right end in the image, as tangents of the viewing angle."""
         reach = self.reach_x + (self.object_type.overhang if self.object_type else 0.0)
@@ -117,14 +121,14 @@ def plan_street(required: Sequence[str], rng: np.random.Generator) -> Street:
     right_lanes, left_lanes = rng.choice((1, 1, 2)), rng.choice((1, 1, 1, 2))
     edges = [edge for edge in required if edge in EDGES] + [str(rng.choice(EDGES + ("terrain", "none")))]
     rng.shuffle(edges)
-    sides = []
+    sides: List[Side] = []
     for sign, inner, edge in ((-1, (left_lanes + 0.5) * LANE, edges[0]), (1, (right_lanes - 0.5) * LANE, edges[-1])):
         kerb = inner + (2.2 if rng.random() < 0.7 else 0.4)
         walk = kerb + rng.uniform(2.0, 3.6)
         line = walk + (0.0 if edge == "none" else rng.uniform(2.5, 6.0))
         sides.append(Side(sign, kerb, walk, line, edge))
     lanes = [(-LANE * (i + 1), np.pi) for i in range(left_lanes)] + [(LANE * i, 0.0) for i in range(right_lanes)]
-    return Street(tuple(sides), tuple(lanes), rng.uniform(80, 150))
+    return Street((sides[0], sides[1]), tuple(lanes), rng.uniform(80, 150))
 
 
 def place_required_objects(street: Street, required: Sequence[str], *,

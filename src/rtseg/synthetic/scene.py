@@ -34,7 +34,7 @@ def draw_scene(height: int, width: int, *, number: int, rng: np.random.Generator
         draw_buildings(canvas, side, end=street.end, rng=rng)
         draw_edge(canvas, side, rng=rng)
     for thing in sorted(things, key=lambda placed: -placed.near):
-        thing.object_type.draw(canvas, thing.pose, rng)
+        thing.draw(canvas, rng)
     draw_own_car(canvas, rng)
     return expose(canvas, rng), canvas.labels
 
@@ -53,7 +53,7 @@ def noise_field(height: int, width: int, *, cells: int, octaves: int, rng: np.ra
 def draw_sky(canvas: Canvas, rng: np.random.Generator) -> None:
     rows, width = int(canvas.horizon) + 2, canvas.labels.shape[1]
     down = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None]
-    zenith, skyline = np.float32(canvas.weather.zenith), np.float32(canvas.weather.skyline)
+    zenith, skyline = np.asarray(canvas.weather.zenith, np.float32), np.asarray(canvas.weather.skyline, np.float32)
     # Clouds are wider than high, so the noise is drawn narrow and stretched.
     clouds = cv2.resize(noise_field(rows, width // 3, cells=4, octaves=4, rng=rng), (width, rows))[..., None]
     cover = np.clip(clouds - rng.uniform(-0.3, 1.2), 0, 1) * 0.75
@@ -125,7 +125,8 @@ def _roughen_ground(canvas: Canvas, rng: np.random.Generator) -> None:
     strength = 0.06 * np.exp(-z / 60)
     clear = np.exp(-z / canvas.weather.sight)[..., None]
     ground = canvas.image[first:] * (1 + strength * grain)[..., None]
-    canvas.image[first:] = np.clip(ground * clear + np.float32(canvas.weather.skyline) * (1 - clear), 0, 255)
+    haze = np.asarray(canvas.weather.skyline, np.float32) * (1 - clear)
+    canvas.image[first:] = np.clip(ground * clear + haze, 0, 255)
 
 
 def draw_buildings(canvas: Canvas, side: Side, *, end: float, rng: np.random.Generator) -> None:
@@ -233,14 +234,14 @@ DEFAULT_TEXTURE = (0.04, 0.04)
 def expose(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
     """Surface texture, light, lens and sensor; returns the finished image uint8."""
     height, width = canvas.labels.shape
-    strengths = np.tile(np.float32(DEFAULT_TEXTURE), (256, 1))
+    strengths = np.tile(np.asarray(DEFAULT_TEXTURE, np.float32), (256, 1))
     for name, strength in TEXTURES.items():
         strengths[label_ids()[name]] = strength
     image = canvas.image.astype(np.float32)
     coarse = noise_field(height, width, cells=12, octaves=2, rng=rng)
     fine = noise_field(height, width, cells=64, octaves=3, rng=rng)
     texture = 1 + strengths[:, 0][canvas.labels] * coarse + strengths[:, 1][canvas.labels] * fine
-    gain = np.float32(canvas.weather.light) * np.float32(rng.uniform(0.88, 1.12) * rng.normal(1, 0.02, 3))
+    gain = np.asarray(canvas.weather.light, np.float32) * np.float32(rng.uniform(0.88, 1.12) * rng.normal(1, 0.02, 3))
     across, down = (np.linspace(-1, 1, n, dtype=np.float32) ** 2 for n in (width, height))
     image *= (texture * (1 - 0.08 * (across[None] + down[:, None])))[..., None] * gain
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.9))

@@ -1,6 +1,6 @@
 """Reads a whole data set and reports its classes, its sizes and everything that is wrong with it.
 
-    python -m rtseg.tools.check_dataset --dataset DIR [--dataset_config NAME_OR_FILE] [--split train] [--num_workers 2]
+    rtseg check-data --dataset DIR [--dataset_config NAME_OR_FILE] [--split train] [--num_workers 2]
 
 For each class: its share of the pixels that are scored, the images it is in, and two usual weights for an unbalanced
 loss, from the images of the split: ENet's 1 / log(1.02 + share) (Paszke et al., 2016) and median frequency (Eigen and
@@ -23,7 +23,7 @@ from rtseg.data.loader import prefetch
 from rtseg.utils.errors import DataError, run_command
 
 
-class _Picture(NamedTuple):
+class _ImageReport(NamedTuple):
     size: Tuple[int, int] = (0, 0)
     counts: Optional[np.ndarray] = None  # int64 (256,), pixels of each train id; None without label
     error: str = ""
@@ -37,33 +37,33 @@ class SplitReport:
     the scored pixels of those images that have the train id.
     """
 
-    description: DatasetSpec
+    spec: DatasetSpec
     sizes: Counter = field(default_factory=Counter)  # (height, width) -> images
     images: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     labelled_pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     problems: List[str] = field(default_factory=list)
 
-    def add(self, image: Path, picture: _Picture) -> None:
+    def add(self, image: Path, found: _ImageReport) -> None:
         """Counts an image, or notes what is wrong with it."""
-        if picture.error:
-            self.problems.append(picture.error)
+        if found.error:
+            self.problems.append(found.error)
             return
-        self.sizes[picture.size] += 1
-        if picture.counts is None:
+        self.sizes[found.size] += 1
+        if found.counts is None:
             return
-        scored = picture.counts[:self.description.num_classes].sum()
+        scored = found.counts[:self.spec.num_classes].sum()
         if scored == 0:
             self.problems.append(f"{image}: every pixel of its label is ignored; is it the right label, and is the "
-                                 "description right?")
-        present = picture.counts > 0
+                                 "specification right?")
+        present = found.counts > 0
         self.images += present
-        self.pixels += picture.counts
+        self.pixels += found.counts
         self.labelled_pixels += scored * present
 
     def shares(self) -> np.ndarray:
         """Share of each class among the scored pixels, float64 (classes,); NaN if there are none."""
-        pixels = self.pixels[:self.description.num_classes]
+        pixels = self.pixels[:self.spec.num_classes]
         with np.errstate(invalid="ignore"):
             return pixels / pixels.sum()
 
@@ -75,7 +75,7 @@ class SplitReport:
     def median_frequency_weights(self) -> np.ndarray:
         """Median of all frequencies / frequency, float64 (classes,), where a class's frequency is its share in the
         images that it is in; NaN for a class without pixels."""
-        classes = self.description.num_classes
+        classes = self.spec.num_classes
         with np.errstate(invalid="ignore"):
             frequencies = self.pixels[:classes] / self.labelled_pixels[:classes]
         found = frequencies[~np.isnan(frequencies)]
@@ -83,7 +83,7 @@ class SplitReport:
 
     def table(self) -> str:
         """One line for each class, then what is ignored."""
-        names = [*self.description.class_names, "(ignored)"]
+        names = [*self.spec.class_names, "(ignored)"]
         width = max(map(len, names))
         lines = [f"{'class':<{width}} {'pixels (%)':>10} {'images':>8} {'ENet weight':>11} {'median weight':>13}"]
         for i, (name, *values) in enumerate(zip(names, self.shares(), self.enet_weights(),
@@ -98,19 +98,20 @@ class SplitReport:
 
 def check_split(dataset: SegmentationDataset, num_workers: int) -> SplitReport:
     """Reads every file of a split."""
-    report = SplitReport(dataset.description)
+    report = SplitReport(dataset.spec)
 
-    def read(index: int) -> _Picture:
+    def read(index: int) -> _ImageReport:
         try:
             image, label = dataset.load(index)
         except DataError as error:
-            return _Picture(error=str(error))
-        return _Picture(image.shape[:2], None if label is None else np.bincount(label.ravel(), minlength=256))
+            return _ImageReport(error=str(error))
+        counts = None if label is None else np.bincount(label.ravel(), minlength=256)
+        return _ImageReport((image.shape[0], image.shape[1]), counts)
 
-    images = prefetch(read, range(len(dataset)), num_workers)
-    for sample, picture in zip(dataset.samples, tqdm(images, total=len(dataset), unit="image",
+    images = prefetch(read, range(len(dataset)), num_workers=num_workers)
+    for sample, found in zip(dataset.samples, tqdm(images, total=len(dataset), unit="image",
                                                      disable=not sys.stderr.isatty())):
-        report.add(sample.image, picture)
+        report.add(sample.image, found)
     report.problems += [f"{path}: has no image next to it; remove it or add the image"
                         for path in sorted(dataset.labels_without_image)]
     return report
@@ -129,32 +130,32 @@ class CheckOptions(Section):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     options = parse_options(CheckOptions, "rtseg check-data", __doc__, argv=argv)
-    description = load_dataset_spec(options.dataset_config)
-    splits = [options.split] if options.split else [name for name in ("train", "val") if name in description.splits]
-    print(f"{options.dataset}: '{description.name}', {description.num_classes} classes")
+    spec = load_dataset_spec(options.dataset_config)
+    splits = [options.split] if options.split else [name for name in ("train", "val") if name in spec.splits]
+    print(f"{options.dataset}: '{spec.name}', {spec.num_classes} classes")
     problems = 0
     for split in splits or ["test"]:
         try:
-            dataset = SegmentationDataset(options.dataset, split, description, require_labels=split != "test" or bool(
-                description.splits.get("test", Split()).labels))
+            dataset = SegmentationDataset(options.dataset, split, spec, require_labels=split != "test" or bool(
+                spec.splits.get("test", Split()).labels))
         except DataError as error:
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
             problems += 1
             continue
         report = check_split(dataset, options.num_workers)
-        _print(report, split, len(dataset))
+        _print(report, split, count=len(dataset))
         problems += len(report.problems)
     return DataError.exit_code if problems else 0
 
 
-def _print(report: SplitReport, split: str, count: int) -> None:
+def _print(report: SplitReport, split: str, *, count: int) -> None:
     sizes = ", ".join(f"{width}x{height} ({number})" for (height, width), number in report.sizes.most_common(5))
     others = len(report.sizes) - 5
     print(f"\n{split}: {count} images, {sum(report.sizes.values())} of them good; width x height {sizes or 'unknown'}"
           + (f" and {others} other sizes" if others > 0 else ""))
     if report.pixels.any():
         print(report.table(), flush=True)
-        absent = [name for name, images in zip(report.description.class_names, report.images) if not images]
+        absent = [name for name, images in zip(report.spec.class_names, report.images) if not images]
         if absent:
             print(f"note: no label of {split} has {', '.join(absent)}", flush=True)
     if report.problems:

@@ -47,7 +47,7 @@ def resize_dataset(root: Path, spec: DatasetSpec, output: Path, *, target: Size,
     for name, split in spec.splits.items():
         dataset = SegmentationDataset(root, name, spec, require_labels=name != "test" or bool(split.labels))
         copy = partial(_copy_sample, dataset, output, target)
-        progress = tqdm(prefetch(copy, range(len(dataset)), num_workers), name, len(dataset), unit="image",
+        progress = tqdm(prefetch(copy, range(len(dataset)), num_workers=num_workers), name, len(dataset), unit="image",
                         disable=not sys.stderr.isatty())
         errors += [error for error in progress if error is not None]
         total += len(dataset)

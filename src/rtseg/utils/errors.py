@@ -5,7 +5,7 @@ from typing import Callable, Iterable, Optional, Sequence
 
 
 class UserError(Exception):
-    """Something the user can mend. The message says what was expected, what was found and what to do. Exit code 1."""
+    """Something the user can fix. The message says what was expected, what was found and what to do. Exit code 1."""
 
     exit_code = 1
 

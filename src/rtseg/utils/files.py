@@ -3,7 +3,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Union
+from typing import BinaryIO, Union
 
 
 def configs_folder() -> Path:
@@ -26,7 +26,7 @@ def read_regular_file(path: Union[str, Path], most_bytes: int) -> bytes:
     return content
 
 
-def open_regular_file(path: Union[str, Path]):
+def open_regular_file(path: Union[str, Path]) -> BinaryIO:
     """`path` opened for reading bytes; a pipe without a writer does not block.
 
     Raises:

@@ -1,7 +1,7 @@
 """YAML files with settings: plain data only, and what YAML would silently let pass is an error."""
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Union
+from typing import Any, Dict, Optional, Union
 
 import yaml
 
@@ -17,19 +17,19 @@ class _StrictLoader(yaml.SafeLoader):
     """Plain YAML that refuses a key given twice, of which YAML would silently take the last, and aliases, with which a
     few lines can stand for more values than memory holds."""
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: Optional[yaml.Node], index: Any) -> Optional[yaml.Node]:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"expected values that are written out, found the alias *{self.peek_event().anchor}")
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> Dict[Any, Any]:
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, count in keys.items():
             if count > 1:
                 raise yaml.YAMLError(f"the key '{key}' stands there {count} times")
         return super().construct_mapping(node, deep)
 
-    def construct_yaml_int(self, node):
+    def construct_yaml_int(self, node: yaml.Node) -> int:
         number = super().construct_yaml_int(node)
         if abs(number) >= 2 ** 63:  # Python refuses even to write some of these into a message
             raise yaml.YAMLError("expected integers of at most 64 bits, found a larger one")

@@ -6,7 +6,7 @@ see-through in an overlay.
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -25,8 +25,8 @@ _FONT_SIZE = 15
 _LINE = 24
 _LEGEND_BOX = _LINE - 10
 
+Palette = Union[Sequence[Sequence[int]], np.ndarray]  # (R, G, B) of each class
 LegendEntry = Tuple[str, Sequence[int]]  # name, RGB
-Palette = Sequence[Sequence[int]]        # RGB by train id
 
 
 class SheetRow(NamedTuple):
@@ -54,11 +54,11 @@ def colorize(train_ids: np.ndarray, palette: Palette) -> np.ndarray:
     return np.take(colors, train_ids, axis=0)
 
 
-def overlay(image: np.ndarray, train_ids: np.ndarray, palette: Palette, *, alpha: float = 0.5) -> np.ndarray:
+def overlay(image: np.ndarray, train_ids: np.ndarray, *, palette: Palette, alpha: float = 0.5) -> np.ndarray:
     """Lays the colours of `train_ids` (H, W) over `image`, uint8 (H, W, 3) RGB; ignored pixels show the image alone.
 
     Args:
-        palette: RGB by train id.
+        palette: (R, G, B) of each train id.
         alpha: weight of the colours, 0 (image only) to 1 (colours only).
 
     Returns:
@@ -89,7 +89,7 @@ def save_png(path: Union[str, Path], rgb: np.ndarray) -> None:
         Image.fromarray(rgb).save(temporary, format="PNG", compress_level=1)
 
 
-def error_map(image: np.ndarray, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+def error_map(image: np.ndarray, prediction: np.ndarray, *, label: np.ndarray) -> np.ndarray:
     """Where a prediction is wrong: red; where it is right: the image, pale and grey; what is not scored: black.
 
     Args:
@@ -105,7 +105,7 @@ def error_map(image: np.ndarray, prediction: np.ndarray, label: np.ndarray) -> n
     return result
 
 
-def legend(class_names: Sequence[str], palette) -> np.ndarray:
+def legend(class_names: Sequence[str], palette: Palette) -> np.ndarray:
     """Number, colour and name of each class, by train id, as an image: uint8 (H, W, 3) RGB."""
     lines = min(len(class_names), 20)
     columns = math.ceil(len(class_names) / lines)
@@ -113,11 +113,12 @@ def legend(class_names: Sequence[str], palette) -> np.ndarray:
     return np.array(_draw_legend(columns * _legend_cell(entries) + _GAP, entries))
 
 
-def contact_sheet(rows: Sequence[Tuple], class_names: Sequence[str], palette: Palette) -> np.ndarray:
+def contact_sheet(rows: Sequence[SheetRow], *, class_names: Sequence[str],
+                  palette: Palette) -> np.ndarray:
     """One image of many results: image, prediction, label and error map, each 512 pixels wide, and a legend beneath.
 
     Args:
-        rows: each a SheetRow or such a tuple; sizes may differ. If none has a label, there are no columns of labels and
+        rows: sizes may differ. If none has a label, there are no columns of labels and
             errors.
         class_names, palette: of the legend and the colours, by train id.
 
@@ -129,7 +130,6 @@ def contact_sheet(rows: Sequence[Tuple], class_names: Sequence[str], palette: Pa
     """
     if not rows:
         raise DataError("a contact sheet needs at least one row, got none")
-    rows = [SheetRow(*row) for row in rows]
     has_labels = any(row.label is not None for row in rows)
     titles = ["image", "prediction"] + ["label", "errors: red is wrong, black is not scored"] * has_labels
     width = _GAP + len(titles) * (_CELL_WIDTH + _GAP)
@@ -141,27 +141,28 @@ def contact_sheet(rows: Sequence[Tuple], class_names: Sequence[str], palette: Pa
 
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(titles):
-        _draw_text(draw, _GAP + column * (_CELL_WIDTH + _GAP), 0, title)
+        _draw_text(draw, (_GAP + column * (_CELL_WIDTH + _GAP), 0), title)
     top = _LINE
     for row, height, caption in zip(rows, heights, captions):
-        _draw_text(draw, _GAP, top, row.caption)
+        _draw_text(draw, (_GAP, top), row.caption)
         for column, cell in enumerate(_cells(row, palette)):
-            picture = Image.fromarray(cell).resize((_CELL_WIDTH, height), Image.BILINEAR)
-            sheet.paste(picture, (_GAP + column * (_CELL_WIDTH + _GAP), top + caption))
+            scaled = Image.fromarray(cell).resize((_CELL_WIDTH, height), Image.Resampling.BILINEAR)
+            sheet.paste(scaled, (_GAP + column * (_CELL_WIDTH + _GAP), top + caption))
         top += height + caption + _GAP
     sheet.paste(legend_image, (0, top))
     return np.array(sheet)
 
 
-def _cells(row: SheetRow, palette) -> List[np.ndarray]:
+def _cells(row: SheetRow, palette: Palette) -> List[np.ndarray]:
     cells = [row.image, overlay(row.image, row.prediction, palette=palette)]
     if row.label is not None:
-        cells += [overlay(row.image, row.label, palette=palette), error_map(row.image, row.prediction, row.label)]
+        cells += [overlay(row.image, row.label, palette=palette), error_map(row.image, row.prediction, label=row.label)]
     return cells
 
 
-def _draw_text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str) -> None:
-    """Writes `text` vertically centred in the line that starts at `top`."""
+def _draw_text(draw: ImageDraw.ImageDraw, position: Tuple[int, int], text: str) -> None:
+    """Writes `text` in a line whose upper left corner is `position`, vertically centred."""
+    left, top = position
     draw.text((left, top + _LINE // 2), text, fill=(40, 40, 40), font=_font(), anchor="lm")
 
 
@@ -171,7 +172,7 @@ def _legend_cell(entries: Sequence[LegendEntry]) -> int:
 
 
 @lru_cache(maxsize=None)
-def _font():
+def _font() -> Any:
     return ImageFont.load_default(_FONT_SIZE)  # takes milliseconds
 
 
@@ -180,11 +181,11 @@ def _draw_legend(width: int, entries: Sequence[LegendEntry]) -> Image.Image:
     columns = max(1, (width - _GAP) // _legend_cell(entries))
     lines = math.ceil(len(entries) / columns)
     columns = math.ceil(len(entries) / lines)
-    picture = Image.new("RGB", (width, lines * _LINE + _GAP), "white")
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, lines * _LINE + _GAP), "white")
+    draw = ImageDraw.Draw(image)
     for index, (name, color) in enumerate(entries):
         left = _GAP + (index // lines) * ((width - _GAP) // columns)
         top = (index % lines) * _LINE
         draw.rectangle((left, top + 5, left + _LEGEND_BOX, top + 5 + _LEGEND_BOX), fill=tuple(map(int, color)))
-        _draw_text(draw, left + _LEGEND_BOX + _GAP, top, name)
-    return picture
+        _draw_text(draw, (left + _LEGEND_BOX + _GAP, top), name)
+    return image

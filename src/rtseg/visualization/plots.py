@@ -2,7 +2,7 @@
 import csv
 import math
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -28,10 +28,10 @@ def plot_curves(metrics_csv_path: Union[str, Path], output_path: Union[str, Path
     metrics = _read_metrics(Path(metrics_csv_path))
     figure = _new_figure(8, 9)
     loss_axes, lr_axes, score_axes = figure.subplots(3, sharex=True)
-    _plot(loss_axes, metrics, "loss", "tab:red", "loss")
-    _plot(lr_axes, metrics, "lr", "tab:green", "learning rate")
-    _plot(score_axes, metrics, "pix_acc", "tab:gray", "pixAcc", scale=100)
-    _plot(score_axes, metrics, "miou", "tab:blue", "mIoU", scale=100)
+    _plot(loss_axes, metrics, "loss", color="tab:red", label="loss")
+    _plot(lr_axes, metrics, "lr", color="tab:green", label="learning rate")
+    _plot(score_axes, metrics, "pix_acc", color="tab:gray", label="pixAcc", scale=100)
+    _plot(score_axes, metrics, "miou", color="tab:blue", label="mIoU", scale=100)
 
     loss_axes.set(title="Training loss", ylabel="loss")
     lr_axes.set(title="Learning rate", ylabel="learning rate")
@@ -47,7 +47,8 @@ def plot_curves(metrics_csv_path: Union[str, Path], output_path: Union[str, Path
     _save(figure, output_path)
 
 
-def plot_class_iou(iou: Sequence[float], class_names: Sequence[str], palette, output_path: Union[str, Path]) -> None:
+def plot_class_iou(iou: Sequence[float], class_names: Sequence[str], *, palette: Sequence[Sequence[int]],
+                   output_path: Union[str, Path]) -> None:
     """Draws a bar for the IoU of each class, in its colour, and a line for their mean, into an image.
 
     Args:
@@ -79,7 +80,7 @@ def plot_class_iou(iou: Sequence[float], class_names: Sequence[str], palette, ou
     _save(figure, output_path)
 
 
-def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], output_path: Union[str, Path]) -> None:
+def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, output_path: Union[str, Path]) -> None:
     """Draws which part of each class's pixels was predicted as which class, in per cent, into an image.
 
     Args:
@@ -119,7 +120,7 @@ def _confusion_figure(matrix: np.ndarray, class_names: Sequence[str]):
     return figure
 
 
-def _new_figure(width: float, height: float):
+def _new_figure(width: float, height: float) -> Any:
     """An empty figure of that many inches."""
     # Imported here because it is slow; Figure and not pyplot, which is global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -130,7 +131,7 @@ def _new_figure(width: float, height: float):
     return figure
 
 
-def _save(figure, path: Union[str, Path]) -> None:
+def _save(figure: Any, path: Union[str, Path]) -> None:
     with atomic_write(path) as temporary:
         figure.canvas.print_figure(temporary, dpi=100)
 
@@ -159,7 +160,7 @@ def _points(metrics: Dict[str, List[float]], name: str) -> List[Tuple[float, flo
     return [(x, y) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
 
 
-def _plot(axes, metrics: Dict[str, List[float]], name: str, color: str, label: str, scale: float = 1) -> None:
+def _plot(axes: Any, metrics: Dict[str, List[float]], name: str, *, color: str, label: str, scale: float = 1) -> None:
     points = _points(metrics, name)
     if points:
         epochs, values = zip(*points)

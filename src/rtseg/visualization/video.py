@@ -21,14 +21,14 @@ class Video:
         DataError: it cannot be opened, or has not a single frame.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         try:
             open_regular_file(path).close()  # OpenCV would wait for a pipe
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
         # An absolute path is never taken for an address.
         self.capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
-        self.first = self._decode()
+        self.first: Optional[np.ndarray] = self._decode()
         if self.first is None:
             self.close()
             raise DataError(f"{path}: expected a video, found a file without a frame that OpenCV can decode; copy it "
@@ -60,7 +60,7 @@ def video_format() -> Tuple[str, str]:
 
 
 @contextmanager
-def writing_video(path: Path, size: Tuple[int, int], rate: float) -> Iterator[Callable[[np.ndarray], None]]:
+def writing_video(path: Path, size: Tuple[int, int], *, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
     """Yields a function that adds a frame; the video is at `path` when the block ends well, atomically.
 
     Args:
