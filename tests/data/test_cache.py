@@ -266,8 +266,8 @@ def test_killed_preparation_leaves_whole_files_only_and_goes_on(tmp_path):
 @pytest.mark.parametrize("given, message", [
     (("one",), "Usage: prepare_cache.sh [dataset] [prepared_cache] [--flag=value ...]"),
     (("nowhere", "cache"), "error: the dataset folder {folder}/nowhere does not exist: expected"),
-    (("city scapes", "cache", "--num_workers=0"), "error: --num_workers: expected an integer >= 1, found 0"),
-    (("city scapes", "cache", "--split=test"), "usage: rtseg build-cache"),
+    (("city scapes", "cache", "--num_workers=0"), "error: --num_workers: expected an integer >= 1, found '0'"),
+    (("city scapes", "cache", "--split=test"), "error: --split: expected one of train, val, trainval, found 'test'"),
 ])
 def test_wrong_arguments(root, tmp_path, given, message):
     process = run(SCRIPTS / "prepare_cache.sh", *given, cwd=tmp_path)
