@@ -31,7 +31,7 @@ def garden(tmp_path_factory):
     network = rtseg.create_model("fast_scnn", num_classes=2)
     save_weights(root / "best_map.ckpt", network)
     config = load_config(RECIPE, {"mean": "0.5,0.5,0.5", "std": "0.25,0.25,0.25"})
-    spec = rtseg.Dataset(root / "data", SPEC).description
+    spec = rtseg.Dataset(root / "data", SPEC).spec
     (root / "config.yaml").write_text(config.replace(dataset_config=spec).dump())
     return root
 

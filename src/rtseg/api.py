@@ -24,7 +24,7 @@ class Dataset(SegmentationDataset):
         split: train, val, trainval or test.
         require_labels: False if images may lack their label.
 
-    `len(dataset)`, `dataset.load(i)`, `dataset.samples[i].name` and `dataset.description` are what it has.
+    `len(dataset)`, `dataset.load(i)`, `dataset.samples[i].name` and `dataset.spec` are what it has.
 
     Raises:
         ConfigError: unknown or wrong specification, unknown split, or one without labels.
@@ -37,7 +37,7 @@ class Dataset(SegmentationDataset):
             spec = description_of(dict(spec), "spec")
         elif not isinstance(spec, DatasetSpec):
             spec = load_dataset_spec(spec)
-        super().__init__(root, split, spec, require_labels)
+        super().__init__(root, split, spec, require_labels=require_labels)
 
 
 def list_models() -> List[str]:
@@ -122,7 +122,7 @@ def evaluate(model: Union["Segmenter", "nn.Cell"], dataset: "LabelledImages", *,
     from rtseg.inference.predictor import network_predictor
     from rtseg.inference.segmenter import Segmenter
 
-    spec = getattr(dataset, "description", None)
+    spec = getattr(dataset, "spec", None)
     if isinstance(model, Segmenter):
         predictor, known = model.predictor, len(model.class_names)
     elif mean is None or std is None:

@@ -170,7 +170,7 @@ def _onnxruntime(path: Path) -> Runner:
     options.log_severity_level = 3  # errors come as exceptions
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: B902: its exceptions derive from Exception alone
+    except Exception as error:  # its exceptions derive from Exception alone
         raise DataError(_no_onnx(path, "ONNX Runtime", error)) from None
     name = session.get_inputs()[0].name
 

@@ -39,9 +39,10 @@ def build_loader(config: Config, dataset) -> BatchLoader:
         crop_size=data.crop_size, base_size=data.base_size, pad_color=tuple(round(255 * mean) for mean in data.mean),
         scale_range=data.scale_range, blur_probability=data.blur_probability, color_jitter=data.color_jitter,
         max_class_ratio=data.max_class_ratio)
-    sampler = DistributedSampler(len(dataset), run.rank, run.group_size, seed=run.seed, drop_last=True)
-    return BatchLoader(dataset, transform, sampler, data.batch_size * config.optimizer.accumulate, config.num_workers,
-                       run.seed + (run.rank if run.diff_seed else 0))
+    sampler = DistributedSampler(len(dataset), rank=run.rank, group_size=run.group_size, seed=run.seed,
+                                 drop_last=True)
+    return BatchLoader(dataset, transform, sampler=sampler, batch_size=data.batch_size * config.optimizer.accumulate,
+                       num_workers=config.num_workers, seed=run.seed + (run.rank if run.diff_seed else 0))
 
 
 def build_network(config: Config, group: ProcessGroup) -> nn.Cell:
