@@ -19,7 +19,7 @@ _PUBLIC: Dict[str, str] = {
     "list_variants": "rtseg.api",
     "load_weights": "rtseg.api",
 }
-__all__ = ["__version__", *_PUBLIC]
+__all__ = ["__version__"] + list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

@@ -42,8 +42,8 @@ def make_report(tmp_path):
 def test_worst_images_are_on_the_sheet(make_report, tmp_path, monkeypatch):
     captions = []
     draw = reporting.contact_sheet
-    monkeypatch.setattr(reporting, "contact_sheet", lambda rows, *rest: captions.extend(row.caption for row in rows)
-                        or draw(rows, *rest))
+    monkeypatch.setattr(reporting, "contact_sheet", lambda rows, **rest: captions.extend(row.caption for row in rows)
+                        or draw(rows, **rest))
     report, evaluation = make_report(True)
     text = report.finish(evaluation, "title")
     # road: right / 32; car: predicted only, 0

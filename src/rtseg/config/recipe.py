@@ -15,7 +15,6 @@ from rtseg.utils.files import configs_folder
 from rtseg.utils.yaml_file import load_yaml
 
 
-
 def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] = None) -> Config:
     """The recipe in the YAML file `path` with `overrides` (name of a flag -> text or value) on top.
 
