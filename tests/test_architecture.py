@@ -5,6 +5,8 @@ from graphlib import TopologicalSorter
 import pytest
 from script_helpers import PROJECT
 
+from rtseg.cli.main import COMMANDS
+
 # From the ground up. The longest name that a module begins with says where it stands.
 FLOORS = (
     {"rtseg", "rtseg.config", "rtseg.data.dataset_spec", "rtseg.data.spec_file",
@@ -18,8 +20,6 @@ FLOORS = (
 NEVER_MINDSPORE = ("rtseg.cli.preprocess", "rtseg.cli.score", "rtseg.config.", "rtseg.data.",
                    "rtseg.inference.bin_files", "rtseg.inference.metadata", "rtseg.inference.postprocessing",
                    "rtseg.inference.preprocessing", "rtseg.metrics.", "rtseg.utils.")
-# They answer --help and wrong arguments before they import it.
-MINDSPORE_LATER = ("rtseg.cli.", "rtseg.tools.")
 
 
 def imports_of(source, only_at_once=False):
@@ -61,6 +61,10 @@ def floor_of(module):
     return next(floor for name in begins(module) for floor, names in enumerate(FLOORS) if name in names)
 
 
+def room_of(module):
+    return next(name for name in begins(module) for names in FLOORS if name in names)
+
+
 def reached_imports(module, only_at_once):
     """All that comes into the process with a module of ours."""
     found, waiting, seen = set(), [module], set()
@@ -72,6 +76,10 @@ def reached_imports(module, only_at_once):
             found |= imports
             waiting += [part for name in imports for part in begins(name) if part in SOURCES]
     return found
+
+
+def imports_mindspore(imports):
+    return [name for name in imports if name.split(".")[0] == "mindspore"]
 
 
 def test_imports_of():
@@ -94,16 +102,29 @@ def test_nobody_imports_upwards():
     TopologicalSorter(ours).prepare()  # raises CycleError
 
 
+def test_no_two_rooms_import_each_other():
+    rooms = {}
+    for module, source in SOURCES.items():
+        imported = {room_of(found) for name in imports_of(source) for found in [module_of(name)] if found}
+        rooms.setdefault(room_of(module), set()).update(imported - {room_of(module)})
+    assert rooms["rtseg.training"] >= {"rtseg.data", "rtseg.models"}
+    TopologicalSorter(rooms).prepare()
+
+
 def test_imports_are_absolute_and_of_what_is_installed():
     """Tests and benchmarks stay out of the programs."""
     for module, source in SOURCES.items():
         assert not [name for name in imports_of(source) if name.split(".")[0] in ("", "tests", "benchmarks")], module
 
 
-@pytest.mark.parametrize("begin", NEVER_MINDSPORE + MINDSPORE_LATER)
-def test_mindspore_is_imported_late_or_never(begin):
+@pytest.mark.parametrize("begin", NEVER_MINDSPORE)
+def test_modules_that_need_no_mindspore(begin):
     modules = [module for module in SOURCES if module == begin or (begin[-1] == "." and module.startswith(begin))]
     assert modules
     for module in modules:
-        imports = reached_imports(module, only_at_once=begin in MINDSPORE_LATER)
-        assert not [name for name in imports if name.split(".")[0] == "mindspore"], module
+        assert not imports_mindspore(reached_imports(module, only_at_once=False)), module
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_answer_help_before_they_import_mindspore(command):
+    assert not imports_mindspore(reached_imports(COMMANDS[command][0], only_at_once=True))

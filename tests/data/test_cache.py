@@ -73,7 +73,7 @@ def test_a_file_literally(tmp_path):
 def test_all_splits_give_the_same_as_the_png_files(root, prepared):
     for split in ("train", "val", "trainval"):
         from_png, from_cache = Cityscapes(root, split), with_cache(Cityscapes(root, split), str(prepared))
-        assert type(from_png) is Cityscapes and type(from_cache) is CachedDataset
+        assert type(from_png) is SegmentationDataset and type(from_cache) is CachedDataset
         from_cache.check()
         assert from_cache.samples == from_png.samples
         for index in [*range(len(from_png)), 0]:  # the first one twice: before and after its checksum was verified
