@@ -1,17 +1,19 @@
-"""The C++ program, files in to files out, against OpenVINO's own pure-inference rate on the same ONNX.
+"""The C++ program, PNG files to class-map files, against the rates of OpenVINO and ONNX Runtime without any file.
 
-    python benchmarks/cpp_inference.py [--image_height 1024] [--image_width 2048] [--images 24] [--rounds 5] [--torch]
-                                       [--json]
+    python benchmarks/cpp_inference.py [--model fast_scnn] [--ckpt_file best_map.ckpt --config config.yaml]
+                                       [--image_path FOLDER] [--images 24] [--rounds 5] [--torch] [--fast] [--json]
 
-Exports Fast-SCNN (fresh weights: they don't change the speed) in both forms, builds the program, and runs the two in
-turns: the program over `--images` files, then the same number of synchronous inferences through OpenVINO's Python API
-in float32, without any file. With --torch a third: PyTorch eager in the usual Python loop, from the same files to files
-of the same kind (pip install -r requirements-benchmark.txt). Medians of the rounds.
+Exports the network as it is deployed (uint8 in): with head_logits for the program, and whole, with class_map, for the
+peers, which run it in float32 and without files: OpenVINO one image at a time and with as many in flight as it
+suggests, ONNX Runtime one at a time. All run in turns. The images are synthetic street scenes unless --image_path names
+some. --torch adds PyTorch eager in the usual Python loop, from the same files to such files (Fast-SCNN only; it needs
+requirements-benchmark.txt). --fast adds the program with --precision=fast and the share of pixels that get the same
+class. Weights are fresh unless --ckpt_file is given; they change only how much of an image lies between classes. Rates
+and ratios are medians of the rounds, each of which has the machine's load at its start.
 """
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -24,127 +26,235 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
 from benchmarks.interleaved import ratio  # noqa: E402
 from benchmarks.side_process import SideProcess, peak_memory, serve  # noqa: E402
-from rtseg.runtime.device import setup_device  # noqa: E402
 
-FORMS = (("float32", "logits"), ("uint8", "class_map"))
-
-
-def make_checkpoint(path: Path) -> None:
-    """Writes a checkpoint of Fast-SCNN with fresh weights."""
-    setup_device("CPU")
-    from rtseg.models.registry import create_model
-    from rtseg.training.checkpoint import save_weights
-    save_weights(path, create_model("fast_scnn", "mmseg", num_classes=19))
+DISTINCT_SCENES = 8  # drawing one takes longer than a benchmark needs them to differ
 
 
 def run(*command, **options) -> str:
-    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, **options).stdout
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        sys.exit(f"exit code {done.returncode} of {' '.join(map(str, command))}:\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
-def pure_rate(model, inputs) -> float:
-    """Images per second of `model`, an OpenVINO compiled model, over the arrays `inputs`."""
-    request = model.create_infer_request()
-    request.infer(inputs[:1])
-    start = time.perf_counter()
-    for item in inputs:
-        request.infer([item])
-    return len(inputs) / (time.perf_counter() - start)
+def make_images(arguments: argparse.Namespace, folder: Path) -> None:
+    """Links or draws `--images` PNG files."""
+    if arguments.image_path:
+        sources = sorted(Path(arguments.image_path).rglob("*.png"))
+    else:
+        from rtseg.synthetic.generator import generate
+        scenes = folder.parent / "scenes"
+        generate(scenes, train=0, val=min(arguments.images, DISTINCT_SCENES), test=0, height=arguments.image_height,
+                 width=arguments.image_width)
+        sources = sorted((scenes / "leftImg8bit").rglob("*.png"))
+    if not sources:
+        sys.exit(f"no .png file in {arguments.image_path}")
+    folder.mkdir()
+    for i in range(arguments.images):
+        (folder / f"{i:03d}.png").symlink_to(sources[i % len(sources)].resolve())
 
 
-def torch_side(files: Path, height: int, width: int, input_type: str) -> None:
-    """The usual loop: read, normalise, forward, argmax, write."""
+def export_model(arguments: argparse.Namespace, folder: Path, output_type: str) -> Path:
+    checkpoint, flags = arguments.ckpt_file, ["--config", arguments.config] if arguments.config else []
+    if not checkpoint:
+        checkpoint = folder / "fresh.ckpt"
+        if not checkpoint.exists():
+            run(sys.executable, __file__, "--model", arguments.model, "--side", f"checkpoint:{checkpoint}")
+        flags = ["--model", arguments.model]
+    path = folder / f"{output_type}.onnx"
+    run(sys.executable, PROJECT / "export.py", "--ckpt_file", checkpoint, "--file_name", path, "--file_format", "ONNX",
+        "--image_height", arguments.image_height, "--image_width", arguments.image_width, "--input_type", "uint8",
+        "--output_type", output_type, *flags)
+    return path
+
+
+# The sides that run in processes of their own: SIDE:MODEL_OR_FILES. Each returns a function that does a round and gives
+# its images per second.
+
+def openvino_side(model_path: Path, images: int, hint: str):
     import numpy as np
+    import openvino
+
+    model = openvino.Core().compile_model(str(model_path), "CPU", {
+        "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint})
+    data = np.random.default_rng(0).integers(0, 256, tuple(model.inputs[0].shape), dtype=np.uint8)
+    queue = openvino.AsyncInferQueue(model) if hint == "THROUGHPUT" else None
+    request = None if queue else model.create_infer_request()
+
+    def do_round() -> float:
+        start = time.perf_counter()
+        for _ in range(images):
+            if queue:
+                queue.start_async([data])
+            else:
+                request.infer([data])
+        if queue:
+            queue.wait_all()
+        return images / (time.perf_counter() - start)
+    return do_round, openvino.__version__.split("-")[0]
+
+
+def onnxruntime_side(model_path: Path, images: int):
+    import numpy as np
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    data = {entry.name: np.random.default_rng(0).integers(0, 256, entry.shape, dtype=np.uint8)}
+
+    def do_round() -> float:
+        start = time.perf_counter()
+        for _ in range(images):
+            session.run(None, data)
+        return images / (time.perf_counter() - start)
+    return do_round, onnxruntime.__version__
+
+
+def torch_side(files: Path):
+    """The usual loop: read, normalise, forward, argmax, write."""
+    import cv2
     import torch
 
     from benchmarks.torch_fast_scnn import FastSCNN
 
     network = FastSCNN(variant="mmseg", aux=0).eval()
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    paths = sorted(files.iterdir())
 
-    def classify(data):
-        if input_type == "float32":
-            return network(torch.from_numpy(data.view(np.float32).reshape(1, 3, height, width)))
-        pixels = torch.from_numpy(data.reshape(1, height, width, 3)).permute(0, 3, 1, 2)
-        return network((pixels.float() / 255 - mean) / std).argmax(1).to(torch.uint8)
+    @torch.inference_mode()
+    def do_round() -> float:
+        start = time.perf_counter()
+        for path in paths:
+            image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+            pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+            classes = network((pixels.float() / 255 - mean) / std).argmax(1).to(torch.uint8)[0]
+            cv2.imwrite(str(files.parent / f"{path.stem}_torch.png"), classes.numpy())
+        return len(paths) / (time.perf_counter() - start)
+    return do_round, torch.__version__
 
-    def loop():
-        for path in sorted(files.iterdir()):
-            classify(np.fromfile(path, np.uint8)).numpy().tofile(files.parent / f"{path.stem}_torch.bin")
-    with torch.inference_mode():
-        serve({"version": torch.__version__}, loop, peak_memory())
+
+def make_checkpoint(model: str, path: str) -> None:
+    """Writes a checkpoint of the network that configs/<model>.yaml names, with fresh weights and 19 classes."""
+    import yaml
+
+    import rtseg
+    from rtseg.runtime.device import setup_device
+    from rtseg.training.checkpoint import save_weights
+
+    setup_device("CPU")
+    recipe = yaml.safe_load((PROJECT / "configs" / f"{model}.yaml").read_text())
+    network = recipe.get("network", recipe)  # recipes may have sections
+    save_weights(path, rtseg.create_model(network["model"], variant=network["variant"], num_classes=19,
+                                          backbone=network.get("backbone")))
+
+
+def serve_side(side: str, images: int) -> None:
+    name, _, path = side.partition(":")
+    sides = {"openvino": lambda: openvino_side(Path(path), images, "LATENCY"),
+             "openvino_throughput": lambda: openvino_side(Path(path), images, "THROUGHPUT"),
+             "onnxruntime": lambda: onnxruntime_side(Path(path), images), "torch": lambda: torch_side(Path(path))}
+    do_round, version = sides[name]()
+    do_round()
+    serve({"version": version}, do_round, peak_memory())
+
+
+def run_program(program: str, model: Path, images: Path, folder: Path, *flags: str) -> dict:
+    """The program's report."""
+    report = folder / "report.json"
+    run(program, f"--model_path={model}", f"--dataset_path={images}", f"--result_path={folder / 'results'}",
+        f"--time_path={folder}", f"--report_json={report}", *flags)
+    return json.loads(report.read_text())
+
+
+def latency(report: dict) -> float:
+    """Milliseconds of one image from its file to its class map's file."""
+    return sum(stage["mean"] for stage in report["stage_ms"].values()) + report["run_latency_ms"]["mean"]
+
+
+def agreement(first: Path, second: Path) -> float:
+    """Share of the pixels that two folders of class maps have in common."""
+    import cv2
+
+    pairs = [(cv2.imread(str(path), 0), cv2.imread(str(second / path.name), 0)) for path in first.iterdir()]
+    return sum((a == b).sum() for a, b in pairs) / sum(a.size for a, _ in pairs)
+
+
+def compare(arguments: argparse.Namespace, folder: Path) -> dict:
+    images = folder / "images"
+    make_images(arguments, images)
+    head, whole = (export_model(arguments, folder, output_type) for output_type in ("head_logits", "class_map"))
+    program = run("bash", PROJECT / "ascend310_infer" / "build.sh", "-DRUNTIME=openvino", f"-DPYTHON={sys.executable}",
+                  env={**os.environ, "BUILD_DIR": str(folder / "build")}).strip()
+    paths = {"openvino": whole, "openvino_throughput": whole, "onnxruntime": whole}
+    if arguments.torch:
+        paths["torch"] = images
+    sides = {name: SideProcess([sys.executable, *sys.argv, "--side", f"{name}:{path}"]) for name, path in paths.items()}
+    programs = {"cpp": ["--save=class_map"]}
+    if arguments.fast:
+        programs["cpp_fast"] = ["--save=class_map", "--precision=fast"]
+    rates = {name: [] for name in [*programs, "cpp_inference_only"]}
+    latencies, loads, reports = [], [], {}
+    for _ in range(arguments.rounds):
+        loads.append(os.getloadavg()[0])
+        for name, flags in programs.items():
+            (folder / name).mkdir(exist_ok=True)
+            reports[name] = run_program(program, head, images, folder / name, *flags)
+            rates[name].append(reports[name]["end_to_end_images_per_second"])
+        loop = run_program(program, head, images, folder, f"--loop={arguments.images}")
+        rates["cpp_inference_only"].append(loop["inference_images_per_second"])
+        latencies.append(latency(run_program(program, head, images / "000.png", folder, "--requests=1")))
+        for side in sides.values():
+            side.run()
+    versions = {name: side.facts["version"] for name, side in sides.items()}
+    rates.update({name: side.finish()["values"] for name, side in sides.items()})
+    result = {"model": arguments.model, "size": [arguments.image_height, arguments.image_width],
+              "images": arguments.images, "rounds": arguments.rounds, "cores": os.cpu_count(), "load": loads,
+              "versions": versions, "images_per_second": {k: statistics.median(v) for k, v in rates.items()},
+              "ratio_to": {name: ratio(rates["cpp"], rates[name]) for name in rates if name != "cpp"},
+              "latency_ms": statistics.median(latencies),
+              "stage_ms": {name: stage["mean"] for name, stage in reports["cpp"]["stage_ms"].items()}}
+    if arguments.fast:
+        result["fast_agreement"] = agreement(*(folder / name / "results" / "class_map" for name in programs))
+    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="fast_scnn", help="recipe in configs/ (%(default)s)")
+    parser.add_argument("--ckpt_file", help="checkpoint; fresh weights if there is none")
+    parser.add_argument("--config", help="recipe of the checkpoint")
+    parser.add_argument("--image_path", help="folder of PNG files; synthetic street scenes if there is none")
     parser.add_argument("--image_height", type=int, default=1024)
     parser.add_argument("--image_width", type=int, default=2048)
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--torch", action="store_true", help="with PyTorch in the usual Python loop")
+    parser.add_argument("--fast", action="store_true", help="with the program in bfloat16 or float16")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--side", help=argparse.SUPPRESS)  # "folder:input_type" of the PyTorch process
+    parser.add_argument("--side", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.side:
-        files, _, input_type = arguments.side.rpartition(":")
-        torch_side(Path(files), arguments.image_height, arguments.image_width, input_type)
+    if (arguments.side or "").startswith("checkpoint:"):
+        make_checkpoint(arguments.model, arguments.side.partition(":")[2])
         return
-    import numpy as np
-    import openvino
-
-    height, width = arguments.image_height, arguments.image_width
+    if arguments.side:
+        serve_side(arguments.side, arguments.images)
+        return
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make_checkpoint(folder / "w.ckpt")
-        program = run("bash", PROJECT / "ascend310_infer" / "build.sh", "-DRUNTIME=openvino",
-                      f"-DPYTHON={sys.executable}", env={**os.environ, "BUILD_DIR": str(folder / "build")}).strip()
-        for input_type, output_type in FORMS:
-            model_path = folder / f"{output_type}.onnx"
-            run(sys.executable, PROJECT / "export.py", "--ckpt_file", folder / "w.ckpt", "--file_name",
-                folder / output_type, "--file_format", "ONNX", "--image_height", height, "--image_width", width,
-                "--input_type", input_type, "--output_type", output_type)
-            shape = (1, 3, height, width) if input_type == "float32" else (1, height, width, 3)
-            rng = np.random.default_rng(0)
-            data = (rng.standard_normal(shape, dtype=np.float32) if input_type == "float32"
-                    else rng.integers(0, 256, shape, dtype=np.uint8))
-            files = folder / f"{output_type}_in"
-            files.mkdir()
-            for i in range(arguments.images):
-                data.tofile(files / f"{i:03d}_img.bin")
-            model = openvino.Core().compile_model(str(model_path), "CPU", {
-                "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
-            command = [program, "--model_path", model_path, "--dataset_path", files, "--result_path",
-                       folder / f"{output_type}_out", "--time_path", folder / "time"]
-            lr_per_step = {"cpp_with_io": [], "openvino_pure": []}
-            torch = None
-            if arguments.torch:
-                torch = SideProcess([sys.executable, *sys.argv, "--side", f"{files}:{input_type}"])
-                torch.run()
-                lr_per_step["torch_with_io"] = []
-            for _ in range(arguments.rounds):
-                report = run(*command)
-                lr_per_step["cpp_with_io"].append(float(re.search(r"with file I/O +([\d.]+) images/s", report)[1]))
-                lr_per_step["openvino_pure"].append(pure_rate(model, [data] * arguments.images))
-                if torch:
-                    start = time.perf_counter()
-                    torch.run()
-                    lr_per_step["torch_with_io"].append(arguments.images / (time.perf_counter() - start))
-            if torch:
-                torch.finish()
-            medians = {name: statistics.median(values) for name, values in lr_per_step.items()}
-            result = {"form": f"{input_type}/{output_type}", "size": [height, width], "openvino": openvino.__version__,
-                      "images": arguments.images, "rounds": arguments.rounds, "images_per_second": medians,
-                      "ratio": ratio(lr_per_step["cpp_with_io"], lr_per_step["openvino_pure"]),
-                      "bytes_in": data.nbytes, "bytes_out": (files.parent / f"{output_type}_out" /
-                                                             "000_img_0.bin").stat().st_size}
-            if torch:
-                result.update(torch=torch.facts["version"],
-                              ratio_to_torch=ratio(lr_per_step["cpp_with_io"], lr_per_step["torch_with_io"]))
-            print(json.dumps(result) if arguments.json else
-                  f"{result['form']:18s} {height}x{width}: C++ with files {medians['cpp_with_io']:.2f} images/s, "
-                  f"OpenVINO alone {medians['openvino_pure']:.2f}, ratio {result['ratio']:.2f}; "
-                  f"{data.nbytes / 1e6:.1f} MB in, {result['bytes_out'] / 1e6:.1f} MB out per image" + (
-                      f"; PyTorch {result['torch']} with files {medians['torch_with_io']:.2f} images/s, ratio "
-                      f"{result['ratio_to_torch']:.2f}" if torch else ""), flush=True)
+        result = compare(arguments, Path(name))
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    size = "x".join(map(str, result["size"]))
+    print(f"{result['model']} {size}, {result['images']} images, {result['cores']} cores, "
+          f"load {min(result['load']):.1f} to {max(result['load']):.1f}")
+    for side, rate in result["images_per_second"].items():
+        compared = f", the program with files is {result['ratio_to'][side]:.2f} times as fast" if side != "cpp" else ""
+        version = f" {result['versions'][side]}" if side in result["versions"] else ""
+        print(f"{side + version:34s} {rate:8.2f} images/s{compared}")
+    print(f"one image from file to class map: {result['latency_ms']:.1f} ms; stages: " + ", ".join(
+        f"{stage} {value:.1f} ms" for stage, value in result["stage_ms"].items()))
+    if arguments.fast:
+        print(f"--precision=fast: {100 * result['fast_agreement']:.3f} % of the pixels get the same class")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ MISSING += [tool for tool in ("cmake", os.environ.get("CXX", "c++")) if shutil.w
 def test_whole_way_agrees_with_eval(tmp_path):
     """A fresh network in the deploy form: the same table of scores from eval.py and through C++."""
     import numpy as np
-    from data_helpers import write_sample
+    from data_helpers import ID_TO_TRAIN_ID, write_sample
 
     from rtseg.models.registry import create_model
     from rtseg.training.checkpoint import save_weights
@@ -131,4 +131,14 @@ def test_whole_way_agrees_with_eval(tmp_path):
     done = run(sys.executable, PROJECT / "eval.py", "--dataset=data", "--resume_path=best_map.ckpt",
                "--output_path=eval", "--save_mask=0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert scores in (tmp_path / "eval" / "eval_results.txt").read_text()
+    results = (tmp_path / "eval" / "eval_results.txt").read_text()
+    assert scores in results
+
+    # The same from the images themselves, without Python.
+    ids = ",".join(str(ID_TO_TRAIN_ID.tolist().index(train_id)) for train_id in range(19))
+    done = run(tmp_path / "build" / "main", "--model_path=fast_scnn.onnx", "--dataset_path=data/leftImg8bit/val",
+               "--label_path=data/gtFine/val", f"--label_ids={ids}", cwd=tmp_path)
+    if "libpng or libjpeg was not found" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout[done.stdout.index("class "):] in results

@@ -15,6 +15,7 @@ struct Flags {
   EngineOptions engine;
   std::string dataset_path;
   std::string label_path;       // empty: no score
+  std::vector<int> label_ids;   // value of each class in the labels; empty: train ids
   std::optional<Results> save;  // of images; none: the flag was not given
   std::string result_path = "./result_Files";
   std::string time_path = "./time_Result";

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "confusion_matrix.h"
 #include "image.h"
@@ -16,12 +17,13 @@ namespace infer {
 //
 // The label of "<name>.png" (or .jpg, or "<name>_img.bin") is the first of these in `label_path` or below it:
 // "<name>_label.bin", "<name>.png", "<name>_label.png", "<name>_gtFine_labelTrainIds.png"; where <name> ends in
-// "_leftImg8bit", as in Cityscapes, also without that. Labels hold train ids: .bin files uint8 (height, width), .png
-// files grey values or palette indices.
+// "_leftImg8bit", as in Cityscapes, also without that. Labels are .bin files, uint8 (height, width), or .png files,
+// grey values or palette indices. They hold train ids; or, with `label_ids`, which has the value of each class, any
+// values, of which those that are no class are ignored, and "<name>_gtFine_labelIds.png" comes before the train ids.
 class Scorer {
  public:
-  // Throws Error(kBadInput) if the folder cannot be read.
-  Scorer(const std::filesystem::path& label_path, const Metadata& metadata);
+  // Throws Error(kBadInput) if the folder cannot be read, Error(kUsage) unless there are no label ids or one per class.
+  Scorer(const std::filesystem::path& label_path, const Metadata& metadata, const std::vector<int>& label_ids);
 
   // Counts the pixels of an image. Throws Error(kBadInput) if it has no label, or one that is damaged, of another size
   // or of other ids.
@@ -31,10 +33,12 @@ class Scorer {
 
  private:
   std::filesystem::path LabelOf(const std::filesystem::path& input) const;
+  void MapToClasses(Image* label, const std::filesystem::path& path) const;
 
   const std::filesystem::path label_path_;
   std::map<std::string, std::filesystem::path> labels_;  // by file name
   const Metadata metadata_;
+  std::vector<uint8_t> class_of_id_;  // of each value in a .png label; empty: they are train ids
   std::mutex mutex_;
   ConfusionMatrix matrix_;
 };

@@ -13,7 +13,7 @@ namespace {
 
 struct Flag {
   std::string name;
-  std::variant<std::string*, int*, Device*, Precision*, std::optional<Results>*> target;
+  std::variant<std::string*, int*, std::vector<int>*, Device*, Precision*, std::optional<Results>*> target;
   std::string help;
 };
 
@@ -26,6 +26,7 @@ std::vector<Flag> TableOf(Flags* flags) {
       {"save", &flags->save,
        "results of images, some of class_map, mask and overlay with commas between them, or none (default class_map)"},
       {"label_path", &flags->label_path, "folder of labels: prints the score of the results"},
+      {"label_ids", &flags->label_ids, "value of each class in the labels, with commas; not given: they are train ids"},
       {"device_type", &engine->device, "auto, Ascend or CPU"},
       {"device_id", &engine->device_id, "number of the Ascend device"},
       {"fusion_switch_path", &engine->fusion_switch_path, "fusion switch file for MindSpore Lite on Ascend"},
@@ -53,14 +54,32 @@ int ParseNumber(const std::string& name, const std::string& value) {
   return number;
 }
 
-// "class_map,overlay"
+// "a,b" -> "a", "b"
+std::vector<std::string> SplitAtCommas(const std::string& text) {
+  std::vector<std::string> words;
+  for (size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = text.find(',', begin);
+    words.push_back(text.substr(begin, end == std::string::npos ? end : end - begin));
+  }
+  return words;
+}
+
+std::vector<int> ParseIds(const std::string& name, const std::string& value) {
+  std::vector<int> ids;
+  for (const std::string& word : SplitAtCommas(value)) {
+    ids.push_back(ParseNumber(name, word));
+    if (ids.back() > 255 || std::count(ids.begin(), ids.end(), ids.back()) > 1) {
+      throw Error(kUsage, "--" + name + " expects different numbers from 0 to 255, found \"" + value + "\"");
+    }
+  }
+  return ids;
+}
+
 Results ParseResults(const std::string& name, const std::string& value) {
   Results results;
   results.class_map = false;
   if (value == "none") return results;
-  for (size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
-    end = value.find(',', begin);
-    const std::string word = value.substr(begin, end == std::string::npos ? end : end - begin);
+  for (const std::string& word : SplitAtCommas(value)) {
     if (word == "class_map") {
       results.class_map = true;
     } else if (word == "mask") {
@@ -77,6 +96,7 @@ Results ParseResults(const std::string& name, const std::string& value) {
 void Assign(const Flag& flag, const std::string& value) {
   if (auto text = std::get_if<std::string*>(&flag.target)) **text = value;
   if (auto number = std::get_if<int*>(&flag.target)) **number = ParseNumber(flag.name, value);
+  if (auto numbers = std::get_if<std::vector<int>*>(&flag.target)) **numbers = ParseIds(flag.name, value);
   if (auto device = std::get_if<Device*>(&flag.target)) **device = ParseDevice(flag.name, value);
   if (auto precision = std::get_if<Precision*>(&flag.target)) **precision = ParsePrecision(flag.name, value);
   if (auto results = std::get_if<std::optional<Results>*>(&flag.target)) **results = ParseResults(flag.name, value);
@@ -93,6 +113,7 @@ std::string ValueOf(const Flag& flag) {
 
 void Check(const Flags& flags) {
   const EngineOptions& engine = flags.engine;
+  if (!flags.label_ids.empty() && flags.label_path.empty()) throw Error(kUsage, "--label_ids needs --label_path");
   if (engine.model_path.empty()) throw Error(kUsage, "--model_path is required; see --help");
   if (flags.dataset_path.empty() && flags.loop == 0) {
     throw Error(kUsage, "--dataset_path is required (or --loop=N to only time the model); see --help");

@@ -75,7 +75,7 @@ int ProcessDataset(Engine* engine, const Dataset& dataset, const std::optional<M
     const size_t threads = dataset.inputs.size() == 1 ? Cores() : 1;  // several images keep the cores busy anyway
     decoder = std::make_unique<ClassMapDecoder>(*metadata, engine->Outputs()[0].type, static_cast<int>(threads));
   }
-  if (!flags.label_path.empty()) scorer = std::make_unique<Scorer>(flags.label_path, *metadata);
+  if (!flags.label_path.empty()) scorer = std::make_unique<Scorer>(flags.label_path, *metadata, flags.label_ids);
 
   std::unique_ptr<Task> task;
   if (!dataset.is_bin) {

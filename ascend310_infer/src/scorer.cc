@@ -15,10 +15,13 @@ namespace {
 
 constexpr size_t kMostLabelBytes = 1 << 28;
 
+bool EndsWith(const std::string& text, const std::string& end) {
+  return text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
 // The text without `end`; the text itself if it does not end so.
 std::string WithoutEnd(const std::string& text, const std::string& end) {
-  const bool ends_so = text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-  return ends_so ? text.substr(0, text.size() - end.size()) : text;
+  return EndsWith(text, end) ? text.substr(0, text.size() - end.size()) : text;
 }
 
 Image ReadLabel(const fs::path& path, const Size& size) {
@@ -39,10 +42,19 @@ Image ReadLabel(const fs::path& path, const Size& size) {
 
 }  // namespace
 
-Scorer::Scorer(const fs::path& label_path, const Metadata& metadata)
+Scorer::Scorer(const fs::path& label_path, const Metadata& metadata, const std::vector<int>& label_ids)
     : label_path_(label_path),
       metadata_(metadata),
       matrix_(static_cast<int>(metadata.classes.size()), metadata.ignore_label) {
+  if (!label_ids.empty()) {
+    if (label_ids.size() != metadata.classes.size()) {
+      throw Error(kUsage, "--label_ids expects one number for each of the model's " +
+                              std::to_string(metadata.classes.size()) + " classes, found " +
+                              std::to_string(label_ids.size()));
+    }
+    class_of_id_.assign(256, static_cast<uint8_t>(metadata.ignore_label));
+    for (size_t k = 0; k < label_ids.size(); ++k) class_of_id_.at(label_ids[k]) = static_cast<uint8_t>(k);
+  }
   std::error_code error;
   fs::recursive_directory_iterator entry(label_path, fs::directory_options::follow_directory_symlink, error);
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
@@ -53,7 +65,8 @@ Scorer::Scorer(const fs::path& label_path, const Metadata& metadata)
 
 void Scorer::Score(const fs::path& input, const Image& class_map) {
   const fs::path path = LabelOf(input);
-  const Image label = ReadLabel(path, class_map.size);
+  Image label = ReadLabel(path, class_map.size);
+  MapToClasses(&label, path);
   ConfusionMatrix counts(static_cast<int>(metadata_.classes.size()), metadata_.ignore_label);
   try {
     counts.Add(class_map, label);
@@ -64,23 +77,27 @@ void Scorer::Score(const fs::path& input, const Image& class_map) {
   matrix_.Add(counts);
 }
 
+void Scorer::MapToClasses(Image* label, const fs::path& path) const {
+  // What preprocess.py writes, and what is called so, are train ids already.
+  if (class_of_id_.empty() || path.extension() == ".bin" || EndsWith(path.stem().string(), "_labelTrainIds")) return;
+  for (uint8_t& value : label->pixels) value = class_of_id_[value];
+}
+
 fs::path Scorer::LabelOf(const fs::path& input) const {
   const std::string stem = WithoutEnd(input.stem().string(), input.extension() == ".bin" ? "_img" : "");
   const std::string name = WithoutEnd(stem, "_leftImg8bit");
-  const std::vector<std::string> candidates = {stem + "_label.bin", stem + ".png",
-                                               stem + "_label.png", name + "_label.bin",
-                                               name + "_label.png", name + "_gtFine_labelTrainIds.png"};
+  std::vector<std::string> candidates = {stem + "_label.bin", stem + ".png", stem + "_label.png", name + "_label.bin",
+                                         name + "_label.png"};
+  const std::string ids = name + "_gtFine_labelIds.png";
+  if (!class_of_id_.empty()) candidates.push_back(ids);
+  candidates.push_back(name + "_gtFine_labelTrainIds.png");
   for (const std::string& candidate : candidates) {
     const auto found = labels_.find(candidate);
     if (found != labels_.end() && found->second != input) return found->second;
   }
-  const bool has_ids = labels_.count(name + "_gtFine_labelIds.png") != 0;
-  throw Error(kBadInput,
-              input.string() + ": has no label in " + label_path_.string() + ", expected " + candidates[0] + ", " +
-                  candidates[1] + " or " + candidates.back() +
-                  (has_ids ? "; its labelIds file has no train ids: cityscapesscripts' createTrainIdLabelImgs "
-                             "or preprocess.py makes them"
-                           : ""));
+  throw Error(kBadInput, input.string() + ": has no label in " + label_path_.string() + ", expected " + candidates[0] +
+                             ", " + candidates[1] + " or " + candidates.back() +
+                             (labels_.count(ids) != 0 ? "; found " + ids + ", which needs --label_ids" : ""));
 }
 
 }  // namespace infer

@@ -113,7 +113,7 @@ class EndToEnd(unittest.TestCase):
         readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| `--(\w+)` \| ?`?([^` |]*)`? ?\|", readme, re.MULTILINE)
         self.assertEqual(sorted(rows), sorted(flags))
-        self.assertEqual(len(flags), 16)
+        self.assertEqual(len(flags), 17)
 
     def test_wrong_usage(self):
         self.write_model()

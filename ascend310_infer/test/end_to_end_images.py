@@ -242,6 +242,24 @@ class Images(unittest.TestCase):
         report = json.loads((self.folder / "report.json").read_text())
         self.assertIn(f"mIoU   {report['mean_iou']:8.2f}\npixAcc {report['pixel_accuracy']:8.2f}\n", out)
 
+    def test_label_ids(self):
+        image, ids = street(HEIGHT, WIDTH), np.random.default_rng(2).choice([9, 7, 30, 2, 50], (HEIGHT, WIDTH))
+        labels = self.folder / "labels"
+        labels.mkdir()
+        Image.fromarray(image).save(self.data / "bonn_1_leftImg8bit.png")
+        Image.fromarray(ids.astype(np.uint8)).save(labels / "bonn_1_gtFine_labelIds.png")
+        self.write_model()
+        classes = np.full(256, 255)
+        classes[[7, 9, 30, 31]] = range(4)
+        out = self.succeed("--label_path=labels", "--label_ids=7,9,30,31")
+        self.assertTrue(out.endswith(self.table([image], [classes[ids]])), out)
+        done = self.run_program("--label_path=labels")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("found bonn_1_gtFine_labelIds.png, which needs --label_ids\n", done.stderr)
+        done = self.run_program("--label_path=labels", "--label_ids=7,9")
+        self.assertEqual((done.returncode, done.stderr), (
+            2, "error: --label_ids expects one number for each of the model's 4 classes, found 2\n"))
+
     def test_bad_labels_are_listed_and_the_others_scored(self):
         images = self.write_images(5)
         labels = self.folder / "labels"

@@ -71,6 +71,16 @@ TEST(ChoicesAreChecked) {
   CHECK_ERROR(Parse({"--precision=fp16"}), kUsage, "--precision expects one of auto, float32, fast, found \"fp16\"");
 }
 
+TEST(LabelIdsAreAList) {
+  CHECK(Parse({"--label_path=l", "--label_ids=7,8,0"}).label_ids == std::vector<int>({7, 8, 0}));
+  CHECK_ERROR(Parse({"--label_ids=7"}), kUsage, "--label_ids needs --label_path");
+  CHECK_ERROR(Parse({"--label_ids=7,x"}), kUsage, "--label_ids expects a whole number from 0 on, found \"x\"");
+  for (const std::string value : {"7,8,7", "256"}) {
+    CHECK_ERROR(Parse({"--label_ids=" + value}), kUsage,
+                "--label_ids expects different numbers from 0 to 255, found \"" + value + "\"");
+  }
+}
+
 TEST(ResultsAreAList) {
   CHECK(!Parse({}).save);
   const infer::Results both = *Parse({"--save=mask,overlay"}).save;
