@@ -1,4 +1,5 @@
 """Linters, installed packages, and what the pages for contributors say. The rules: pyproject.toml, .clang-format."""
+import os
 import re
 import sys
 import sysconfig
@@ -14,6 +15,7 @@ SHELL = [*sorted(PROJECT.glob("scripts/*.sh")), PROJECT / "ascend310_infer" / "b
 CPP = [path for folder in ("inc", "src", "test") for path in sorted((PROJECT / "ascend310_infer" / folder).rglob("*"))
        if path.suffix in (".cc", ".h")]
 LINTERS = {"ruff": ("check", "--no-cache", "--quiet", "--output-format=concise", *PYTHON),
+           "mypy": ("--no-error-summary", "--cache-dir", os.devnull),
            "isort": ("--check", "--diff", "--quiet", *PYTHON),
            "shellcheck": ("--external-sources", *SHELL),
            "clang-format": ("--dry-run", "-Werror", *CPP)}

@@ -100,7 +100,8 @@ def resolve_input_spec(options: PreprocessOptions, recipe: Config) -> InputSpec:
     return InputSpec(metadata.input_type, (height, width), metadata.mean, metadata.std)
 
 
-def convert_sample(dataset, spec: InputSpec, image_folder: Path, label_folder: Path, index: int) -> Optional[DataError]:
+def convert_sample(dataset: SegmentationDataset, spec: InputSpec, image_folder: Path, label_folder: Path,
+                   index: int) -> Optional[DataError]:
     """Writes one image and its label; returns what is wrong with them, if anything is."""
     try:
         image, label = dataset.load(index)

@@ -46,6 +46,9 @@ def prefetch(function: Callable[[Any], Any], items: Iterable, *, num_workers: in
 class LabelledImages(Protocol):
     """A data set of which each sample has a label: SegmentationDataset, CachedDataset."""
 
+    def __len__(self) -> int:
+        """Number of images."""
+
     def load(self, index: int) -> Tuple[np.ndarray, Any]:
         """Returns an image, uint8 (H, W, 3) RGB, and its label, uint8 (H, W) train ids."""
 

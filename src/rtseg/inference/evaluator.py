@@ -2,11 +2,11 @@
 import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from rtseg.data.loader import prefetch
+from rtseg.data.loader import LabelledImages, prefetch
 from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import resize_center_crop
 from rtseg.inference.predictor import Prediction, Predictor
@@ -15,16 +15,6 @@ from rtseg.runtime.distributed import ProcessGroup
 from rtseg.utils.errors import DataError
 
 OnPrediction = Callable[[int, np.ndarray, np.ndarray, np.ndarray], None]
-
-
-class LabelledImages(Protocol):
-    """What is evaluated, such as rtseg.data.dataset.SegmentationDataset."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def load(self, index: int) -> Tuple[np.ndarray, np.ndarray]:
-        """Image, uint8 (H, W, 3) RGB, and train ids, uint8 (H, W). Raises DataError."""
 
 
 class Evaluation(NamedTuple):

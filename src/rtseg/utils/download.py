@@ -5,7 +5,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Iterable, Iterator, Optional
 
 from rtseg.utils.errors import DataError, UserError
 
@@ -94,7 +94,7 @@ class _Part:
             raise http.client.HTTPException(f"the connection ended after {progress.done} of {progress.total} bytes")
 
     @staticmethod
-    def _write(path: Path, mode: str, chunks) -> None:
+    def _write(path: Path, mode: str, chunks: Iterable[bytes]) -> None:
         """Raises UserError, not OSError, for what is wrong with this machine: another attempt will not help."""
         try:
             file = open(path, mode, buffering=0)
@@ -110,7 +110,7 @@ class _Part:
                     raise UserError(f"{path}: expected room for it on the disk, found too little")
 
 
-def _version_of(answer) -> str:
+def _version_of(answer: http.client.HTTPResponse) -> str:
     """The mark of this version of the file, which a request for the rest must repeat; "" if the server gives none."""
     tag = answer.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
@@ -130,7 +130,7 @@ class Progress:
         if done:
             report(f"{name}: going on after {done / _MIB:.1f} MiB")
 
-    def watch(self, chunks):
+    def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """The same chunks."""
         for chunk in chunks:
             yield chunk

@@ -102,7 +102,7 @@ def draw_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> np.
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
-def _confusion_figure(matrix: np.ndarray, class_names: Sequence[str]):
+def _confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Any:
     count = len(class_names)
     totals = matrix.sum(axis=1, keepdims=True)
     shares = 100 * matrix[:, :count] / np.maximum(totals, 1)
