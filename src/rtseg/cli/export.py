@@ -19,7 +19,9 @@ def export(config: Config) -> int:
         prepare_environment()
 
         from rtseg.export.onnx_converter import convert_with_metadata
-        print(f"exported {convert_with_metadata(config.export.from_mindir, config.export.file_name)}")
+        path = convert_with_metadata(config.export.from_mindir, config.export.file_name, opset=config.export.opset,
+                                     dynamic=config.export.dynamic_axes)
+        print(f"exported {path}")
         return 0
 
     from rtseg.runtime.device import setup_device

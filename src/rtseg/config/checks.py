@@ -95,6 +95,11 @@ def _check_export(config: Config) -> None:
                           f"{'both' if ckpt_file else 'neither'}")
     if from_mindir and file_format != "ONNX":
         raise ConfigError(f"--from_mindir: can only be converted to --file_format ONNX, found {file_format}")
+    if file_format != "ONNX" and (config.export.dynamic_batch or config.export.dynamic_size):
+        raise ConfigError(f"--dynamic_batch, --dynamic_size: expected --file_format ONNX, found {file_format}")
+    if config.export.verify and (from_mindir or file_format == "AIR"):
+        raise ConfigError("--verify: expected a checkpoint that is exported as MINDIR or ONNX; rtseg verify compares "
+                          "other files")
     if file_format == "AIR" and config.run.device_target != "Ascend":
         raise ConfigError(f"--file_format AIR needs --device_target Ascend, found {config.run.device_target}; export "
                           "ONNX instead, which atc takes too")

@@ -227,9 +227,20 @@ class Export(Section):
                               le=LARGEST_SIDE, multiple_of=32)
     batch_size: int = option("images that go through the exported network together", 1, commands=_EXPORT,
                              flag="export_batch_size", aliases=("--batch_size",), ge=1, le=1024)
+    opset: int = option("ONNX operator set, 13 to 17; older CANN reads up to 13", 13, commands=_EXPORT, ge=13, le=17)
+    dynamic_batch: bool = option("ONNX: the model takes any batch size", False, commands=_EXPORT)
+    dynamic_size: bool = option("ONNX: the model takes any height and width that are multiples of 32; BiSeNetV1 only",
+                                False, commands=_EXPORT)
+    verify: str = option("image, or folder of images: compare the exported file with the checkpoint on them, and fail "
+                         "where they differ", "", commands=_EXPORT, metavar="FILE|DIR")
     input_type: Literal["float32", "uint8"] = option(
         "float32: normalized images (N, 3, H, W); uint8: images as they are (N, H, W, 3), normalized in the graph",
         "float32", commands=_EXPORT)
     output_type: Literal["logits", "class_map", "head_logits"] = option(
         "logits: float32 (N, C, H, W); class_map: train ids, uint8 (N, H, W); head_logits: before the network's last "
         "upsampling, float32 (N, C, H/8, W/8), or H/4 and W/4 for liminn", "logits", commands=_EXPORT)
+
+    @property
+    def dynamic_axes(self) -> Tuple[str, ...]:
+        """Lengths of the input that the ONNX file leaves open."""
+        return ("batch",) * self.dynamic_batch + ("height", "width") * self.dynamic_size

@@ -38,7 +38,7 @@ def export_checkpoint(config: Config) -> Path:
         size=size, mean=config.data.mean, std=config.data.std, dataset=dataset.name, classes=dataset.class_names,
         palette=dataset.palette, checkpoint_sha256=sha256_of(config.run.ckpt_file),
         source=Path(config.run.ckpt_file).name,
-        stride=network.head_stride, align_corners=network.align_corners)
+        stride=network.head_stride, align_corners=network.align_corners, dynamic=config.export.dynamic_axes)
     check_metadata_is_free(path, metadata)
 
     graph = InferenceGraph(network, config.data.mean, config.data.std, input_type=config.export.input_type,
@@ -49,7 +49,7 @@ def export_checkpoint(config: Config) -> Path:
         exported = Path(folder) / ("network.mindir" if config.export.file_format == "ONNX" else f"network{path.suffix}")
         _export(graph, x, exported, exported.suffix[1:].upper())
         if config.export.file_format == "ONNX":
-            convert_file(exported, path)
+            convert_file(exported, path, opset=config.export.opset, dynamic=config.export.dynamic_axes)
         else:
             with atomic_write(path) as temporary:
                 shutil.copyfile(exported, temporary)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Union
+from typing import TYPE_CHECKING, Any, Dict, Sequence, Union
 
 import numpy as np
 
@@ -16,17 +16,23 @@ from rtseg.inference.metadata import check_metadata_is_free, exported_path, meta
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import ConfigError, DataError
 
-# The oldest versions that have all that is needed, so that old runtimes and atc can read the file.
-_OPSET = 17
-_IR_VERSION = 8
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+# The newest that CANN 5.0.4 to 6.x read; the networks need nothing newer.
+DEFAULT_OPSET = 13
+# ONNX operator set -> the version of the file format that came with it.
+IR_VERSIONS = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8}
 
 
-def convert_with_metadata(mindir_path: str, file_name: str = "") -> Path:
+def convert_with_metadata(mindir_path: str, file_name: str = "", *, opset: int = DEFAULT_OPSET,
+                          dynamic: Sequence[str] = ()) -> Path:
     """Converts a MINDIR and copies its metadata; without one, says so on stderr. Returns the ONNX file's path.
 
     Args:
         mindir_path: the file.
         file_name: the ONNX file to write; empty for the same name with .onnx.
+        opset, dynamic: see `to_onnx`.
 
     Raises:
         ConfigError, DataError: see `convert_file`; or the metadata is damaged, or `file_name` belongs to another model.
@@ -36,8 +42,9 @@ def convert_with_metadata(mindir_path: str, file_name: str = "") -> Path:
     onnx_path = exported_path(file_name or str(Path(mindir_path).with_suffix("")), "ONNX")
     metadata = read_metadata(metadata_path(mindir_path)) if metadata_path(mindir_path).exists() else None
     if metadata is not None:
+        metadata = metadata.changed(dynamic=tuple(dynamic))
         check_metadata_is_free(onnx_path, metadata)
-    convert_file(mindir_path, onnx_path)
+    convert_file(mindir_path, onnx_path, opset=opset, dynamic=dynamic)
     if metadata is None:
         print(f"note: {metadata_path(mindir_path)} is absent, so {onnx_path} has no metadata", file=sys.stderr)
     else:
@@ -45,7 +52,8 @@ def convert_with_metadata(mindir_path: str, file_name: str = "") -> Path:
     return onnx_path
 
 
-def convert_file(mindir_path: Union[str, Path], onnx_path: Union[str, Path]) -> None:
+def convert_file(mindir_path: Union[str, Path], onnx_path: Union[str, Path], *, opset: int = DEFAULT_OPSET,
+                 dynamic: Sequence[str] = ()) -> None:
     """Writes the network in `mindir_path` as ONNX to `onnx_path`, atomically.
 
     Raises:
@@ -55,21 +63,28 @@ def convert_file(mindir_path: Union[str, Path], onnx_path: Union[str, Path]) -> 
     onnx = _import_onnx()
     graph = read_mindir(mindir_path)
     try:
-        model = to_onnx(graph)
+        model = to_onnx(graph, opset=opset, dynamic=dynamic)
     except DataError as error:
         raise DataError(f"{mindir_path}: {error}") from None
     with atomic_write(onnx_path) as temporary:
         onnx.save(model, str(temporary))
 
 
-def to_onnx(graph: Graph):
+def to_onnx(graph: Graph, *, opset: int = DEFAULT_OPSET, dynamic: Sequence[str] = ()) -> "ModelProto":
     """Returns `graph` as a checked onnx.ModelProto. Inputs keep their names; outputs are output, output_1, ...
 
+    Args:
+        opset: key of IR_VERSIONS.
+        dynamic: which of "batch", "height" and "width" of an image network's input the model leaves open.
+
     Raises:
-        ConfigError, DataError: see `convert_file`.
+        ConfigError, DataError: see `convert_file`; or the graph has constants that depend on a dynamic length.
     """
+    if opset not in IR_VERSIONS:
+        raise ConfigError(f"--opset: expected one of {', '.join(map(str, IR_VERSIONS))}, found {opset}")
     onnx = _import_onnx()
-    builder = Builder(graph, onnx)
+    _check_dynamic(graph, dynamic)
+    builder = Builder(graph, onnx, opset=opset, dynamic=dynamic)
     for node in graph.nodes:
         if node.op not in CONVERTERS:
             raise DataError(f"the operator {node} cannot be converted to ONNX, expected one of "
@@ -87,7 +102,17 @@ def to_onnx(graph: Graph):
     return model
 
 
-def _import_onnx():
+def _check_dynamic(graph: Graph, dynamic: Sequence[str]) -> None:
+    """Raises ConfigError where an operator's constants follow from a length that is to be left open."""
+    by_op = {"batch": ("Reshape",), "height": ("Reshape", "MatMul", "MatMulExt", "BatchMatMul"), "width": ()}
+    for name, operators in by_op.items():
+        node = next((node for node in graph.nodes if node.op in operators), None)
+        if name in dynamic and node is not None:
+            raise ConfigError(f"--dynamic_{'batch' if name == 'batch' else 'size'}: {node} has constants that follow "
+                              f"from the {name}; expected a graph without them, such as BiSeNetV1's for the size")
+
+
+def _import_onnx() -> Any:
     # MindSpore's own code runs with no other implementation of protobuf; whoever imports protobuf first chooses it.
     os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
     try:
@@ -103,9 +128,11 @@ def _import_onnx():
 class Builder:
     """The ONNX graph while it grows. Its methods take names of the MINDIR unless they say otherwise."""
 
-    def __init__(self, graph: Graph, onnx):
+    def __init__(self, graph: Graph, onnx: Any, *, opset: int = DEFAULT_OPSET, dynamic: Sequence[str] = ()):
         self.graph = graph
         self.onnx = onnx
+        self.opset = opset
+        self.dynamic = tuple(dynamic)
         self.nodes = []
         self.initializers = {}
         self.convolutions: Dict[str, Convolution] = {}
@@ -169,8 +196,8 @@ class Builder:
         inputs = [self._value_info(self.name(name), name) for name in self.graph.inputs]
         self._drop_unused()
         graph = helper.make_graph(self.nodes, "network", inputs, outputs, list(self.initializers.values()))
-        model = helper.make_model(graph, producer_name="export.py", opset_imports=[helper.make_opsetid("", _OPSET)])
-        model.ir_version = _IR_VERSION
+        model = helper.make_model(graph, producer_name="export.py", opset_imports=[helper.make_opsetid("", self.opset)])
+        model.ir_version = IR_VERSIONS[self.opset]
         return model
 
     def _write(self, name: str, convolution: Convolution) -> None:
@@ -188,5 +215,12 @@ class Builder:
                 del self.nodes[i]
         self.initializers = {name: value for name, value in self.initializers.items() if name in needed}
 
-    def _value_info(self, onnx_name: str, name: str):
-        return self.onnx.helper.make_tensor_value_info(onnx_name, self.onnx_type(name), self.graph.tensors[name].shape)
+    def _value_info(self, onnx_name: str, name: str) -> Any:
+        shape = list(self.graph.tensors[name].shape)
+        is_input = name in self.graph.inputs
+        # Images in bytes are NHWC, the other four-dimensional tensors NCHW, class maps NHW.
+        places = {4: (0, 1, 2) if shape[-1] == 3 and shape[1] != 3 else (0, 2, 3), 3: (0, 1, 2)}.get(len(shape), ())
+        for axis, length in zip(places, ("batch", "height", "width")):
+            if length in self.dynamic:
+                shape[axis] = length if is_input or length == "batch" else f"output_{length}"
+        return self.onnx.helper.make_tensor_value_info(onnx_name, self.onnx_type(name), shape)

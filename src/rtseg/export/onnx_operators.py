@@ -74,16 +74,38 @@ def _batch_norm(builder, node):
 def _resize(mode):
     def convert(builder, node):
         x, size, align_corners, half_pixel = node.inputs
-        output = builder.name(node.output)
-        sizes = builder.integers(f"{output}/sizes", (*builder.graph.tensors[x].shape[:2], *builder.constant(size)))
-        coordinates = ("align_corners" if builder.constant(align_corners)
-                       else "half_pixel" if builder.constant(half_pixel) else "asymmetric")
-        if mode == "nearest" and coordinates != "asymmetric":
+        output, source, size = builder.name(node.output), builder.graph.tensors[x].shape, builder.constant(size)
+        if mode == "nearest" and (builder.constant(align_corners) or builder.constant(half_pixel)):
             raise ValueError("expected nearest resizing without align_corners and half_pixel_centers")
-        rounding = {"nearest_mode": "floor"} if mode == "nearest" else {}
-        builder.emit("Resize", [builder.tensor(x), "", "", sizes], output, mode=mode,
-                     coordinate_transformation_mode=coordinates, **rounding)
+        if mode == "nearest" and all(target % length == 0 for target, length in zip(size, source[2:])):
+            # For whole factors this is what asymmetric + floor gives, and CANN has no other nearest mode.
+            attributes = {"coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_ceil"}
+        elif mode == "nearest":
+            attributes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        else:
+            attributes = {"coordinate_transformation_mode": (
+                "align_corners" if builder.constant(align_corners)
+                else "half_pixel" if builder.constant(half_pixel) else "asymmetric")}
+        if builder.dynamic:
+            inputs = ["", builder.array(f"{output}/scales", _scales(builder, source, size))]
+        else:
+            inputs = ["", "", builder.integers(f"{output}/sizes", (*source[:2], *size))]
+        builder.emit("Resize", [builder.tensor(x), *inputs], output, mode=mode, **attributes)
     return convert
+
+
+def _scales(builder, source, size) -> np.ndarray:
+    """float32 factors whose product with the source's lengths, rounded down, is the wanted size."""
+    spatial = {"height", "width"} & set(builder.dynamic)
+    if spatial and any(target % length for target, length in zip(size, source[2:])):
+        raise ValueError(f"expected a whole factor for a dynamic size, found {source[2:]} -> {tuple(size)}")
+    scales = [np.float32(1), np.float32(1)]
+    for length, target in zip(source[2:], size):
+        scale = np.float32(target / length)
+        while np.float32(length) * scale < target:
+            scale = np.nextafter(scale, np.float32(np.inf))
+        scales.append(scale)
+    return np.array(scales, np.float32)
 
 
 def _relu6(builder, node):
@@ -161,8 +183,10 @@ def _max_pool(builder, node):
 
 def _padded_max_pool(builder, x, output, attributes, kernel_size):
     pads = attributes["pads"][-2:]
+    # Left out where they say nothing: CANN knows no dilations of a MaxPool.
+    dilations = {"dilations": attributes["dilation"][-2:]} if max(attributes["dilation"][-2:]) > 1 else {}
     builder.emit("MaxPool", [x], output, kernel_shape=kernel_size[-2:], strides=attributes["strides"][-2:],
-                 pads=[*pads, *pads], dilations=attributes["dilation"][-2:], ceil_mode=int(attributes["ceil_mode"]))
+                 pads=[*pads, *pads], ceil_mode=int(attributes["ceil_mode"]), **dilations)
 
 
 def _max_pool_with_argmax(builder, node):
