@@ -7,13 +7,14 @@ No MindSpore.
 """
 import sys
 from pathlib import Path
+from typing import Optional, Sequence
 
 from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, metadata_path, read_metadata, write_metadata
 from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import ConfigError, run_command
 
 
-def main(argv=None) -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     model, om, aipp = sys.argv[1:] if argv is None else argv
     metadata = read_metadata(metadata_path(model))
     layout = "NCHW" if metadata.input_type == "float32" else "ND"  # atc has no NHWC for ONNX

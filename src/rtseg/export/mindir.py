@@ -6,7 +6,7 @@ What only orders execution or groups values (Load, Depend, UpdateState, MakeTupl
 import math
 import struct
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def read_mindir(path: Union[str, Path]) -> Graph:
                         f"{error}); export it again") from None
 
 
-def _parse(path: Path):
+def _parse(path: Path) -> Any:
     # MindSpore first: it chooses the implementation of protobuf, and its own code runs with no other.
     from mindspore.train.mind_ir_pb2 import ModelProto
     from google.protobuf.message import DecodeError  # isort: skip
@@ -90,7 +90,7 @@ def _parse(path: Path):
 class _Reader:
     """Turns the protobuf message into a Graph."""
 
-    def __init__(self, model):
+    def __init__(self, model: Any):
         if model.functions:
             raise DataError(f"expected one graph, found {len(model.functions)} more (control flow such as 'if' or "
                             "'while' on tensors); only networks without it can be converted")
@@ -99,7 +99,7 @@ class _Reader:
         self.constants = {parameter.name: _array(parameter) for parameter in self.proto.parameter}
         self.tensors = {value.name: _tensor_info(value.tensor[0]) for value in self.proto.input}
         self.aliases = {name: name for name in (*self.constants, *self.tensors)}
-        self.nodes = []
+        self.nodes: List[Node] = []
 
     def graph(self) -> Graph:
         inputs = tuple(self.tensors)
@@ -111,7 +111,7 @@ class _Reader:
             raise DataError("expected outputs that are calculated, found a constant; export it again")
         return Graph(inputs, outputs, tuple(self.nodes), self.constants, self.tensors)
 
-    def _add(self, node) -> None:
+    def _add(self, node: Any) -> None:
         primitive = self.primitives[node.op_type[5:]] if node.op_type.startswith("REF::") else node
         op, output = primitive.op_type, node.output[0]
         if output in self.aliases:
@@ -136,7 +136,7 @@ class _Reader:
             attributes = {attribute.name: _value(attribute) for attribute in primitive.attribute}
             self.nodes.append(Node(op, node.domain, inputs, output, attributes))
 
-    def _element(self, source, index):
+    def _element(self, source: Any, index: int) -> Any:
         if isinstance(source, tuple):
             return source[index]
         if index != 0:
@@ -144,7 +144,7 @@ class _Reader:
         return source
 
 
-def _first_tensor_info(node) -> TensorInfo:
+def _first_tensor_info(node: Any) -> TensorInfo:
     for attribute in node.attribute:
         if attribute.name == "shape":
             while not attribute.tensors:  # operators with several outputs have a tuple of them
@@ -153,14 +153,14 @@ def _first_tensor_info(node) -> TensorInfo:
     raise ValueError(f"{node.domain or node.name} has no shape")
 
 
-def _tensor_info(tensor) -> TensorInfo:
+def _tensor_info(tensor: Any) -> TensorInfo:
     if any(length < 1 for length in tensor.dims):
         raise DataError(f"expected fixed shapes, found {list(tensor.dims)}; export it with a fixed batch, height and "
                         "width")
     return TensorInfo(tuple(tensor.dims), np.dtype(_DTYPES[tensor.data_type]))
 
 
-def _array(tensor) -> np.ndarray:
+def _array(tensor: Any) -> np.ndarray:
     if tensor.compression_type or tensor.external_data.ByteSize():
         raise DataError(f"{tensor.name} is compressed or in another file; export the network without that")
     shape, dtype = _tensor_info(tensor)
@@ -170,7 +170,7 @@ def _array(tensor) -> np.ndarray:
     return np.frombuffer(tensor.raw_data, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
 
 
-def _value(attribute) -> Any:
+def _value(attribute: Any) -> Any:
     """The Python value of an attribute; None for what has no meaning in a calculation."""
     kind = attribute.AttributeType.Name(attribute.type)
     if kind in ("TUPLE", "LIST"):

@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Union
 
 import numpy as np
 
@@ -133,13 +133,13 @@ class Builder:
         self.onnx = onnx
         self.opset = opset
         self.dynamic = tuple(dynamic)
-        self.nodes = []
-        self.initializers = {}
+        self.nodes: List[Any] = []
+        self.initializers: Dict[str, Any] = {}
         self.convolutions: Dict[str, Convolution] = {}
         # MindSpore's padded MaxPool works on 5-D tensors of depth 1. Name of such a one -> ONNX name of it in 4-D.
         self.without_depth: Dict[str, str] = {}
         self.output_names = {name: f"output_{i}" if i else "output" for i, name in enumerate(graph.outputs)}
-        self.uses = Counter(graph.outputs)
+        self.uses: Counter = Counter(graph.outputs)
         for node in graph.nodes:
             for names in node.inputs:
                 self.uses.update([names] if isinstance(names, str) else names)
@@ -155,7 +155,7 @@ class Builder:
             raise ValueError(f"{name} is calculated, expected a constant")
         return self.graph.constants[name]
 
-    def tensor(self, name: str, dtype=None) -> str:
+    def tensor(self, name: str, dtype: Any = None) -> str:
         """The ONNX name of an input, which is written now if it was not yet; plain numbers become `dtype`."""
         if name in self.convolutions:
             self._write(name, self.convolutions.pop(name))
@@ -173,7 +173,7 @@ class Builder:
         self.initializers[onnx_name] = self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), onnx_name)
         return onnx_name
 
-    def integers(self, onnx_name: str, values) -> str:
+    def integers(self, onnx_name: str, values: Any) -> str:
         """Adds an int64 vector, which is what ONNX wants for shapes and the like; returns its ONNX name."""
         return self.array(onnx_name, np.array(values, np.int64).reshape(-1))
 
@@ -181,7 +181,7 @@ class Builder:
         """The ONNX number of a calculated tensor's dtype."""
         return self.onnx.helper.np_dtype_to_tensor_dtype(self.graph.tensors[name].dtype)
 
-    def emit(self, op: str, inputs, output: str, **attributes) -> None:
+    def emit(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> None:
         """Adds a node; `inputs` and `output` are ONNX names."""
         self.nodes.append(self.onnx.helper.make_node(op, inputs, [output], name=output, **attributes))
 
@@ -189,7 +189,7 @@ class Builder:
         """Whether `name` is a convolution that only one node reads."""
         return name in self.convolutions and self.uses[name] == 1
 
-    def finish(self):
+    def finish(self) -> "ModelProto":
         """The whole model."""
         helper = self.onnx.helper
         outputs = [self._value_info(self.tensor(name), name) for name in self.graph.outputs]
@@ -216,7 +216,7 @@ class Builder:
         self.initializers = {name: value for name, value in self.initializers.items() if name in needed}
 
     def _value_info(self, onnx_name: str, name: str) -> Any:
-        shape = list(self.graph.tensors[name].shape)
+        shape: List[Union[int, str]] = list(self.graph.tensors[name].shape)
         is_input = name in self.graph.inputs
         # Images in bytes are NHWC, the other four-dimensional tensors NCHW, class maps NHW.
         places = {4: (0, 1, 2) if shape[-1] == 3 and shape[1] != 3 else (0, 2, 3), 3: (0, 1, 2)}.get(len(shape), ())

@@ -37,7 +37,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
     """Writes a float32 or uint8 array, atomically."""
     with atomic_write(path) as temporary:
         # Not ndarray.tofile, whose error does not say that the disk is full.
-        temporary.write_bytes(memoryview(np.ascontiguousarray(array, array.dtype.newbyteorder("<"))).cast("B"))
+        temporary.write_bytes(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data.cast("B"))
 
 
 def read_label(path: Path, height: int, width: int) -> np.ndarray:

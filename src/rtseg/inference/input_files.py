@@ -2,7 +2,7 @@
 import glob
 import os
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 import numpy as np
 from PIL import Image
@@ -42,7 +42,8 @@ def find_inputs(inputs: Sequence[str], results: Sequence[Path] = ()) -> Tuple[Li
     Returns:
         the files; and a sentence for each of `inputs` that names none.
     """
-    paths, problems = {}, []
+    paths: Dict[str, Path] = {}
+    problems: List[str] = []
     left_out = {os.path.abspath(path) for path in results}
     for text in inputs:
         found = list(_files(text, left_out))
@@ -70,7 +71,8 @@ def for_submission(files: Sequence[InputFile], image_suffix: str) -> Tuple[List[
     Returns:
         the files; and a sentence for each that is called otherwise, or as another one.
     """
-    named, problems = {}, []
+    named: Dict[str, InputFile] = {}
+    problems: List[str] = []
     for file in files:
         name = file.path.name[:-len(image_suffix)] if image_suffix else file.path.stem
         if not file.path.name.endswith(image_suffix) or not name or file.is_video:

@@ -8,13 +8,12 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rtseg.data.dataset_spec import IGNORE_LABEL
 from rtseg.data.spec_file import MAX_CLASSES
 from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import ConfigError, DataError
 from rtseg.utils.files import read_regular_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 _MOST_BYTES = 1 << 20
 MODEL_SUFFIXES = (".mindir", ".onnx", ".air", ".om", ".ms")
 INPUT_TYPES = ("float32", "uint8")
@@ -79,7 +78,7 @@ class ModelMetadata(_Part):
     dataset: str  # whose classes it tells apart
     classes: Annotated[Tuple[str, ...], Field(min_length=1, max_length=MAX_CLASSES)]
     palette: Tuple[Color, ...]  # RGB by class
-    ignore_label: Literal[255] = IGNORE_LABEL
+    ignore_label: Literal[255] = 255
     checkpoint_sha256: str
     source: str   # name of the checkpoint file
 
@@ -99,17 +98,19 @@ class ModelMetadata(_Part):
         Raises:
             ValueError: what does not go together.
         """
-        head = {"stride": stride, "align_corners": align_corners} if output_type == "head_logits" else {}
-        return cls(
+        # Checked as the JSON file is, so the parts are given as they stand there.
+        parts: Dict[str, Any] = dict(
             model=model, variant=variant,
-            input=InputInfo(name=input_name, shape=_input_shape(size, input_type), dtype=input_type,
-                            layout=_INPUT_LAYOUTS[input_type], dynamic=tuple(dynamic) or None),
-            normalization=Normalization(mean=tuple(mean), std=tuple(std), in_graph=input_type == "uint8"),
-            output=OutputInfo(name=output_name, kind=output_type,
-                              shape=_output_shape(size, output_type, num_classes=len(classes), stride=stride),
-                              dtype=_OUTPUT_DTYPES[output_type], **head),
+            input=dict(name=input_name, shape=_input_shape(size, input_type), dtype=input_type,
+                       layout=_INPUT_LAYOUTS[input_type], dynamic=tuple(dynamic) or None),
+            normalization=dict(mean=tuple(mean), std=tuple(std), in_graph=input_type == "uint8"),
+            output=dict(name=output_name, kind=output_type, dtype=_OUTPUT_DTYPES[output_type],
+                        shape=_output_shape(size, output_type, num_classes=len(classes), stride=stride)),
             dataset=dataset, classes=tuple(classes), palette=tuple(tuple(map(int, color)) for color in palette),
             checkpoint_sha256=checkpoint_sha256, source=source)
+        if output_type == "head_logits":
+            parts["output"].update(stride=stride, align_corners=align_corners)
+        return cls.model_validate(parts)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "ModelMetadata":

@@ -118,7 +118,7 @@ class Predictor:
         fitted = [self._fit(image) for image in images]
         start = 0
         while start < len(fitted):
-            size = fitted[start][0].shape[:2]
+            size = (fitted[start][0].shape[0], fitted[start][0].shape[1])
             stop = start + 1
             while stop < len(fitted) and fitted[stop][0].shape[:2] == size and (
                     self.backend.batch_size is None or stop - start < self.backend.batch_size):

@@ -67,7 +67,7 @@ def fit(image: np.ndarray, size: Tuple[int, int], *, mean: Sequence[float],
     Returns:
         uint8 (H, W, 3), and where the image is in it, which `unfit` takes.
     """
-    original = image.shape[:2]
+    original: Tuple[int, int] = image.shape[0], image.shape[1]
     if resize == "squeeze":
         valid = size
     else:
