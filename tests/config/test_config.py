@@ -1,4 +1,5 @@
 """The configuration is strict: what is wrong is named, with its file, what was expected and what was found."""
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -199,3 +200,48 @@ def test_help_lists_every_flag_without_importing_mindspore(command):
     assert done.returncode == 0 and "| mindspore" not in done.stderr
     known = [name for name, entry in FIELDS.items() if command[:-3] in extra_of(entry.field)["commands"]]
     assert all(f"--{name}" in done.stdout for name in known)
+
+
+@pytest.mark.parametrize("flags, aux", [
+    (["--aux"], 2), (["--aux=True"], 2), (["--aux", "false"], 0), (["--aux", "1"], 1), ([], 2),
+    (["--aux", "--config", "NO_HEADS"], 1)])
+def test_aux_is_a_switch_too(recipe, flags, aux):
+    flags = [str(recipe(aux=0)) if flag == "NO_HEADS" else flag for flag in flags]
+    assert parse_arguments("train", "", ["--dataset", "d", *flags]).network.aux == aux
+
+
+def test_a_recipes_warm_up_is_shortened_for_a_short_run(recipe, capsys):
+    path = str(recipe(epochs=400, warmup_epochs=20))
+    flags = ["--dataset", "d", "--config", path]
+    assert parse_arguments("train", "", [*flags, "--epochs", "10"]).schedule.warmup_epochs == 0.5
+    assert capsys.readouterr().err == ("note: the recipe's warm-up of 20 epochs is longer than this run of 10; it is "
+                                       "shortened to 0.5, the same share of the run\n")
+    assert parse_arguments("train", "", [*flags, "--epochs", "20"]).schedule.warmup_epochs == 20
+    with pytest.raises(ConfigError, match="warmup_epochs: expected at most epochs = 10, found 11"):
+        parse_arguments("train", "", [*flags, "--epochs", "10", "--warmup_epochs", "11"])
+
+
+def test_splits_of_the_model_zoo_are_known():
+    with pytest.raises(ConfigError, match="split 'test': the data set 'cityscapes' has no labels of it"):
+        parse_arguments("train", "", ["--dataset", "d", "--train_split", "test"])
+    with pytest.raises(ConfigError, match="split 'testval': the data set 'cityscapes' has no labels of it"):
+        parse_arguments("train", "", ["--dataset", "d", "--train_split", "testval"])
+    assert parse_arguments("train", "", ["--dataset", "d", "--train_split", "testval", "--dataset_config", "camvid"]
+                           ).data.train_split == "testval"
+
+
+def test_eval_answers_the_training_flags_of_the_model_zoos_eval(capsys):
+    config = parse_arguments("eval", "", ["--dataset", "d", "--resume_path", "r", "--epochs", "5", "--aux", "--lr=0.1"])
+    assert (config.schedule.epochs, config.network.aux, config.optimizer.lr) == (1720, 2, None)
+    assert capsys.readouterr().err == ("note: eval.py has no use for --epochs, --lr, which belong to train.py; "
+                                       "images per step are --eval_batch_size\n")
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "export", "predict"])
+def test_help_says_the_default_of_every_flag(command, capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(command, "", ["--help"])
+    entries = re.split(r"\n  (?=-)", capsys.readouterr().out)[1:]
+    texts = {entry.split()[0].rstrip(","): " ".join(entry.split()) for entry in entries}
+    assert len(texts) > 15 and [flag for flag, text in texts.items() if flag not in ("-h", "--no-validate")
+                                and "default: " not in text and "empty: " not in text] == []

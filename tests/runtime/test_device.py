@@ -72,3 +72,47 @@ def test_an_ascend_gets_its_precision_mode(monkeypatch):
     assert calls == [("Ascend", 3), "allow_fp32_to_fp16"]
     device.setup_device("CPU")
     assert calls[2:] == [("CPU", 0)]
+
+
+class PluginReport:
+    """A fake of what MindSpore knows about its Ascend plugin."""
+
+    def __init__(self, monkeypatch, supported, error=""):
+        from mindspore import _c_expression
+        self.supported, self.error = supported, error
+        monkeypatch.setattr(_c_expression, "MSContext", self)
+
+    def get_instance(self):
+        return self
+
+    def is_pkg_support_device(self, name):
+        return name == "Ascend" and self.supported
+
+    def load_plugin_error(self):
+        return self.error
+
+
+LOAD_ERROR = "Load dynamic library: libmindspore_ascend.so.2 failed. libge_runner.so: cannot open it.\nmore"
+
+
+@pytest.mark.parametrize("supported, files, expected", [(True, ["/dev/davinci0"], "Ascend"), (False, [], "CPU")])
+def test_auto_takes_what_mindspore_reports_and_says_so(monkeypatch, capsys, supported, files, expected):
+    PluginReport(monkeypatch, supported, "" if supported else LOAD_ERROR)
+    monkeypatch.setattr(device.glob, "glob", lambda pattern: files)
+    assert device.resolve_device_target("auto", print) == expected
+    assert capsys.readouterr() == (f"device: {expected} (--device_target auto)\n", "")
+
+
+def test_ascend_devices_that_cannot_be_used_give_a_loud_warning(monkeypatch, capsys):
+    PluginReport(monkeypatch, False, LOAD_ERROR)
+    monkeypatch.setattr(device.glob, "glob", lambda pattern: ["/dev/davinci1", "/dev/davinci0"])
+    assert device.resolve_device_target("auto") == "CPU"
+    assert capsys.readouterr().err == (
+        "WARNING: this machine has Ascend devices (/dev/davinci0, /dev/davinci1), but the CPU is used,\n"
+        "WARNING: because MindSpore cannot use them: libge_runner.so: cannot open it.\n"
+        "WARNING: Install CANN and the MindSpore build that fits it, and source CANN's set_env.sh; or say "
+        "--device_target CPU.\n")
+
+
+def test_a_device_that_is_named_is_taken_without_a_question():
+    assert [device.resolve_device_target(name) for name in ("CPU", "Ascend", "GPU")] == ["CPU", "Ascend", "GPU"]

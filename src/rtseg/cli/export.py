@@ -2,6 +2,7 @@
 from typing import Optional, Sequence
 
 from rtseg.cli.configuration import read_configuration
+from rtseg.config.checks import check_command
 from rtseg.config.config import Config
 
 
@@ -24,7 +25,9 @@ def export(config: Config) -> int:
         print(f"exported {path}")
         return 0
 
-    from rtseg.runtime.device import setup_device
+    from rtseg.runtime.device import resolve_device_target, setup_device
+    config = config.replace(device_target=resolve_device_target(config.run.device_target, print))
+    check_command("export", config)
     setup_device(config.run.device_target, config.run.device_id)
 
     from rtseg.export.export import export_checkpoint

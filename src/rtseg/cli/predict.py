@@ -86,7 +86,11 @@ def predict(config: Config, files: Sequence["InputFile"], output: Path) -> List[
 def open_segmenter(config: Config) -> "Segmenter":
     """What `config` names by ckpt_file or model_path."""
     from rtseg.inference.segmenter import Segmenter
+    from rtseg.runtime.device import resolve_device_target
 
     run = config.run
+    device_target = run.device_target
+    if not config.prediction.model_path.lower().endswith(".onnx"):  # which needs no MindSpore
+        device_target = resolve_device_target(run.device_target, print)
     return Segmenter(run.ckpt_file or config.prediction.model_path, config=config if run.ckpt_file else None,
-                     device_target=run.device_target, device_id=run.device_id, resize=config.prediction.resize)
+                     device_target=device_target, device_id=run.device_id, resize=config.prediction.resize)

@@ -1,6 +1,7 @@
 """The one builder of command lines: a flag for each field of the configuration, or of a command's own options."""
 import argparse
 import os
+import sys
 from typing import Any, Dict, Literal, Optional, Sequence, Type, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
@@ -14,6 +15,10 @@ from rtseg.utils.errors import ConfigError
 
 # What starts one process per device sets one of these.
 _DEVICE_VARIABLES = ("DEVICE_ID", "ASCEND_DEVICE_ID")
+# The model zoo's eval.py has these of its train.py too.
+_TRAINING_FLAGS = ("train_split", "aux_weight", "epochs", "save_every", "batch_size", "lr", "momentum",
+                   "weight_decay", "eval_while_train", "eval_steps", "eval_start_epoch", "is_save_on_master",
+                   "ckpt_save_max")
 _METAVARS = {int: "N", float: "X", str: "TEXT", bool: "{0,1}", tuple: "X,X,..."}
 
 Options = TypeVar("Options", bound=Section)
@@ -46,12 +51,20 @@ def parse_arguments(command: str, description: str, argv: Optional[Sequence[str]
     if command == "train":
         parser.add_argument("--no-validate", dest="eval_while_train", action="store_const", const="0",
                             help="the same as --eval_while_train 0")
+    if command == "eval":
+        for name in _TRAINING_FLAGS:
+            parser.add_argument(f"--{name}", nargs="?", const="", help=argparse.SUPPRESS)
     given = _given(parser, argv)
+    unused = [f"--{name}" for name in _TRAINING_FLAGS if command == "eval" and given.pop(name, None) is not None]
+    if unused:
+        print(f"note: eval.py has no use for {', '.join(unused)}, which belong to train.py; images per step are "
+              "--eval_batch_size", file=sys.stderr)
     for variable in _DEVICE_VARIABLES:
         if variable in os.environ:
             given.setdefault("device_id", os.environ[variable])
     path = given.pop("config", None)
-    config = load_config(path or recipe_of(given.get("model", "fast_scnn")), given)
+    config = load_config(path or recipe_of(given.get("model", "fast_scnn")), given,
+                         note=lambda text: print(f"note: {text}", file=sys.stderr))
     check_command(command, config)
     return config
 
@@ -103,8 +116,9 @@ def _add_argument(parser: "argparse._ActionsContainer", name: str, field: FieldI
     options: Dict[str, Any] = {"metavar": metavar_of(field)}
     if get_origin(field.annotation) is tuple and get_args(field.annotation)[0] is str:
         options["nargs"] = "+"
-    if field.annotation is bool:  # elsewhere many booleans are switches: --diff_seed means --diff_seed 1
-        options.update(nargs="?", const="1")
+    bare = "1" if field.annotation is bool else extra["bare"]
+    if bare:  # elsewhere many flags are switches: --diff_seed means --diff_seed 1
+        options.update(nargs="?", const=bare)
     text = str(field.description)
     if field.is_required():
         text += f" (default: {required})" if required else " (required)"

@@ -84,7 +84,7 @@ def _check_predict(config: Config) -> None:
     if model_path and Path(model_path).suffix.lower() not in (".onnx", ".mindir"):
         raise ConfigError(f"--model_path {model_path}: expected an .onnx or .mindir file; .om and .ms files run in the "
                           "C++ program, see scripts/run_infer_310.sh")
-    if model_path.lower().endswith(".onnx") and config.run.device_target != "CPU":
+    if model_path.lower().endswith(".onnx") and config.run.device_target not in ("auto", "CPU"):
         raise ConfigError(f"--device_target {config.run.device_target}: expected CPU for an .onnx, or a .mindir")
 
 
@@ -100,6 +100,6 @@ def _check_export(config: Config) -> None:
     if config.export.verify and (from_mindir or file_format == "AIR"):
         raise ConfigError("--verify: expected a checkpoint that is exported as MINDIR or ONNX; rtseg verify compares "
                           "other files")
-    if file_format == "AIR" and config.run.device_target != "Ascend":
+    if file_format == "AIR" and config.run.device_target not in ("auto", "Ascend"):
         raise ConfigError(f"--file_format AIR needs --device_target Ascend, found {config.run.device_target}; export "
                           "ONNX instead, which atc takes too")

@@ -36,7 +36,8 @@ class Config(Section):
     @property
     def num_workers(self) -> int:
         """`num_workers` if given, else what suits the device."""
-        return _NUM_WORKERS[self.run.device_target] if self.data.num_workers is None else self.data.num_workers
+        given = self.data.num_workers
+        return _NUM_WORKERS.get(self.run.device_target, _NUM_WORKERS["CPU"]) if given is None else given
 
     @property
     def learning_rate(self) -> float:

@@ -22,7 +22,8 @@ _BOOLEANS = {"0": False, "1": True, "false": False, "true": True}
 
 
 def option(help_text: str, default: Any = ..., *, commands: Sequence[str] = (), aliases: Sequence[str] = (),
-           flag: str = "", metavar: str = "", expected: str = "", nargs: str = "", **constraints: Any) -> Any:
+           flag: str = "", metavar: str = "", expected: str = "", nargs: str = "", bare: str = "",
+           **constraints: Any) -> Any:
     """A field of a section or of a command's options. Without `default` the value must be given.
 
     Args:
@@ -33,10 +34,11 @@ def option(help_text: str, default: Any = ..., *, commands: Sequence[str] = (), 
         metavar: what --help shows for the value, if the type does not say it.
         expected: what error messages expect, if the type does not say it.
         nargs: argparse's; makes a positional argument of the field.
+        bare: the value that the flag means without one; "1" for booleans.
         constraints: pydantic's: ge, gt, le, multiple_of.
     """
     extra: Dict[str, Any] = {"commands": list(commands), "aliases": list(aliases), "flag": flag, "metavar": metavar,
-             "expected": expected, "nargs": nargs}
+             "expected": expected, "nargs": nargs, "bare": bare}
     return Field(default, description=help_text, json_schema_extra=extra, **constraints)
 
 

@@ -2,7 +2,7 @@
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Union
 
 from pydantic import ValidationError
 
@@ -15,8 +15,11 @@ from rtseg.utils.files import configs_folder
 from rtseg.utils.yaml_file import load_yaml
 
 
-def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] = None) -> Config:
+def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] = None, *,
+                note: Callable[[str], None] = lambda text: None) -> Config:
     """The recipe in the YAML file `path` with `overrides` (name of a flag -> text or value) on top.
+
+    `note` is called with what differs from the recipe though nobody asked for it.
 
     Raises:
         ConfigError: unknown or missing key, wrong type, impossible combination.
@@ -32,7 +35,11 @@ def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] =
                           "Copy them from configs/fast_scnn.yaml.")
     values = {**recipe, **given}
     values["dataset_config"] = _dataset_spec(values, origins.get("dataset_config", ""), path)
+    if "aux" in given:
+        values["aux"] = _number_of_heads(given["aux"], recipe.get("aux"))
     config = _complete(_validate(values, origins))
+    if "epochs" in given and "warmup_epochs" not in given:
+        config = _shorten_warm_up(config, recipe.get("epochs"), note)
     check_combinations(config, path)
     return config
 
@@ -100,6 +107,23 @@ def _complete(config: Config) -> Config:
         changes.update({name: default for name, default in (("rank", 0), ("group_size", 1))
                         if getattr(config.run, name) is None})
     return config.replace(**changes)
+
+
+def _number_of_heads(given: Any, recipe: Any) -> Any:
+    """What --aux=True, a switch in other code bases, means as a number."""
+    switch = {"true": max(recipe, 1) if isinstance(recipe, int) else 1, "false": 0}
+    return switch.get(str(given).lower(), given)
+
+
+def _shorten_warm_up(config: Config, recipe_epochs: Any, note: Callable[[str], None]) -> Config:
+    """A short run keeps the share of warm-up that its recipe has, if the recipe's warm-up is longer than the run."""
+    epochs, warmup = config.schedule.epochs, config.schedule.warmup_epochs
+    if warmup <= epochs or not isinstance(recipe_epochs, int) or recipe_epochs < warmup:
+        return config
+    shorter = warmup * epochs / recipe_epochs
+    note(f"the recipe's warm-up of {warmup:g} epochs is longer than this run of {epochs}; it is shortened to "
+         f"{shorter:g}, the same share of the run")
+    return config.replace(warmup_epochs=shorter)
 
 
 def _shown_name(name: Any) -> str:

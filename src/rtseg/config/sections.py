@@ -31,7 +31,8 @@ class Network(Section):
     variant: str = option("published graph of the network", commands=_ALL, metavar="NAME")
     backbone: Optional[str] = option("backbone of the network; empty: its first, or none", None, commands=_ALL,
                                      metavar="NAME")
-    aux: int = option("number of auxiliary heads in training: 0, 1 or 2", commands=_JOBS, ge=0)
+    aux: int = option("number of auxiliary heads in training: 0, 1 or 2; alone or True: the recipe's, but at least 1",
+                      commands=_JOBS, bare="True", ge=0)
     dropout: float = option("dropout probability before the classifiers", commands=_TRAIN, ge=0, le=0.99)
     bn_momentum: Optional[float] = option(
         "BatchNorm momentum in MindSpore's meaning; empty: the variant's own. Short runs need 0.9: the running "
@@ -46,7 +47,8 @@ class Data(Section):
                           metavar="DIR")
     dataset_config: DatasetSpec = option("data-set specification: a name in configs/datasets/ or a YAML file",
                                          "cityscapes", commands=_ALL, metavar="NAME|FILE")
-    train_split: Literal["train", "trainval", "val"] = option("split to train on", "train", commands=_TRAIN)
+    train_split: Literal["train", "trainval", "val", "test", "testval"] = option("split to train on", "train",
+                                                                                 commands=_TRAIN)
     eval_split: Literal["val", "train", "trainval", "test"] = option("split to evaluate", "val", commands=_DATA)
     prepared_cache: str = option("dataset cache, made by scripts/prepare_cache.sh; empty: read the PNG files", "",
                                  commands=_DATA, metavar="DIR")
@@ -167,7 +169,8 @@ class Run(Section):
     seed: int = option("seed of weights, order and augmentation", 1, commands=_TRAIN, ge=0)
     diff_seed: bool = option("augmentation depends on the rank too; weights and the order of the images never do",
                              False, commands=_TRAIN)
-    device_target: Literal["Ascend", "CPU", "GPU"] = option("device", "CPU", commands=_ALL)
+    device_target: Literal["auto", "Ascend", "CPU", "GPU"] = option(
+        "device; auto: Ascend if MindSpore reports one, else CPU", "auto", commands=_ALL)
     device_id: int = option("index of the device; if not given, the environment's DEVICE_ID or ASCEND_DEVICE_ID", 0,
                             commands=_ALL, aliases=("--gpu-id", "--gpu-ids"), ge=0)
     precision_mode: Literal["auto", "must_keep_origin_dtype", "allow_fp32_to_fp16", "force_fp16", "allow_mix_precision",

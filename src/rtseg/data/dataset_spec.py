@@ -21,7 +21,8 @@ IGNORE_LABEL = 255
 # Marks what the specification does not have, so that a wrong label file is found instead of being read as "ignore".
 UNKNOWN_ID = 254
 # What a split's name means in terms of the specification's splits.
-SPLIT_PARTS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "test": ("test",)}
+SPLIT_PARTS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "test": ("test",),
+               "testval": ("test", "val")}
 
 Color = Tuple[int, int, int]
 
@@ -125,7 +126,7 @@ class DatasetSpec:
         return table
 
     def parts(self, split: str, labelled: bool = True) -> Tuple[str, ...]:
-        """The names in `splits` that make up `split`: train, val, trainval or test.
+        """The names in `splits` that make up `split`: a key of SPLIT_PARTS.
 
         Raises:
             ConfigError: there is no such split, or `labelled` and it has no labels.

@@ -199,7 +199,7 @@ def _no_onnx(path: Path, runtime: str, error: Exception) -> str:
             "again")
 
 
-def open_mindir(path: Path, *, device_target: str = "CPU", device_id: int = 0) -> Runner:
+def open_mindir(path: Path, *, device_target: str = "auto", device_id: int = 0) -> Runner:
     """A function that runs a MINDIR in MindSpore.
 
     Raises:

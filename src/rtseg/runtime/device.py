@@ -1,10 +1,14 @@
 """The one place that sets up MindSpore for a device. It must run before anything else imports MindSpore."""
+import glob
 import importlib.metadata
 import os
+import sys
+from typing import Callable
 
 from rtseg.utils.errors import ConfigError
 
-DEVICE_TARGETS = ("Ascend", "CPU", "GPU")
+DEVICE_TARGETS = ("auto", "Ascend", "CPU", "GPU")
+_DEVICE_FILES = "/dev/davinci[0-9]*"
 
 
 def mindspore_version() -> tuple:
@@ -29,6 +33,38 @@ def prepare_environment() -> None:
     """
     if mindspore_version() >= (2, 9):
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+
+
+def resolve_device_target(device_target: str, say: Callable[[str], None] = lambda line: None) -> str:
+    """What "auto" means here: Ascend if MindSpore reports one, else CPU; other names as they are.
+
+    `say` gets a line about the choice. Where MindSpore cannot use the Ascend devices that there are, stderr gets the
+    reason.
+    """
+    if device_target != "auto":
+        return device_target
+    problem, devices = _why_no_ascend(), sorted(glob.glob(_DEVICE_FILES))
+    target = "CPU" if problem else "Ascend"
+    if problem and devices:
+        print(f"WARNING: this machine has Ascend devices ({', '.join(devices)}), but the CPU is used,\n"
+              f"WARNING: because MindSpore cannot use them: {problem}.\n"
+              "WARNING: Install CANN and the MindSpore build that fits it, and source CANN's set_env.sh; or say "
+              "--device_target CPU.", file=sys.stderr, flush=True)
+    say(f"device: {target} (--device_target auto)")
+    return target
+
+
+def _why_no_ascend() -> str:
+    """Why this process has no Ascend; "" if it has one."""
+    prepare_environment()
+    import mindspore  # noqa: F401  loads the plugins
+    from mindspore._c_expression import MSContext  # device_context.ascend.is_available() asks it, and logs warnings
+
+    context = MSContext.get_instance()
+    if context.is_pkg_support_device("Ascend"):
+        return ""
+    lines = context.load_plugin_error().strip().splitlines()
+    return lines[0].rpartition("failed. ")[2].rstrip(".") if lines else "it is built without them"
 
 
 def resolve_precision_mode(precision_mode: str, soc: str) -> str:
@@ -69,13 +105,14 @@ def setup_device(device_target: str, device_id: int = 0, *, seed: int = 1, preci
     prepare_environment()
     import mindspore as ms
 
+    device_target = resolve_device_target(device_target)
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
         ms.set_device(device_target, 0 if device_target == "CPU" else device_id)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"--device_target {device_target} --device_id {device_id} is not usable here: {reason} "
-                          "Use --device_target CPU, or install the MindSpore build that matches the card.") from None
+                          "Use --device_target CPU, or install the MindSpore build that matches the device.") from None
     ms.set_seed(seed)
     if device_target == "Ascend":
         ms.device_context.ascend.op_precision.precision_mode(ascend_precision_mode(precision_mode))

@@ -13,7 +13,7 @@ from typing import Dict, Iterator, List, Tuple
 import numpy as np
 
 from rtseg.config.config import Config
-from rtseg.runtime.device import setup_device
+from rtseg.runtime.device import resolve_device_target, setup_device
 from rtseg.runtime.rank_table import read_rank_table
 from rtseg.utils.errors import ConfigError, UserError
 
@@ -143,10 +143,12 @@ def start(config: Config, seed: int = 1) -> Tuple[Config, ProcessGroup]:
         _check_launcher(config)
         expected = [("--rank", config.run.rank, "rank"), ("--group_size", config.run.group_size, "group size")]
         expected += _expected_by_rank_table()
-        if config.run.device_target == "CPU" and os.environ.get("MS_ROLE") == "MS_WORKER":
-            # MindSpore's collectives on CPU give up when a rank is 30 s late, as one that compiles or evaluates may
-            # well be. Only the scheduler keeps the 30 s, after which it takes a silent process for dead.
-            os.environ.setdefault("MS_NODE_TIMEOUT", str(_PATIENCE))
+    config = config.replace(device_target=resolve_device_target(config.run.device_target, print))
+    is_worker = config.run.is_distributed and os.environ.get("MS_ROLE") == "MS_WORKER"
+    if is_worker and config.run.device_target == "CPU":
+        # MindSpore's collectives on CPU give up when a rank is 30 s late, as one that compiles or evaluates may well
+        # be. Only the scheduler keeps the 30 s, after which it takes a silent process for dead.
+        os.environ.setdefault("MS_NODE_TIMEOUT", str(_PATIENCE))
     setup_device(config.run.device_target, config.run.device_id, seed=seed, precision_mode=config.run.precision_mode)
     if not config.run.is_distributed:
         return config, ProcessGroup()
@@ -187,7 +189,7 @@ def _check_launcher(config: Config) -> None:
     """Looks for a launcher first, because MindSpore would answer with a C++ stack, or wait for minutes."""
     if os.environ.get("MS_ROLE") or os.environ.get("OMPI_COMM_WORLD_SIZE"):
         return
-    if config.run.device_target != "Ascend" or not os.environ.get("RANK_TABLE_FILE"):
+    if config.run.device_target not in ("auto", "Ascend") or not os.environ.get("RANK_TABLE_FILE"):
         raise ConfigError("--is_distributed 1: expected a process started by a launcher, found nothing of one in the "
                           f"environment. Use --is_distributed 0 for a single process.\n{_launch_hint(config)}")
     if not os.environ.get("RANK_ID", "").isdecimal():
