@@ -138,8 +138,8 @@ def make_checkpoint(model: str, path: str) -> None:
     import yaml
 
     import rtseg
+    from rtseg.models.weights import save_weights
     from rtseg.runtime.device import setup_device
-    from rtseg.training.checkpoint import save_weights
 
     setup_device("CPU")
     recipe = yaml.safe_load((PROJECT / "configs" / f"{model}.yaml").read_text())

@@ -21,7 +21,7 @@ RECIPE = PROJECT / "configs" / "fast_scnn.yaml"
 def garden(tmp_path_factory):
     """A run's folder with a checkpoint of two classes, and its data set in data/."""
     from rtseg.config.recipe import load_config
-    from rtseg.training.checkpoint import save_weights
+    from rtseg.models.weights import save_weights
 
     root = tmp_path_factory.mktemp("garden")
     rng = np.random.default_rng(0)

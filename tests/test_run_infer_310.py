@@ -113,7 +113,7 @@ def test_whole_way_agrees_with_eval(tmp_path):
     from data_helpers import ID_TO_TRAIN_ID, write_sample
 
     from rtseg.models.registry import create_model
-    from rtseg.training.checkpoint import save_weights
+    from rtseg.models.weights import save_weights
 
     network = create_model("fast_scnn", "mmseg", num_classes=19)
     save_weights(tmp_path / "best_map.ckpt", network)

@@ -93,8 +93,8 @@ def load_weights(network: "nn.Cell", path: Union[str, Path]) -> None:
         DataError: no checkpoint, or parameters that are missing, extra or of another shape, all of them named; the
             network stays as it was.
     """
-    from rtseg.training import checkpoint
-    checkpoint.load_weights(path, network)
+    from rtseg.models import weights
+    weights.load_weights(path, network)
 
 
 def evaluate(model: Union["Segmenter", "nn.Cell"], dataset: "LabelledImages", *, num_classes: Optional[int] = None,

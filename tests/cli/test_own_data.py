@@ -117,7 +117,7 @@ def test_the_whole_way_without_code(project):
 
 def test_weights_for_other_classes_are_refused(tmp_path):
     from rtseg.models.registry import create_model
-    from rtseg.training.checkpoint import load_pretrained, load_weights, save_weights
+    from rtseg.models.weights import load_pretrained, load_weights, save_weights
 
     save_weights(tmp_path / "two.ckpt", create_model("fast_scnn", "mmseg", num_classes=2))
     network = create_model("fast_scnn", "mmseg", num_classes=19)

@@ -79,7 +79,7 @@ def garden(tmp_path_factory):
     """Folder with three images of the models' size, garden.yaml, and the same network as net.ckpt, net.mindir and
     net.onnx (bytes in, classes out)."""
     from rtseg.cli import export
-    from rtseg.training.checkpoint import save_weights
+    from rtseg.models.weights import save_weights
 
     folder = tmp_path_factory.mktemp("my garden")
     (folder / "garden.yaml").write_text(DESCRIPTION)
@@ -159,7 +159,7 @@ def test_submission_has_the_score_of_eval(tmp_path):
     from official_evaluation import official_scores
 
     from rtseg.cli import eval as eval_command
-    from rtseg.training.checkpoint import save_weights
+    from rtseg.models.weights import save_weights
 
     images, output = tmp_path / "leftImg8bit" / "test", tmp_path / "out"
     for seed, city in enumerate(("ulm", "bochum")):

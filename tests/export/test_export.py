@@ -22,7 +22,7 @@ from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, read
 from rtseg.inference.postprocessing import argmax_upsampled
 from rtseg.inference.preprocessing import normalize
 from rtseg.models.registry import create_model
-from rtseg.training.checkpoint import save_weights
+from rtseg.models.weights import save_weights
 from rtseg.utils.errors import ConfigError, DataError
 
 HEIGHT, WIDTH = 160, 352

@@ -16,8 +16,8 @@ from rtseg.cli import export, preprocess
 from rtseg.cli import score as cal_mIoU
 from rtseg.cli import train
 from rtseg.models.registry import create_model
+from rtseg.models.weights import read_checkpoint, save_weights
 from rtseg.synthetic import generator as synthetic
-from rtseg.training.checkpoint import read_checkpoint, save_weights
 from rtseg.utils.logging import setup_logger
 
 TINY = ("--batch_size=2", "--base_size=32", "--crop_size=32,64", "--num_workers=0", "--aux=0", "--variant=tramac",

@@ -15,7 +15,7 @@ from rtseg.cli import eval as eval_command
 from rtseg.cli import predict, preprocess, train
 from rtseg.data import image_io
 from rtseg.models.registry import create_model
-from rtseg.training.checkpoint import save_weights
+from rtseg.models.weights import save_weights
 
 SIZE = (32, 64)
 TINY = ("--batch_size=2", "--base_size=32", "--crop_size=32,64", "--num_workers=0", "--aux=0", "--variant=tramac",

@@ -17,9 +17,10 @@ from hostile_helpers import cases, command, count, damaged, limits, random_of, t
 
 from rtseg.cli import eval as eval_command
 from rtseg.cli import export
+from rtseg.models.weights import load_pretrained, load_weights, read_checkpoint
 from rtseg.tools import convert_torch_weights as torch_weights
 from rtseg.tools.torch_file import read_state_dict
-from rtseg.training.checkpoint import load_pretrained, load_state, load_weights, read_checkpoint
+from rtseg.training.checkpoint import load_state
 from rtseg.utils.errors import DataError, UserError
 
 DATA = Path(__file__).resolve().parents[1] / "data"

@@ -17,8 +17,8 @@ from rtseg.config.arguments import parse_arguments
 from rtseg.config.recipe import load_config
 from rtseg.launch.modelarts import modelarts_job
 from rtseg.launch.object_storage import TransferError
+from rtseg.models.weights import read_checkpoint
 from rtseg.synthetic.generator import generate
-from rtseg.training.checkpoint import read_checkpoint
 from rtseg.utils.errors import ConfigError, DataError
 
 RECIPE = PROJECT / "configs" / "fast_scnn.yaml"

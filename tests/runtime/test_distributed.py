@@ -19,11 +19,12 @@ from rtseg.config.arguments import parse_arguments
 from rtseg.config.recipe import load_config
 from rtseg.data.loader import BatchLoader
 from rtseg.models import registry as models
+from rtseg.models.weights import read_checkpoint
 from rtseg.runtime import distributed
 from rtseg.runtime.distributed import ProcessGroup, start
 from rtseg.synthetic.generator import generate
 from rtseg.training import resume
-from rtseg.training.checkpoint import TrainState, read_checkpoint
+from rtseg.training.checkpoint import TrainState
 from rtseg.utils.errors import ConfigError
 
 PROGRAM = Path(distributed_program.__file__)

@@ -14,10 +14,10 @@ from safetensors.numpy import save_file
 
 from rtseg.models.reference_names import GRAPHS, convert, parameter_name
 from rtseg.models.registry import create_model
+from rtseg.models.weights import load_pretrained, load_weights
 from rtseg.tools.convert_torch_weights import import_weights, main, match
 from rtseg.tools.parity import reference_weights
 from rtseg.tools.torch_file import read_state_dict
-from rtseg.training.checkpoint import load_pretrained, load_weights
 from rtseg.utils.errors import ConfigError, DataError
 
 TESTS = Path(__file__).resolve().parents[1]

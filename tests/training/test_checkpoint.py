@@ -11,8 +11,9 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 from script_helpers import PROJECT
 
+from rtseg.models.weights import load_pretrained, load_weights, save_weights
 from rtseg.training import checkpoint
-from rtseg.training.checkpoint import TrainState, load_pretrained, load_state, load_weights, save_state, save_weights
+from rtseg.training.checkpoint import TrainState, load_state, save_state
 from rtseg.utils.errors import DataError, UserError
 
 
@@ -116,7 +117,7 @@ _WRITER = """
 import sys
 from rtseg.runtime.device import setup_device
 setup_device("CPU")
-from rtseg.training.checkpoint import save_weights
+from rtseg.models.weights import save_weights
 from rtseg.models.registry import create_model
 network = create_model("fast_scnn", "mmseg")
 while True:

@@ -16,8 +16,8 @@ import yaml
 from script_helpers import PROJECT, untimed
 
 from rtseg.models.registry import create_model
+from rtseg.models.weights import load_weights, read_checkpoint
 from rtseg.synthetic.generator import generate
-from rtseg.training.checkpoint import load_weights, read_checkpoint
 
 EPOCHS, STEPS = 3, 4  # 8 images in batches of 2
 TINY = ["--crop_size", "64", "--base_size", "64", "--batch_size", "2", "--epochs", str(EPOCHS), "--lr", "0.05",

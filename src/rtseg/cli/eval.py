@@ -29,8 +29,9 @@ def evaluate(config: Config) -> int:
     from rtseg.inference.predictor import network_predictor
     from rtseg.inference.reporting import EvaluationReport
     from rtseg.models.registry import create_model
+    from rtseg.models.weights import load_weights
     from rtseg.training import run_folder
-    from rtseg.training.checkpoint import checkpoint_path, load_weights
+    from rtseg.training.checkpoint import checkpoint_path
 
     checkpoint = checkpoint_path(config, run_folder.BEST)
     num_classes = config.data.dataset_config.num_classes

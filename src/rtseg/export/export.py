@@ -13,7 +13,7 @@ from rtseg.export.onnx_converter import convert_file
 from rtseg.inference.graph import InferenceGraph
 from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, exported_path, sha256_of, write_metadata
 from rtseg.models.registry import create_model
-from rtseg.training.checkpoint import load_weights
+from rtseg.models.weights import load_weights
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import UserError
 

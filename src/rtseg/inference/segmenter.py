@@ -150,7 +150,7 @@ def _checkpoint_predictor(path: Path, config: Config, device_target: str, device
     setup_device(device_target, device_id)
 
     from rtseg.models.registry import create_model
-    from rtseg.training.checkpoint import load_weights
+    from rtseg.models.weights import load_weights
 
     network_config, data = config.network, config.data
     network = create_model(network_config.model, network_config.variant, num_classes=data.dataset_config.num_classes,

@@ -23,7 +23,8 @@ CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 20)), np.sin(np.linspace(0, 
 def label_ids() -> Dict[str, int]:
     """The ids in Cityscapes' label files by name, ignored ones included."""
     spec = load_dataset_spec("cityscapes")
-    return {entry.name: value for entry in spec.classes + spec.ignored for value in entry.values if isinstance(value, int)}
+    return {entry.name: value for entry in spec.classes + spec.ignored
+            for value in entry.values if isinstance(value, int)}
 
 
 class Weather(NamedTuple):

@@ -79,7 +79,7 @@ def match(graph: str, state: Dict[str, np.ndarray], shapes: Dict[str, tuple],
 
 def _read_modelzoo(path) -> Dict[str, np.ndarray]:
     """The arrays in a checkpoint of the model zoo, by the names that they have there."""
-    from rtseg.training.checkpoint import read_checkpoint
+    from rtseg.models.weights import read_checkpoint
 
     state = {name: value.asnumpy() for name, value in read_checkpoint(path).items() if hasattr(value, "asnumpy")}
     if not is_modelzoo(state):

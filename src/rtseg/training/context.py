@@ -11,9 +11,10 @@ from mindspore import Tensor, nn
 
 from rtseg.config.config import Config
 from rtseg.inference.evaluator import Evaluation
+from rtseg.models.weights import save_weights
 from rtseg.runtime.distributed import ProcessGroup
 from rtseg.training import run_folder
-from rtseg.training.checkpoint import TrainState, save_state, save_weights
+from rtseg.training.checkpoint import TrainState, save_state
 from rtseg.training.timer import Timer
 from rtseg.training.weight_average import WeightAverage
 from rtseg.utils.errors import UserError

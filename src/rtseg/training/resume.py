@@ -7,8 +7,9 @@ from mindspore import Parameter, nn
 
 from rtseg.config.checks import AUTO_RESUME
 from rtseg.config.config import Config
+from rtseg.models.weights import load_pretrained
 from rtseg.training import run_folder
-from rtseg.training.checkpoint import TrainState, checkpoint_path, digests, load_pretrained, load_state
+from rtseg.training.checkpoint import TrainState, checkpoint_path, digests, load_state
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import ConfigError, DataError
 

@@ -5,7 +5,7 @@ from typing import Dict, Iterator, List
 from mindspore import Parameter, ParameterTuple, Tensor, dtype, nn, ops
 
 from rtseg.models.parameter_names import is_weight
-from rtseg.training.checkpoint import AVERAGE_PREFIX
+from rtseg.models.weights import AVERAGE_PREFIX
 
 
 def _move(rate: Tensor, average: Parameter, weight: Parameter) -> Tensor:
