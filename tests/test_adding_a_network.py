@@ -33,7 +33,7 @@ def test_added_network_trains_and_exports(quick_demo, tmp_path):
     (models / "registry.py").write_text(apply_diff((models / "registry.py").read_text(), only_block("diff")))
     recipe = (tmp_path / "configs" / "fast_scnn.yaml").read_text()
     for line in only_block("yaml").splitlines():
-        recipe, replaced = re.subn(rf"^( *){line.split(':')[0]}:.*", rf"\g<1>{line}", recipe, flags=re.MULTILINE)
+        recipe, replaced = re.subn(rf"^{line.split(':')[0]}:.*", line, recipe, flags=re.MULTILINE)
         assert replaced == 1
     (tmp_path / "configs" / "my_net.yaml").write_text(recipe)
 
