@@ -222,7 +222,8 @@ class Export(Section):
     from_mindir: str = option("exported .mindir to convert instead of a checkpoint, with --file_format ONNX", "",
                               commands=_EXPORT, metavar="FILE")
     file_format: Literal["MINDIR", "ONNX", "AIR"] = option(
-        "format; AIR, which MindSpore has deprecated, on Ascend only: ONNX and atc replace it", "MINDIR", commands=_EXPORT)
+        "format; AIR, which MindSpore has deprecated, on Ascend only: ONNX and atc replace it", "MINDIR",
+        commands=_EXPORT)
     file_name: str = option("file to write, the suffix follows from the format; empty: <model>, or the name of the "
                             ".mindir", "", commands=_EXPORT, metavar="FILE")
     image_height: int = option("input height, pixels", 1024, commands=_EXPORT, expected=_MULTIPLE, ge=32,
