@@ -3,7 +3,7 @@ this package takes milliseconds and needs no MindSpore; see docs/python_api.md."
 import importlib
 from typing import Any, Dict, List
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public name -> the module that has it.
 _PUBLIC: Dict[str, str] = {
