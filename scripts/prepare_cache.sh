@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepares the cache that training reads instead of the pictures' own files.
+# Builds the dataset cache that training reads instead of the image files.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"

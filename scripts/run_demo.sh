@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a picture on a CPU: own virtual environment, synthetic pictures, training, evaluation, and the same
+# From nothing to a scored model on a CPU: own virtual environment, synthetic images, training, evaluation, and the same
 # score once more from the exported model through the C++ program.
 set -euo pipefail
 # shellcheck source=scripts/venv.sh
@@ -36,7 +36,7 @@ PYTHON=$(cd -- "$venv/bin" && pwd)/python
 export PYTHON
 export PYTHONPATH=$project/src${PYTHONPATH:+:$PYTHONPATH}
 
-echo "== 2/5 pictures: drawn by a program, neither photographs nor Cityscapes"
+echo "== 2/5 images: drawn by a program, neither photographs nor Cityscapes"
 (cd -- "$project" && "$PYTHON" -m rtseg.synthetic.generator --output "$data" --train "$train" --val "$val" --test 0 \
     --height "$height" --width "$width")
 
@@ -65,10 +65,10 @@ mkdir -p -- "$output/infer"
     "$output/model.mindir" "$data" "$output/infer/mask" "$height" "$width")
 cpp_score=$(awk '$1 == "mIoU" { print $2 }' "$output/infer/acc.log")
 
-echo "These scores on synthetic pictures say that the software works, and nothing about real streets."
+echo "These scores on synthetic images say that the software works, and nothing about real streets."
 echo "mIoU of the best checkpoint: $best while training, $score by eval.py, $cpp_score through C++"
 if [[ $best != "$score" ]] || ! awk -v a="$score" -v b="$cpp_score" 'BEGIN { exit !(a - b <= 0.1 && b - a <= 0.1) }'; then
     echo "error: expected the first two to be equal and the third within 0.1" >&2
     exit 1
 fi
-echo "Picture to look at (picture, prediction, truth, errors): $output/eval/contact_sheet.png"
+echo "Image to look at (image, prediction, label, errors): $output/eval/contact_sheet.png"
