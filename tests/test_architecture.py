@@ -23,8 +23,10 @@ NEVER_MINDSPORE = ("rtseg.cli.preprocess", "rtseg.cli.score", "rtseg.config.", "
 
 
 def imports_of(source, only_at_once=False):
-    """Names of what a program imports, `from x import y` as x.y; with `only_at_once` not what its functions
-    import, or what is for type checkers only."""
+    """Names of what a program imports, `from x import y` as x.y; with `only_at_once` not what its functions import.
+
+    What is imported for type checkers only is left out.
+    """
     nodes, found = [ast.parse(source)], set()
     while nodes:
         node = nodes.pop()
@@ -32,8 +34,9 @@ def imports_of(source, only_at_once=False):
             found.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             found.update(f"{'.' * node.level}{node.module}.{name.name}" for name in node.names)
-        elif not (only_at_once and (isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-                                    or isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")):
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        elif not (only_at_once and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))):
             nodes.extend(ast.iter_child_nodes(node))
     return found
 

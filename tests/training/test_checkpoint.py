@@ -119,7 +119,7 @@ from rtseg.runtime.device import setup_device
 setup_device("CPU")
 from rtseg.models.weights import save_weights
 from rtseg.models.registry import create_model
-network = create_model("fast_scnn", "mmseg")
+network = create_model("fast_scnn", "mmseg", num_classes=19)
 while True:
     save_weights(sys.argv[1], network)
     print("written", flush=True)
