@@ -43,7 +43,7 @@ def test_demo_ends_with_equal_scores_and_a_image(quick_demo):
     logged, evaluated, through_cpp = found.groups()
     assert logged == evaluated and 0 < float(logged) < 100
     assert abs(float(through_cpp) - float(evaluated)) <= 0.1
-    assert image == f"Image to look at (image, prediction, truth, errors): {output}/eval/contact_sheet.png"
+    assert image == f"Image to look at (image, prediction, label, errors): {output}/eval/contact_sheet.png"
     assert (output / "eval" / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
