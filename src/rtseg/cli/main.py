@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": ("rtseg.cli.predict", "segment images and videos"),
     "preprocess": ("rtseg.cli.preprocess", "write images and labels as .bin files for the C++ program"),
     "score": ("rtseg.cli.score", "score the result files of the C++ program"),
+    "verify": ("rtseg.cli.verify", "compare an exported model with its checkpoint or with another engine's results"),
     "check-data": ("rtseg.tools.check_dataset", "check a data set"),
     "resize-data": ("rtseg.tools.resize_dataset", "copy a data set at another image size"),
     "build-cache": ("rtseg.data.cache", "build a dataset cache"),

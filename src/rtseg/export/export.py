@@ -10,12 +10,15 @@ from mindspore import Tensor
 
 from rtseg.config.config import Config
 from rtseg.export.onnx_converter import convert_file
+from rtseg.export.verify import compare_backends, report
+from rtseg.inference.backends import ExportedBackend, open_mindir, open_onnx
 from rtseg.inference.graph import InferenceGraph
+from rtseg.inference.input_files import find_inputs, read_upright
 from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, exported_path, sha256_of, write_metadata
 from rtseg.models.registry import create_model
 from rtseg.models.weights import load_weights
 from rtseg.utils.atomic import atomic_write
-from rtseg.utils.errors import UserError
+from rtseg.utils.errors import DataError, UserError
 
 
 def export_checkpoint(config: Config) -> Path:
@@ -54,7 +57,23 @@ def export_checkpoint(config: Config) -> Path:
             with atomic_write(path) as temporary:
                 shutil.copyfile(exported, temporary)
     write_metadata(path, metadata)
+    if config.export.verify:
+        print(f"{path} and {config.run.ckpt_file}:")
+        _verify(config, path, graph, metadata)
     return path
+
+
+def _verify(config: Config, path: Path, graph: InferenceGraph, metadata: ModelMetadata) -> None:
+    """Raises UserError where the exported model and the graph that it was made of differ in the images of --verify."""
+    files, problems = find_inputs([config.export.verify])
+    if problems:
+        raise DataError(f"--verify {problems[0]}")
+    runner = open_onnx(path) if path.suffix == ".onnx" else open_mindir(
+        path, device_target=config.run.device_target, device_id=config.run.device_id)
+    exported = ExportedBackend(path, metadata, runner)
+    source = ExportedBackend(Path(config.run.ckpt_file), metadata, lambda x: graph(Tensor(x)).asnumpy())
+    images = ((file.name, read_upright(file.path)) for file in files if not file.is_video)
+    report(compare_backends(images, (exported, source), metadata))
 
 
 def _export(graph: InferenceGraph, x: Tensor, path: Path, file_format: str) -> None:

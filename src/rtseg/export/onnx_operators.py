@@ -4,16 +4,14 @@ A converter takes the builder (see rtseg.export.onnx_converter) and the node, an
 has the name `builder.name(node.output)`. What it cannot convert raises ValueError, and unexpected attributes may raise
 whatever they raise: the caller makes a DataError of it that names the node.
 """
-from typing import TYPE_CHECKING, Any, Callable, Dict, NamedTuple, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Sequence
 
 import numpy as np
 
 from rtseg.export.mindir import Node
 
-if TYPE_CHECKING:
-    from rtseg.export.onnx_converter import Builder
-
-Converter = Callable[["Builder", Node], None]
+Builder = Any  # rtseg.export.onnx_converter.Builder, which needs this module
+Converter = Callable[[Builder, Node], None]
 
 # Larger than any length: an end that means "up to the end".
 _LAST = np.iinfo(np.int64).max
@@ -35,13 +33,13 @@ class Convolution(NamedTuple):
 
 
 def _elementwise(onnx_op: str) -> Converter:
-    def convert(builder: "Builder", node: Node) -> None:
+    def convert(builder: Builder, node: Node) -> None:
         dtype = builder.graph.tensors[node.output].dtype
         builder.emit(onnx_op, [builder.tensor(name, dtype) for name in node.inputs], builder.name(node.output))
     return convert
 
 
-def _conv2d(builder: "Builder", node: Node) -> None:
+def _conv2d(builder: Builder, node: Node) -> None:
     x, weight = node.inputs
     weight, attributes = builder.constant(weight), node.attributes
     if attributes["format"] != "NCHW" or weight.ndim != 4:
@@ -57,14 +55,14 @@ def _conv2d(builder: "Builder", node: Node) -> None:
                                                     np.zeros(len(weight)), onnx)
 
 
-def _bias_add(builder: "Builder", node: Node) -> None:
+def _bias_add(builder: Builder, node: Node) -> None:
     x, bias = node.inputs[0], builder.constant(node.inputs[1]).astype(np.float64)
     if not builder.folds(x):
         raise ValueError("expected a bias right after its convolution")
     builder.convolutions[node.output] = builder.convolutions.pop(x).scaled(np.ones_like(bias), bias)
 
 
-def _batch_norm(builder: "Builder", node: Node) -> None:
+def _batch_norm(builder: Builder, node: Node) -> None:
     x, *parameters = node.inputs[:5]
     is_training, epsilon = (builder.constant(name) for name in node.inputs[5:7])
     if is_training:
@@ -79,7 +77,7 @@ def _batch_norm(builder: "Builder", node: Node) -> None:
 
 
 def _resize(mode: str) -> Converter:
-    def convert(builder: "Builder", node: Node) -> None:
+    def convert(builder: Builder, node: Node) -> None:
         x, size, align_corners, half_pixel = node.inputs
         output, source, size = builder.name(node.output), builder.graph.tensors[x].shape, builder.constant(size)
         if mode == "nearest" and (builder.constant(align_corners) or builder.constant(half_pixel)):
@@ -101,7 +99,7 @@ def _resize(mode: str) -> Converter:
     return convert
 
 
-def _scales(builder: "Builder", source: Sequence[int], size: Sequence[int]) -> np.ndarray:
+def _scales(builder: Builder, source: Sequence[int], size: Sequence[int]) -> np.ndarray:
     """float32 factors whose product with the source's lengths, rounded down, is the wanted size."""
     spatial = {"height", "width"} & set(builder.dynamic)
     if spatial and any(target % length for target, length in zip(size, source[2:])):
@@ -115,60 +113,60 @@ def _scales(builder: "Builder", source: Sequence[int], size: Sequence[int]) -> n
     return np.array(scales, np.float32)
 
 
-def _relu6(builder: "Builder", node: Node) -> None:
+def _relu6(builder: Builder, node: Node) -> None:
     output, dtype = builder.name(node.output), builder.graph.tensors[node.output].dtype
     limits = [builder.array(f"{output}/{name}", np.array(value, dtype)) for name, value in (("min", 0), ("max", 6))]
     builder.emit("Clip", [builder.tensor(node.inputs[0]), *limits], output)
 
 
-def _reduce_mean(builder: "Builder", node: Node) -> None:
+def _reduce_mean(builder: Builder, node: Node) -> None:
     x, axes, keep_dims = node.inputs
     builder.emit("ReduceMean", [builder.tensor(x)], builder.name(node.output),
                  axes=np.atleast_1d(builder.constant(axes)).tolist(), keepdims=int(builder.constant(keep_dims)))
 
 
-def _argmax(builder: "Builder", node: Node) -> None:
+def _argmax(builder: Builder, node: Node) -> None:
     x, axis = node.inputs[:2]
     output = builder.name(node.output)
     builder.emit("ArgMax", [builder.tensor(x)], f"{output}/int64", axis=builder.constant(axis), keepdims=0)
     builder.emit("Cast", [f"{output}/int64"], output, to=builder.onnx_type(node.output))
 
 
-def _cast(builder: "Builder", node: Node) -> None:
+def _cast(builder: Builder, node: Node) -> None:
     builder.emit("Cast", [builder.tensor(node.inputs[0])], builder.name(node.output), to=builder.onnx_type(node.output))
 
 
-def _concat(builder: "Builder", node: Node) -> None:
+def _concat(builder: Builder, node: Node) -> None:
     names, axis = node.inputs
     builder.emit("Concat", [builder.tensor(name) for name in names], builder.name(node.output),
                  axis=builder.constant(axis))
 
 
-def _transpose(builder: "Builder", node: Node) -> None:
+def _transpose(builder: Builder, node: Node) -> None:
     x, order = node.inputs
     builder.emit("Transpose", [builder.tensor(x)], builder.name(node.output), perm=builder.constant(order))
 
 
-def _reshape(builder: "Builder", node: Node) -> None:
+def _reshape(builder: Builder, node: Node) -> None:
     x, shape = node.inputs
     output = builder.name(node.output)
     builder.emit("Reshape", [builder.tensor(x), builder.integers(f"{output}/shape", builder.constant(shape))], output)
 
 
-def _softmax(builder: "Builder", node: Node) -> None:
+def _softmax(builder: Builder, node: Node) -> None:
     x, axis = node.inputs
     axis, = np.atleast_1d(builder.constant(axis)).tolist()
     builder.emit("Softmax", [builder.tensor(x)], builder.name(node.output), axis=axis)
 
 
-def _matmul(builder: "Builder", node: Node) -> None:
+def _matmul(builder: Builder, node: Node) -> None:
     a, b, *transposed = node.inputs
     if any(builder.constant(flag) for flag in transposed):
         raise ValueError("expected transpose_a and transpose_b to be False")
     builder.emit("MatMul", [builder.tensor(a), builder.tensor(b)], builder.name(node.output))
 
 
-def _strided_slice(builder: "Builder", node: Node) -> None:
+def _strided_slice(builder: Builder, node: Node) -> None:
     x, *parameters = node.inputs
     starts, ends, steps, start_mask, end_mask, *other_masks = (builder.constant(name) for name in parameters)
     if any(other_masks) or min(steps) < 1:
@@ -181,14 +179,14 @@ def _strided_slice(builder: "Builder", node: Node) -> None:
     builder.emit("Slice", [builder.tensor(x), *vectors], output)
 
 
-def _max_pool(builder: "Builder", node: Node) -> None:
+def _max_pool(builder: Builder, node: Node) -> None:
     attributes = node.attributes
     builder.emit("MaxPool", [builder.tensor(node.inputs[0])], builder.name(node.output),
                  kernel_shape=attributes["kernel_size"][-2:], strides=attributes["strides"][-2:],
                  auto_pad={"SAME": "SAME_UPPER", "VALID": "VALID"}[attributes["pad_mode"].upper()])
 
 
-def _padded_max_pool(builder: "Builder", x: str, output: str, attributes: Dict[str, Any],
+def _padded_max_pool(builder: Builder, x: str, output: str, attributes: Dict[str, Any],
                      kernel_size: Sequence[int]) -> None:
     pads = attributes["pads"][-2:]
     # Left out where they say nothing: CANN knows no dilations of a MaxPool.
@@ -197,41 +195,41 @@ def _padded_max_pool(builder: "Builder", x: str, output: str, attributes: Dict[s
                  pads=[*pads, *pads], ceil_mode=int(attributes["ceil_mode"]), **dilations)
 
 
-def _max_pool_with_argmax(builder: "Builder", node: Node) -> None:
+def _max_pool_with_argmax(builder: Builder, node: Node) -> None:
     _padded_max_pool(builder, builder.tensor(node.inputs[0]), builder.name(node.output), node.attributes,
                      node.attributes["kernel_size"])
 
 
 # MindSpore pads a MaxPool by way of five dimensions: ExpandDims, MaxPool3DWithArgmax, Squeeze. Four do.
 
-def _expand_dims(builder: "Builder", node: Node) -> None:
+def _expand_dims(builder: Builder, node: Node) -> None:
     x, axis = node.inputs
     if len(builder.graph.tensors[x].shape) != 4 or builder.constant(axis) != 2:
         raise ValueError("expected the axis 2 of a 4-D tensor")
     builder.without_depth[node.output] = builder.tensor(x)
 
 
-def _max_pool_3d_with_argmax(builder: "Builder", node: Node) -> None:
+def _max_pool_3d_with_argmax(builder: Builder, node: Node) -> None:
     output = f"{builder.name(node.output)}/4d"
     _padded_max_pool(builder, builder.without_depth[node.inputs[0]], output, node.attributes, node.attributes["ksize"])
     builder.without_depth[node.output] = output
 
 
-def _squeeze(builder: "Builder", node: Node) -> None:
+def _squeeze(builder: Builder, node: Node) -> None:
     x, axis = node.inputs
     if np.atleast_1d(builder.constant(axis)).tolist() != [2]:
         raise ValueError("expected axis 2")
     builder.emit("Identity", [builder.without_depth[x]], builder.name(node.output))
 
 
-def _average_pool(builder: "Builder", node: Node) -> None:
+def _average_pool(builder: Builder, node: Node) -> None:
     x, *parameters = node.inputs
     kernel_size, strides, pad_mode = (builder.constant(name) for name in parameters[:3])
     builder.emit("AveragePool", [builder.tensor(x)], builder.name(node.output), kernel_shape=kernel_size,
                  strides=strides, auto_pad=_AVERAGE_POOL_PADDING[pad_mode])
 
 
-def _adaptive_average_pool(builder: "Builder", node: Node) -> None:
+def _adaptive_average_pool(builder: Builder, node: Node) -> None:
     if node.attributes["output_size"] != (1, 1):
         raise ValueError("expected output size 1 x 1")
     builder.emit("GlobalAveragePool", [builder.tensor(node.inputs[0])], builder.name(node.output))

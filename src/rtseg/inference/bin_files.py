@@ -8,11 +8,11 @@
 import math
 import os
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, Optional, Sequence
 
 import numpy as np
 
-from rtseg.inference.postprocessing import argmax, argmax_upsampled, check_finite
+from rtseg.inference.postprocessing import classes_of
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError
 from rtseg.utils.files import open_regular_file
@@ -49,15 +49,27 @@ def read_label(path: Path, height: int, width: int) -> np.ndarray:
     return np.frombuffer(_read(path, {"uint8 train ids": height * width}), np.uint8).reshape(height, width)
 
 
-def read_result(path: Path, height: int, width: int, *, num_classes: int, stride: Optional[int] = None,
-                align_corners: bool = False) -> np.ndarray:
-    """uint8 (H, W): the class of each pixel, from a class map, logits or head logits; the number of bytes tells which.
-
-    Args:
-        stride, align_corners: of the head logits; None if the result cannot be those.
+def read_image_file(path: Path, shape: Sequence[int], dtype: str) -> np.ndarray:
+    """A network's input, float32 or uint8, of `shape`.
 
     Raises:
-        DataError: unreadable, a number of bytes that is none of these, or logits that are not finite.
+        DataError: unreadable, or another number of bytes.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    content = _read(path, {f"{dtype} image": math.prod(shape) * itemsize})
+    return np.frombuffer(content, np.dtype(dtype).newbyteorder("<")).reshape(tuple(shape))
+
+
+def read_output(path: Path, height: int, width: int, *, num_classes: int,
+                stride: Optional[int] = None) -> np.ndarray:
+    """A network's output as it is: uint8 (H, W) class map, float32 (C, H, W) logits, or float32 (C, H / stride,
+    W / stride) head logits; the number of bytes tells which.
+
+    Args:
+        stride: of the head logits; None if the output cannot be those.
+
+    Raises:
+        DataError: unreadable, or a number of bytes that is none of these.
     """
     shapes = {"uint8 class map": (height, width), "float32 logits": (num_classes, height, width)}
     if stride is not None:  # first, because 16 classes at stride 8 have as many bytes as a class map
@@ -65,16 +77,24 @@ def read_result(path: Path, height: int, width: int, *, num_classes: int, stride
     counts = {kind: math.prod(shape) * (4 if kind.startswith("float32") else 1) for kind, shape in shapes.items()}
     content = _read(path, counts)
     kind = next(kind for kind, count in counts.items() if count == len(content))
-    if kind == "uint8 class map":
-        return np.frombuffer(content, np.uint8).reshape(height, width)
-    logits = np.frombuffer(content, "<f4").reshape(shapes[kind])
+    return np.frombuffer(content, "<f4" if kind.startswith("float32") else np.uint8).reshape(shapes[kind])
+
+
+def read_result(path: Path, height: int, width: int, *, num_classes: int, stride: Optional[int] = None,
+                align_corners: bool = False) -> np.ndarray:
+    """uint8 (H, W): the class of each pixel, from any output that `read_output` reads.
+
+    Args:
+        stride, align_corners: of the head logits.
+
+    Raises:
+        DataError: see `read_output`; or logits that are not finite.
+    """
+    output = read_output(path, height, width, num_classes=num_classes, stride=stride)
     try:
-        if kind == "float32 head logits":
-            return argmax_upsampled(logits, (height, width), align_corners=align_corners)
-        check_finite(logits)
+        return classes_of(output, (height, width), align_corners=align_corners)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    return argmax(logits)
 
 
 def _read(path: Path, expected: Dict[str, int]) -> bytes:

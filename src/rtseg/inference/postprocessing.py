@@ -103,6 +103,25 @@ def argmax_upsampled(logits: np.ndarray, size: Tuple[int, int], *, align_corners
         columns.cell * places[1] + columns.place, axis=1)
 
 
+def classes_of(output: np.ndarray, size: Tuple[int, int], *, align_corners: bool = False) -> np.ndarray:
+    """uint8 (H, W) classes of a network's output: a class map of that size, logits of it, or smaller head logits.
+
+    Args:
+        output: uint8 (H, W), or float32 or float16 (C, h, w).
+        size: (H, W).
+        align_corners: how the network upsamples its head logits.
+
+    Raises:
+        DataError: logits that are not finite.
+    """
+    if output.ndim == 2:
+        return output
+    if output.shape[1:] != tuple(size):
+        return argmax_upsampled(output, size, align_corners=align_corners)
+    check_finite(output)
+    return argmax(output)
+
+
 def _argmax_in_cells(quads: Sequence[np.ndarray], row_weights: np.ndarray, column_weights: np.ndarray) -> np.ndarray:
     """Classes (K, rows, columns) in K cells.
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from rtseg.inference.backends import Backend, NetworkBackend
-from rtseg.inference.postprocessing import argmax, argmax_upsampled, check_finite, softmax, upsample
+from rtseg.inference.postprocessing import argmax, check_finite, classes_of, softmax, upsample
 from rtseg.inference.preprocessing import Placement, Resize, fit, pad_to_multiple, unfit
 from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.utils.errors import ConfigError
@@ -109,7 +109,8 @@ class Predictor:
             probabilities = [self._probabilities(image) for image in images]
             return lambda: [_from_probabilities(array, self.confidence) for array in probabilities]
         outputs = self._run(images)
-        return lambda: [Prediction(unfit(self._classes(output, size), placement))
+        align_corners = self.backend.align_corners
+        return lambda: [Prediction(unfit(classes_of(output, size, align_corners=align_corners), placement))
                         for output, size, placement in outputs]
 
     def _run(self, images: Sequence[np.ndarray]) -> List[Tuple[np.ndarray, Tuple[int, int], Placement]]:
@@ -133,14 +134,6 @@ class Predictor:
             return fit(image, self.backend.size, mean=self.backend.mean, resize=self.resize)
         size = image.shape[:2]
         return pad_to_multiple(image, SIZE_MULTIPLE, self.backend.mean), Placement(size, size)
-
-    def _classes(self, output: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-        if self.backend.output_type == "class_map":
-            return output
-        if self.backend.output_type == "head_logits":
-            return argmax_upsampled(output, size, align_corners=self.backend.align_corners)
-        check_finite(output)
-        return argmax(output)
 
     def _probabilities(self, image: np.ndarray) -> np.ndarray:
         """float32 (C, H, W), not divided by the number of predictions that are added up in it."""
