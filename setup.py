@@ -3,4 +3,4 @@ from setuptools import find_packages, setup
 
 setup(package_dir={"": "src", "rtseg.configs": "configs"},
       packages=find_packages("src") + ["rtseg.configs"],
-      package_data={"rtseg.tools": ["*.yaml"], "rtseg.configs": ["*.yaml", "*/*.yaml"]})
+      package_data={"rtseg.tools": ["*.yaml"], "rtseg.configs": ["*.yaml", "*/*.yaml", "schema/*.json"]})

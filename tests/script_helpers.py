@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = PROJECT / "scripts"
@@ -34,3 +35,11 @@ def skip_unless_installed(*requirement_files):
     missing = run(sys.executable, SCRIPTS / "missing_requirements.py", *requirement_files).stdout.split("\n")[:-1]
     if missing:
         pytest.skip(f"this Python lacks {', '.join(missing)}; scripts/run_tests.sh installs it")
+
+
+def flat_recipe(path):
+    """The values of a recipe by the names of their flags, as older versions wrote recipes."""
+    names = {("loss", "name"): "loss", ("export", "batch_size"): "export_batch_size"}
+    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    return {names.get((section, key), key): value for section, values in content.items()
+            for key, value in values.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pydantic
 import pytest
 import yaml
+from script_helpers import flat_recipe
 
 from rtseg.config.arguments import parse_arguments
 from rtseg.config.config import FIELDS
@@ -24,7 +25,7 @@ RECIPE = PROJECT / "configs" / "fast_scnn.yaml"
 def recipe(tmp_path):
     """Writes the Fast-SCNN recipe with changes (None removes the key) and returns its path."""
     def write(**changes):
-        content = yaml.safe_load(RECIPE.read_text())
+        content = flat_recipe(RECIPE)
         content.update(changes)
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value != "REMOVED"}))
@@ -103,7 +104,7 @@ def test_sections_are_as_strict_as_flat_keys(tmp_path, content, message):
     path = tmp_path / "nested.yaml"
     path.write_text(content)
     with pytest.raises(ConfigError, match=message):
-        load_config(path, {name: yaml.safe_load(RECIPE.read_text()).get(name) for name in FIELDS
+        load_config(path, {name: flat_recipe(RECIPE).get(name) for name in FIELDS
                            if FIELDS[name].field.is_required() and name not in content})
 
 

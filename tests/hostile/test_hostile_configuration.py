@@ -7,6 +7,7 @@ import yaml
 from hostile_helpers import cases, command, count, damaged, examples, limits, random_of
 from hypothesis import given
 from hypothesis import strategies as st
+from script_helpers import flat_recipe
 
 from rtseg.cli import eval as eval_command
 from rtseg.cli import export, preprocess
@@ -19,7 +20,7 @@ from rtseg.config.recipe import load_config
 from rtseg.utils.errors import ConfigError
 
 RECIPE = Path(__file__).resolve().parents[2] / "configs" / "fast_scnn.yaml"
-CONTENT = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+CONTENT = flat_recipe(RECIPE)
 KEYS = list(FIELDS)
 FLAGS = {command: [f"--{name}" for name, entry in FIELDS.items() if command in extra_of(entry.field)["commands"]]
          for command in ("train", "eval", "export")}

@@ -4,7 +4,7 @@ A recipe (configs/*.yaml) must have the fields without a default here, so that e
 """
 from typing import Annotated, Dict, Literal, Optional, Tuple, Union
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from rtseg.config.fields import LARGEST_SIDE, SIZE_EXPECTED, Section, Side, option
 from rtseg.data.dataset_spec import DatasetSpec
@@ -45,8 +45,9 @@ class Data(Section):
     dataset: str = option("root of the data set; Cityscapes: the folder with leftImg8bit/ and gtFine/", "",
                           commands=_DATA, aliases=("--cityscapes_root", "--data_path", "--dataset_path"),
                           metavar="DIR")
-    dataset_config: DatasetSpec = option("data-set specification: a name in configs/datasets/ or a YAML file",
-                                         "cityscapes", commands=_ALL, metavar="NAME|FILE")
+    dataset_config: Annotated[DatasetSpec, WithJsonSchema({"type": "string"})] = option(
+        "data-set specification: a name in configs/datasets/ or a YAML file", "cityscapes", commands=_ALL,
+        metavar="NAME|FILE", expected="a name, a YAML file, or in a recipe the keys themselves")
     train_split: Literal["train", "trainval", "val", "test", "testval"] = option("split to train on", "train",
                                                                                  commands=_TRAIN)
     eval_split: Literal["val", "train", "trainval", "test"] = option("split to evaluate", "val", commands=_DATA)
