@@ -152,6 +152,36 @@ def test_as_a_user_runs_it_without_mindspore(garden, tmp_path):
     assert [name for name in files_in(here) if name.startswith("full/")] in ([], ["full/legend.png"])
 
 
+@needs_onnx
+def test_a_model_of_somebody_else_needs_flags_instead_of_metadata(garden, tmp_path):
+    (tmp_path / "theirs.onnx").write_bytes((garden / "net.onnx").read_bytes())
+    flags = [str(garden / "images"), f"--model_path={tmp_path / 'theirs.onnx'}", f"--output_path={tmp_path / 'out'}",
+             "--save=class_map"]
+    with pytest.raises(ConfigError, match="theirs.json, or flags .* missing: --dataset_config, --mean, --std$"):
+        predict.main(flags)
+    assert predict.main([*flags, f"--dataset_config={garden / 'garden.yaml'}", "--mean=0.485,0.456,0.406",
+                         "--std=0.229,0.224,0.225"]) == 0
+    assert predict.main([*flags[:1], f"--model_path={garden / 'net.onnx'}", f"--output_path={tmp_path / 'ours'}"]) == 0
+    for seed in range(3):
+        np.testing.assert_array_equal(class_map(tmp_path / "out", f"p{seed}"), class_map(tmp_path / "ours", f"p{seed}"))
+    assert files_in(tmp_path / "out") == [f"class_map/p{seed}_class_map.png" for seed in range(3)] + ["legend.png"]
+
+
+def test_averages_and_confidence_of_a_checkpoint(garden, tmp_path):
+    flags = [str(garden / "images" / "p0.png"), f"--ckpt_file={garden / 'net.ckpt'}",
+             f"--dataset_config={garden / 'garden.yaml'}", f"--output_path={tmp_path}"]
+    assert predict.main([*flags, "--save=class_map,confidence", "--flip", "--window=64", "--overlap=16,32"]) == 0
+    assert files_in(tmp_path) == ["class_map/p0_class_map.png", "confidence/p0_confidence.png", "legend.png"]
+    confidence = np.array(Image.open(tmp_path / "confidence" / "p0_confidence.png"))
+    assert confidence.shape == (HEIGHT, WIDTH) and confidence.min() >= 85  # the best of three classes has a third
+    for wrong, message in (
+            (["--save=sky"], "--save: expected some of overlay, mask, class_map, confidence, found 'sky'"),
+            (["--overlap=8"], "--overlap: expected --window with it"),
+            (["--window=32", "--overlap=32"], "--overlap: expected less than the window 32,32")):
+        with pytest.raises(ConfigError, match=message):
+            predict.main([*flags, *wrong])
+
+
 def test_submission_has_the_score_of_eval(tmp_path):
     """Of images of a test split, for which labels turn up afterwards, the official program finds and scores it. The
     images' sizes are no multiples of 32."""
@@ -209,8 +239,6 @@ def test_wrong_files_end_before_anything_is_written(tmp_path):
     write_png(tmp_path / "a.png", picture(0))
     (tmp_path / "b.onnx").write_text("no model")
     flags = [str(tmp_path / "a.png"), f"--model_path={tmp_path / 'b.onnx'}"]
-    with pytest.raises(DataError, match="expected the model's metadata at .*b.json"):
-        predict.main([*flags, f"--output_path={tmp_path / 'out'}"])
     with pytest.raises(ConfigError, match="--output_path .*: expected a folder that can be written; File exists"):
         predict.main([*flags, f"--output_path={tmp_path / 'a.png'}"])
     (tmp_path / "b.json").write_text(ModelMetadata.describe(

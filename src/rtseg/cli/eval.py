@@ -26,7 +26,7 @@ def evaluate(config: Config) -> int:
     from rtseg.data.cache import with_cache
     from rtseg.data.dataset import SegmentationDataset
     from rtseg.inference.evaluator import Evaluator
-    from rtseg.inference.predictor import network_predictor
+    from rtseg.inference.predictor import averaging_options, network_predictor
     from rtseg.inference.reporting import EvaluationReport
     from rtseg.models.registry import create_model
     from rtseg.models.weights import load_weights
@@ -41,7 +41,7 @@ def evaluate(config: Config) -> int:
                            backbone=config.network.backbone)
     load_weights(checkpoint, network)
     predictor = network_predictor(network, mean=config.data.mean, std=config.data.std,
-                                  mode=config.evaluation.eval_mode)
+                                  mode=config.evaluation.eval_mode, **averaging_options(config.prediction))
     evaluator = Evaluator(predictor, dataset, num_classes=num_classes, num_workers=config.num_workers,
                           crop_size=config.data.crop_size if config.evaluation.eval_mode == "crop" else None,
                           batch_size=config.evaluation.eval_batch_size, group=group)

@@ -4,6 +4,7 @@ For images it writes to --output_path
   overlay/<name>_overlay.png      the image under the colours of its classes
   mask/<name>_mask.png            the colours alone
   class_map/<name>_class_map.png  the number of each pixel's class
+  confidence/<name>_confidence.png  with --save confidence: the probability of that class, 255 being 1
 for videos overlay/<name>_overlay.mp4, and legend.png says which number and colour is which class.
 --submit 1 writes submit/<name>_labelIds.png instead, as the Cityscapes test server takes them.
 
@@ -12,6 +13,8 @@ The network comes from a checkpoint (--ckpt_file with the run's config.yaml as -
 A checkpoint takes images as they are; MindSpore compiles the network anew for each size. An exported model has one
 size: other images are scaled to fit into it and padded (--resize squeeze: scaled to it, whatever their shape), and
 their class maps are scaled back (nearest).
+
+A model of somebody else has no metadata: --mean, --std and --dataset_config then say what it would.
 
 Images that cannot be read are listed, the others are done, and the exit code is 3.
 """
@@ -22,10 +25,12 @@ from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from rtseg.cli.configuration import read_configuration
 from rtseg.config.config import Config
+from rtseg.inference.metadata import metadata_path
 from rtseg.utils.errors import ConfigError, report_errors
 
 if TYPE_CHECKING:
     from rtseg.inference.input_files import InputFile
+    from rtseg.inference.metadata import ModelMetadata
     from rtseg.inference.segmenter import Segmenter
 
 
@@ -70,7 +75,8 @@ def predict(config: Config, files: Sequence["InputFile"], output: Path) -> List[
     problems, done, start = [], 0, time.perf_counter()
     has_video = any(file.is_video for file in files)
     steps = predict_files(segmenter, files, output, num_workers=config.num_workers,
-                          label_ids=config.data.dataset_config.train_id_to_id if config.prediction.submit else None)
+                          label_ids=config.data.dataset_config.train_id_to_id if config.prediction.submit else None,
+                          kinds=config.prediction.save_kinds)
     for problem in tqdm(steps, total=None if has_video else len(files), unit="image",
                         disable=not sys.stderr.isatty()):
         if problem is None:
@@ -85,12 +91,42 @@ def predict(config: Config, files: Sequence["InputFile"], output: Path) -> List[
 
 def open_segmenter(config: Config) -> "Segmenter":
     """What `config` names by ckpt_file or model_path."""
+    from rtseg.inference.predictor import averaging_options
     from rtseg.inference.segmenter import Segmenter
     from rtseg.runtime.device import resolve_device_target
 
-    run = config.run
-    device_target = run.device_target
-    if not config.prediction.model_path.lower().endswith(".onnx"):  # which needs no MindSpore
-        device_target = resolve_device_target(run.device_target, print)
-    return Segmenter(run.ckpt_file or config.prediction.model_path, config=config if run.ckpt_file else None,
-                     device_target=device_target, device_id=run.device_id, resize=config.prediction.resize)
+    run, prediction = config.run, config.prediction
+    options = {"resize": prediction.resize, "confidence": "confidence" in prediction.save_kinds,
+               **averaging_options(prediction)}
+    if run.ckpt_file:
+        return Segmenter(run.ckpt_file, config=config, device_id=run.device_id, **options,
+                         device_target=resolve_device_target(run.device_target, print))
+    path = Path(prediction.model_path)
+    metadata = None if metadata_path(path).exists() or not path.is_file() else foreign_metadata(config, path)
+    if path.suffix.lower() == ".onnx":  # which needs no MindSpore
+        return Segmenter(path, metadata=metadata, **options)
+    return Segmenter(path, metadata=metadata, device_id=run.device_id, **options,
+                     device_target=resolve_device_target(run.device_target, print))
+
+
+def foreign_metadata(config: Config, path: Path) -> "ModelMetadata":
+    """Metadata of a model that somebody else exported, from the model and the flags."""
+    from rtseg.inference.foreign import TensorDescription, describe_model, describe_onnx
+
+    if path.suffix.lower() == ".onnx":
+        tensors = describe_onnx(path)
+    else:
+        from rtseg.export.mindir import read_mindir
+        from rtseg.runtime.device import prepare_environment
+        prepare_environment()
+        graph = read_mindir(path)
+        entry, result = (TensorDescription(name.rpartition(":")[2], graph.tensors[name].shape,
+                                           graph.tensors[name].dtype.name)
+                         for name in (graph.inputs[0], graph.outputs[0]))
+        tensors = entry, result
+    return describe_model(
+        path, tensors, spec=config.data.dataset_config if config.was_given("dataset_config") else None,
+        mean=config.data.mean if config.was_given("mean") or config.was_given("config") else None,
+        std=config.data.std if config.was_given("std") or config.was_given("config") else None,
+        output_type=config.export.output_type if config.was_given("output_type") else None,
+        align_corners=config.prediction.align_corners)

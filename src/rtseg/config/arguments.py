@@ -62,11 +62,11 @@ def parse_arguments(command: str, description: str, argv: Optional[Sequence[str]
     for variable in _DEVICE_VARIABLES:
         if variable in os.environ:
             given.setdefault("device_id", os.environ[variable])
-    path = given.pop("config", None)
+    names, path = set(given), given.pop("config", None)
     config = load_config(path or recipe_of(given.get("model", "fast_scnn")), given,
                          note=lambda text: print(f"note: {text}", file=sys.stderr))
     check_command(command, config)
-    return config
+    return config.with_given(names)
 
 
 def parse_options(options: Type[Options], prog: str, description: str, *, argv: Optional[Sequence[str]] = None,

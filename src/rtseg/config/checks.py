@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Union
 
 from rtseg.config.config import Config
+from rtseg.config.sections import SAVE_KINDS
 from rtseg.utils.errors import ConfigError
 
 REMOTE_PREFIXES = ("obs://", "s3://")
@@ -68,7 +69,18 @@ def _check_train(config: Config) -> None:
         config.data.dataset_config.parts(config.data.eval_split)
 
 
+def _check_averages(config: Config) -> None:
+    prediction = config.prediction
+    if prediction.overlap is not None and prediction.window is None:
+        raise ConfigError("--overlap: expected --window with it, found none")
+    if prediction.window is not None and prediction.overlap is not None and any(
+            overlap >= length for overlap, length in zip(prediction.overlap, prediction.window)):
+        raise ConfigError(f"--overlap: expected less than the window {prediction.window[0]},{prediction.window[1]}, "
+                          f"found {prediction.overlap[0]},{prediction.overlap[1]}")
+
+
 def _check_eval(config: Config) -> None:
+    _check_averages(config)
     _check_dataset(config)
     if not (config.run.resume_path or config.run.resume_name):
         raise ConfigError("--resume_path: expected the folder of a checkpoint (and --resume_name its file), found "
@@ -77,6 +89,10 @@ def _check_eval(config: Config) -> None:
 
 
 def _check_predict(config: Config) -> None:
+    _check_averages(config)
+    unknown = [kind for kind in config.prediction.save_kinds if kind not in SAVE_KINDS]
+    if unknown or not config.prediction.save_kinds:
+        raise ConfigError(f"--save: expected some of {', '.join(SAVE_KINDS)}, found '{config.prediction.save}'")
     model_path, ckpt_file = config.prediction.model_path, config.run.ckpt_file
     if bool(ckpt_file) == bool(model_path):
         raise ConfigError("--ckpt_file, --model_path: expected one of them, found "

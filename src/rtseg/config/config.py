@@ -1,7 +1,8 @@
 """`Config`: the sections together, and where in them the value of each flag is."""
-from typing import Any, Dict, Mapping, NamedTuple, Type, cast
+from typing import Any, Dict, FrozenSet, Iterable, Mapping, NamedTuple, Type, cast
 
 import yaml
+from pydantic import PrivateAttr
 from pydantic.fields import FieldInfo
 
 from rtseg.config.fields import Section, extra_of
@@ -27,6 +28,16 @@ class Config(Section):
     modelarts: ModelArts
     prediction: Prediction
     export: Export
+    _given: FrozenSet[str] = PrivateAttr(default=frozenset())
+
+    def with_given(self, flags: Iterable[str]) -> "Config":
+        """The same, which knows that the command line had these flags."""
+        self._given = frozenset(flags)
+        return self
+
+    def was_given(self, flag: str) -> bool:
+        """Whether `--<flag>` was on the command line, rather than in the recipe or nowhere."""
+        return flag in self._given
 
     @property
     def global_batch_size(self) -> int:

@@ -20,6 +20,7 @@ _ALL = ("train", "eval", "export", "predict")
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Deviation = Annotated[float, Field(ge=0.001, le=1)]
 _Positive = Annotated[float, Field(ge=0)]
+_Pixels = Annotated[int, Field(ge=1)]
 _Scale = Annotated[float, Field(ge=0.01)]
 _MULTIPLE = f"a positive multiple of 32 up to {LARGEST_SIDE}"
 
@@ -204,6 +205,9 @@ class ModelArts(Section):
                                  commands=_JOBS, gt=0)
 
 
+SAVE_KINDS = ("overlay", "mask", "class_map", "confidence")
+
+
 class Prediction(Section):
     """What predict segments."""
 
@@ -214,7 +218,25 @@ class Prediction(Section):
     resize: Literal["letterbox", "squeeze"] = option(
         "images of another size than an exported model's: keep their shape and pad, or stretch them to its size",
         "letterbox", commands=_PREDICT)
+    window: Optional[Tuple[_Pixels, _Pixels]] = option(
+        "sliding window, one number or H,W in pixels; empty: the whole image at once", None, commands=_EVAL + _PREDICT,
+        metavar="H,W", expected="one number or H,W, both integers >= 1")
+    overlap: Optional[Tuple[_Pixels, _Pixels]] = option(
+        "by how many pixels neighbouring windows overlap at least, one number or H,W; empty: a quarter of the window",
+        None, commands=_EVAL + _PREDICT, metavar="H,W", expected="one number or H,W, both integers >= 1")
+    scales: Tuple[_Scale, ...] = option("average over the image at these scales, such as 0.75,1,1.25; empty: 1", (),
+                                        commands=_EVAL + _PREDICT)
+    flip: bool = option("average over the image and its mirror image", False, commands=_EVAL + _PREDICT)
+    save: str = option("what to write for each image: some of overlay, mask, class_map, confidence",
+                       "overlay,mask,class_map", commands=_PREDICT, metavar="KIND,...")
+    align_corners: bool = option("head logits of a model without metadata: how its network upsamples them", False,
+                                 commands=_PREDICT)
     submit: bool = option("write only label ids, as the Cityscapes test server takes them", False, commands=_PREDICT)
+
+    @property
+    def save_kinds(self) -> Tuple[str, ...]:
+        """`save` as a tuple."""
+        return tuple(kind.strip() for kind in self.save.split(",") if kind.strip())
 
 
 class Export(Section):
@@ -244,7 +266,7 @@ class Export(Section):
         "float32", commands=_EXPORT)
     output_type: Literal["logits", "class_map", "head_logits"] = option(
         "logits: float32 (N, C, H, W); class_map: train ids, uint8 (N, H, W); head_logits: before the network's last "
-        "upsampling, float32 (N, C, H/8, W/8), or H/4 and W/4 for liminn", "logits", commands=_EXPORT)
+        "upsampling, float32 (N, C, H/8, W/8), or H/4 and W/4 for liminn", "logits", commands=_EXPORT + _PREDICT)
 
     @property
     def dynamic_axes(self) -> Tuple[str, ...]:

@@ -163,15 +163,25 @@ def open_onnx(path: Path) -> Runner:
                       "install one with: pip install -r requirements.txt")
 
 
-def _onnxruntime(path: Path) -> Runner:
+def onnx_session(path: Path) -> Any:
+    """An onnxruntime.InferenceSession on the CPU.
+
+    Raises:
+        ImportError: ONNX Runtime is not installed.
+        DataError: no ONNX model.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors come as exceptions
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions derive from Exception alone
         raise DataError(_no_onnx(path, "ONNX Runtime", error)) from None
+
+
+def _onnxruntime(path: Path) -> Runner:
+    session = onnx_session(path)
     name = session.get_inputs()[0].name
 
     def run(x: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@ from contextlib import closing
 from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Protocol, Sequence
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Protocol, Sequence
 
 import numpy as np
 
@@ -41,12 +41,14 @@ class _Image(NamedTuple):
 
 
 def predict_files(segmenter: Segmenter, files: Sequence[InputFile], folder: Path, *, num_workers: int,
-                  label_ids: Optional[np.ndarray] = None) -> Iterator[Optional[DataError]]:
+                  label_ids: Optional[np.ndarray] = None,
+                  kinds: Sequence[str] = (OVERLAY, MASK, CLASS_MAP)) -> Iterator[Optional[DataError]]:
     """Predicts images, then videos, and writes to `folder` what predict.py --help says.
 
     Args:
         num_workers: threads that read, and as many that write.
         label_ids: uint8[256], the id of each train id; with it nothing but label ids is written, for a test server.
+        kinds: what to write for images: "overlay", "mask", "class_map", "confidence".
 
     Yields:
         None for each image or frame, as soon as its results are written; what is wrong with each bad file.
@@ -61,7 +63,7 @@ def predict_files(segmenter: Segmenter, files: Sequence[InputFile], folder: Path
         read, write = read_image, partial(_write_label_ids, folder, label_ids)
     else:
         save_png(folder / LEGEND, legend(segmenter.class_names, segmenter.palette))
-        read, write = read_upright, partial(_write_images, folder, segmenter.palette)
+        read, write = read_upright, partial(_write_images, folder, segmenter.palette, kinds)
     yield from predict_images(segmenter, images, read, write, num_workers=num_workers)
     for file in files:
         if file.is_video:
@@ -130,14 +132,14 @@ def predict_video(segmenter: ImagePredictor, file: InputFile, folder: Path, *,
         yield DataError(f"{file.path}: is damaged after {written} of {video.frames} frames; only these are done")
 
 
-def _write_images(folder: Path, palette: Sequence[Color], name: str, image: np.ndarray,
+def _write_images(folder: Path, palette: Sequence[Color], kinds: Sequence[str], name: str, image: np.ndarray,
                   prediction: Prediction) -> None:
     classes = prediction.classes
-    save_png(folder / OVERLAY / f"{name}_overlay.png", overlay(image, classes, palette=palette))
-    save_png(folder / MASK / f"{name}_mask.png", colorize(classes, palette))
-    save_png(folder / CLASS_MAP / f"{name}_class_map.png", classes)
-    if prediction.confidence is not None:
-        save_png(folder / CONFIDENCE / f"{name}_confidence.png", prediction.confidence)
+    pixels: Dict[str, Callable[[], Optional[np.ndarray]]] = {
+        OVERLAY: lambda: overlay(image, classes, palette=palette), MASK: lambda: colorize(classes, palette),
+        CLASS_MAP: lambda: classes, CONFIDENCE: lambda: prediction.confidence}
+    for kind in kinds:
+        save_png(folder / kind / f"{name}_{kind}.png", pixels[kind]())
 
 
 def _write_label_ids(folder: Path, label_ids: np.ndarray, name: str, _image: np.ndarray,

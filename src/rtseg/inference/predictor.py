@@ -1,10 +1,11 @@
 """Class maps of images of any size from a back end: whole images, sliding windows, averages over scales and flips."""
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
+from rtseg.config.sections import Prediction as PredictionSection
 from rtseg.inference.backends import Backend, NetworkBackend
 from rtseg.inference.postprocessing import argmax, check_finite, classes_of, softmax, upsample
 from rtseg.inference.preprocessing import Placement, Resize, fit, pad_to_multiple, unfit
@@ -45,6 +46,19 @@ class Window(NamedTuple):
 
     size: Tuple[int, int]     # (height, width)
     overlap: Tuple[int, int]  # less than the size
+
+
+def averaging_options(prediction: PredictionSection) -> Dict[str, Any]:
+    """The options of Predictor that --window, --overlap, --scales and --flip mean; only those that were given."""
+    options: Dict[str, Any] = {}
+    if prediction.window is not None:
+        height, width = prediction.window
+        options["window"] = Window(prediction.window, prediction.overlap or (height // 4, width // 4))
+    if prediction.scales:
+        options["scales"] = prediction.scales
+    if prediction.flip:
+        options["flip"] = True
+    return options
 
 
 class Predictor:

@@ -10,6 +10,7 @@ from rtseg.config.config import Config
 from rtseg.config.recipe import load_config
 from rtseg.data.dataset_spec import Color
 from rtseg.inference.backends import ExportedBackend, open_mindir, open_onnx
+from rtseg.inference.foreign import adapted
 from rtseg.inference.input_files import read_upright
 from rtseg.inference.metadata import ModelMetadata, metadata_path, read_metadata
 from rtseg.inference.predictor import Prediction, Predictor, network_predictor
@@ -82,7 +83,7 @@ class Segmenter:
             metadata = metadata or read_metadata(metadata_path(path))
             runner = (open_onnx(path) if path.suffix.lower() == ".onnx" else
                       open_mindir(path, device_target=device_target or "auto", device_id=device_id or 0))
-            self.predictor = Predictor(ExportedBackend(path, metadata, runner), **options)
+            self.predictor = Predictor(ExportedBackend(path, metadata, adapted(runner, metadata)), **options)
             self.class_names, self.palette = metadata.classes, metadata.palette
         else:
             config = config if isinstance(config, Config) else load_config(_config_of(path, config))
@@ -147,7 +148,7 @@ def _config_of(path: Path, config: Union[str, Path, None]) -> Path:
 
 def _checkpoint_predictor(path: Path, config: Config, device_target: str, device_id: int, options: Any) -> Predictor:
     from rtseg.runtime.device import setup_device
-    setup_device(device_target, device_id)
+    setup_device(device_target, device_id, precision_mode=config.run.precision_mode)
 
     from rtseg.models.registry import create_model
     from rtseg.models.weights import load_weights

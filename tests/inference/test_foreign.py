@@ -1,0 +1,58 @@
+"""Models without metadata: what they are follows from their shapes and the flags; what is missing is named."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtseg.data.dataset_spec import load_dataset_spec
+from rtseg.inference.foreign import TensorDescription, adapted, describe_model
+from rtseg.utils.errors import ConfigError
+
+SPEC = load_dataset_spec("cityscapes")
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+FLOATS = TensorDescription("input", (1, 3, 64, 96), "float32")
+BYTES = TensorDescription("images", ("n", "h", "w", 3), "uint8")
+
+
+@pytest.mark.parametrize("entry, shape, dtype, expected", [
+    (FLOATS, (1, 19, 64, 96), "float32", ("logits", (1, 64, 96), None, None)),
+    (FLOATS, (1, 19, 8, 12), "float32", ("head_logits", (1, 64, 96), 8, None)),
+    (FLOATS, (1, 1, 64, 96), "int64", ("class_map", (1, 64, 96), None, None)),
+    (BYTES, ("n", "h", "w"), "int32", ("class_map", (1, 256, 512), None, ("batch", "height", "width"))),
+])
+def test_shapes_say_what_a_model_is(entry, shape, dtype, expected):
+    found = describe_model(Path("net.onnx"), (entry, TensorDescription("out", shape, dtype)), spec=SPEC, mean=MEAN,
+                           std=STD)
+    assert (found.output_type, found.size, found.output.stride, found.input.dynamic) == expected
+    assert (found.input.name, found.output.name, found.model, found.classes) == (
+        entry.name, "out", "net", SPEC.class_names)
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(mean=None, std=None), r"expected its metadata at net.json, or flags .* missing: --mean, --std$"),
+    (dict(spec=None), "missing: --dataset_config$"),
+])
+def test_what_is_missing_is_named(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        describe_model(Path("net.onnx"), (FLOATS, TensorDescription("out", (1, 19, 64, 96), "float32")),
+                       **{**dict(spec=SPEC, mean=MEAN, std=STD), **changes})
+
+
+def test_models_that_do_not_fit():
+    path = Path("net.onnx")
+    open_size = TensorDescription("x", ("n", 3, "h", "w"), "float32")
+    result = TensorDescription("out", ("n", 19, "h", "w"), "float32")
+    with pytest.raises(ConfigError, match="missing: --output_type$"):
+        describe_model(path, (open_size, result), spec=SPEC, mean=MEAN, std=STD)
+    assert describe_model(path, (open_size, result), spec=SPEC, mean=MEAN, std=STD,
+                          output_type="logits").input.dynamic == ("batch", "height", "width")
+    with pytest.raises(ConfigError, match=r"expected an input of float32 .* found float16 \[1, 3, 64, 96\]"):
+        describe_model(path, (FLOATS._replace(dtype="float16"), result._replace(shape=(1, 19, 64, 96))), spec=SPEC,
+                       mean=MEAN, std=STD)
+
+
+def test_class_maps_of_other_types_are_adapted():
+    metadata = describe_model(Path("net.onnx"), (FLOATS, TensorDescription("out", (1, 1, 64, 96), "int64")), spec=SPEC,
+                              mean=MEAN, std=STD)
+    output = adapted(lambda x: np.full((1, 1, 64, 96), 7, np.int64), metadata)(np.zeros((1, 3, 64, 96), np.float32))
+    assert (output.dtype, output.shape, output.max()) == (np.uint8, (1, 64, 96), 7)
