@@ -14,7 +14,7 @@ os.environ["PYTHONPATH"] = str(PROJECT / "src")  # for the processes that tests 
 
 TESTS = Path(__file__).resolve().parent
 # Folders and modules that neither import MindSpore nor start a process that does.
-UNIT = ("config", "data", "metrics", "runtime/test_rank_table.py", "synthetic",
+UNIT = ("config", "data", "metrics", "models/test_reference_names.py", "runtime/test_rank_table.py", "synthetic",
         "test_architecture.py", "training/test_lr_schedules.py", "utils", "visualization")
 
 

@@ -23,12 +23,13 @@ from torch.nn import functional
 
 REFERENCES = {
     "fast_scnn_segmentron": ("github.com/LikeLy-Journey/SegmenTron", "4bc605eedde7d680314f63d329277b73f83b1c5f"),
+    "icnet_liminn_v1b": ("github.com/liminn/ICNet-pytorch", "da394fc44f4fbaff1b47ab83ce7121a96f375b03"),
     "fast_scnn_tramac": ("github.com/Tramac/Fast-SCNN-pytorch", "0638517d359ae1664a27dfb2cd1780a40a06c465"),
 }
 AUX_WEIGHT = 0.4
 LR, MOMENTUM, WEIGHT_DECAY, STEPS = 1e-3, 0.9, 1e-4, 10
 INPUT_SHAPE, SEED = (4, 3, 128, 256), 7
-# Of each output only every n-th row and column is kept.
+# Size -> n: of each output of that size only every n-th row and column is kept, of smaller outputs more of them.
 EVAL_SIZES = {(128, 256): 10, (192, 320): 14}
 FROZEN_LOGIT_SCALE = 1e-3
 FLOAT32_RUNS = 4
@@ -60,7 +61,18 @@ def build_tramac(checkout: Path) -> nn.Module:
     return importlib.import_module("models.fast_scnn").FastSCNN(num_classes=19, aux=True)
 
 
-BUILDERS = {"fast_scnn_segmentron": build_segmentron, "fast_scnn_tramac": build_tramac}
+def build_liminn_v1b(checkout: Path) -> nn.Module:
+    """Its ICNet with the plain ResNet50 that it has, too, but does not use."""
+    sys.path.insert(0, str(checkout))
+    sys.modules["torchsummary"] = types.ModuleType("torchsummary")
+    sys.modules["torchsummary"].summary = None  # only its demonstration prints one
+    network = importlib.import_module("models.icnet").ICNet(nclass=19, pretrained_base=False)
+    network.pretrained = importlib.import_module("models.base_models.resnetv1b").resnet50_v1b(dilated=True)
+    return network
+
+
+BUILDERS = {"fast_scnn_segmentron": build_segmentron, "fast_scnn_tramac": build_tramac,
+            "icnet_liminn_v1b": build_liminn_v1b}
 
 
 def reference_weights(shapes):
@@ -104,12 +116,20 @@ def parameter_shapes(network: nn.Module):
 
 
 def mixed_loss(outputs, y):
-    losses = [functional.cross_entropy(output, y, ignore_index=255) for output in outputs]
+    """Smaller outputs are compared with every n-th label; what is full-size beside them is for inference only."""
+    if outputs[-1].shape[2:] != y.shape[1:]:
+        outputs = [output for output in outputs if output.shape[2:] != y.shape[1:]]
+    losses = []
+    for output in outputs:
+        step = y.shape[1] // output.shape[2]
+        losses.append(functional.cross_entropy(output, y[:, ::step, ::step], ignore_index=255))
     return losses[0] + AUX_WEIGHT * sum(losses[1:])
 
 
 def gradient_norms(network):
-    return {name: parameter.grad.norm().item() for name, parameter in sorted(network.named_parameters())}
+    """Of all parameters that the loss depends on: ImageNet's classifier is part of a network, too."""
+    return {name: parameter.grad.norm().item() for name, parameter in sorted(network.named_parameters())
+            if parameter.grad is not None}
 
 
 class Reference:
@@ -181,8 +201,8 @@ def output_arrays(results, steps):
     """The arrays of inference: (height, width) -> outputs; of each only every n-th row and column is kept."""
     arrays = {}
     for (height, width), outputs in results.items():
-        step = steps[height, width]
         for i, output in enumerate(outputs):
+            step = -(-steps[height, width] * output.shape[2] // height)
             key = f"eval/{height}x{width}/out{i}"
             arrays[key] = output[:, :, ::step, ::step].astype(np.float32)
             arrays[f"{key}_step"] = np.array(step)

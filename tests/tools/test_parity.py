@@ -18,7 +18,7 @@ GOLDENS = PROJECT / "tests" / "goldens"
 @pytest.mark.parametrize("graph", ["fast_scnn_tramac"] + [
     pytest.param(graph, marks=pytest.mark.slow) for graph in
     ("fast_scnn_mmseg", "fast_scnn_segmentron", "fast_scnn_modelzoo", "bisenetv1_coincheung", "bisenetv1_mmseg",
-     "icnet_liminn", "icnet_mmseg")])
+     "icnet_liminn", "icnet_liminn_v1b", "icnet_mmseg")])
 def test_golden(graph):
     done = subprocess.run([sys.executable, "-m", "rtseg.tools.parity", "--golden", str(GOLDENS / f"{graph}.npz")],
                           cwd=PROJECT, capture_output=True, text=True)

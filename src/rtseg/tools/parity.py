@@ -19,19 +19,20 @@ from rtseg.config.fields import Section, option
 from rtseg.runtime.device import setup_device
 from rtseg.utils.errors import ConfigError, DataError, run_command
 
-# golden's name -> (model, variant, auxiliary heads, weight of the auxiliary losses)
+# golden's name -> (model, variant, backbone, auxiliary heads, weight of the auxiliary losses)
 _GRAPHS = {
-    "fast_scnn_tramac": ("fast_scnn", "tramac", 1, 0.4),
-    "fast_scnn_mmseg": ("fast_scnn", "mmseg", 2, 0.4),
-    "fast_scnn_segmentron": ("fast_scnn", "segmentron", 2, 0.4),
-    "fast_scnn_modelzoo": ("fast_scnn", "modelzoo", 2, 0.4),
-    "icnet_liminn": ("icnet", "liminn", 2, 0.4),
-    "icnet_mmseg": ("icnet", "mmseg", 2, 0.4),
-    "bisenetv1_coincheung": ("bisenetv1", "coincheung", 2, 1.0),
-    "bisenetv1_mmseg": ("bisenetv1", "mmseg", 2, 1.0),
+    "fast_scnn_tramac": ("fast_scnn", "tramac", None, 1, 0.4),
+    "fast_scnn_mmseg": ("fast_scnn", "mmseg", None, 2, 0.4),
+    "fast_scnn_segmentron": ("fast_scnn", "segmentron", None, 2, 0.4),
+    "fast_scnn_modelzoo": ("fast_scnn", "modelzoo", None, 2, 0.4),
+    "icnet_liminn": ("icnet", "liminn", "resnet50", 2, 0.4),
+    "icnet_liminn_v1b": ("icnet", "liminn", "resnet50_v1b", 2, 0.4),
+    "icnet_mmseg": ("icnet", "mmseg", "resnet50", 2, 0.4),
+    "bisenetv1_coincheung": ("bisenetv1", "coincheung", "resnet18", 2, 1.0),
+    "bisenetv1_mmseg": ("bisenetv1", "mmseg", "resnet18", 2, 1.0),
 }
 # Running means that differ by intent: liminn moves these twice a step, see src/rtseg/models/icnet.py.
-_OTHER_MEANS = {"icnet_liminn": r"^pretrained\.layer[34]\."}
+_OTHER_MEANS = dict.fromkeys(("icnet_liminn", "icnet_liminn_v1b"), r"^pretrained\.layer[34]\.")
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 1e-4
 _FROZEN_LOGIT_SCALE = 1e-3
 # With emulated float16: of outputs and losses, and of gradient norms, the largest error of any parameter.
@@ -107,7 +108,7 @@ class ParityCheck:
             raise DataError(f"--golden {path}: expected a golden .npz file with its .keys.json next to it; "
                             f"{error}") from None
         self.graph = path.stem
-        self.model, self.variant, self.aux, self.aux_weight = _GRAPHS[self.graph]
+        self.model, self.variant, self.backbone, self.aux, self.aux_weight = _GRAPHS[self.graph]
 
     def network(self):
         """The network with the reference weights, dropout 0."""
@@ -116,7 +117,8 @@ class ParityCheck:
         from rtseg.models.reference_names import convert
         from rtseg.models.registry import PUBLISHED_CLASSES, create_model
 
-        network = create_model(self.model, self.variant, num_classes=PUBLISHED_CLASSES, aux=self.aux, dropout=0.0)
+        network = create_model(self.model, self.variant, num_classes=PUBLISHED_CLASSES, aux=self.aux, dropout=0.0,
+                               backbone=self.backbone)
         weights = convert(self.graph, reference_weights(self.shapes))
         for name, parameter in network.parameters_dict().items():
             if name.endswith("dropout_step"):
