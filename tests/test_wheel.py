@@ -13,7 +13,7 @@ from script_helpers import PROJECT, run, skip_unless_installed
 PACKAGED = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "requirements.txt", "requirements-test.txt",
             "requirements-benchmark.txt", "requirements-tensorboard.txt", "configs", "src")
 COMMANDS = ("train", "eval", "export", "predict", "preprocess", "score", "check-data", "build-cache", "convert-weights",
-            "complexity", "parity", "rank-table", "synthetic")
+            "fetch-weights", "complexity", "parity", "rank-table", "synthetic")
 
 
 def pip(*arguments):
@@ -112,6 +112,12 @@ def test_a_command_does_its_work_there(installed, tmp_path):
     assert [path.stat().st_size for path in (tmp_path / "bin" / "img_data").iterdir()] == [3 * 64 * 128 * 4]
     wrong = run_there(installed, "rtseg", "train", "--dataset", tmp_path / "nowhere")
     assert wrong.returncode == 3 and wrong.stderr.startswith("error: ")
+
+
+def test_the_table_of_published_weights_is_in_the_package(installed):
+    done = run_there(installed, "rtseg", "fetch-weights")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("fast_scnn_mmseg_cityscapes ")
 
 
 def test_recipes_are_found_in_the_package(installed):
