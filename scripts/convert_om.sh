@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
-# Converts an exported .onnx or .air, with its model card beside it, to .om by CANN's atc.
+# Converts an exported .onnx or .air, with its metadata next to it, to .om by CANN's atc.
 #   bash scripts/convert_om.sh [model] [soc_version] [--aipp=0|1] [--precision_mode=...] [--output=...] [any atc flag]
-# soc_version: "Ascend" and the name in `npu-smi info`; Ascend310P3 by default, Ascend310 for the older card.
-# --aipp=1 lets the card normalise a float32 model's input in hardware: the .om then takes RGB bytes, NHWC.
+# soc_version: "Ascend" and the name in `npu-smi info`; Ascend310P3 by default, Ascend310 for the older chip.
+# --input_shape=x:8,3,1024,2048 replaces the metadata's, for a model exported with --dynamic_batch or --dynamic_size.
+# --aipp=1 lets the NPU normalize a float32 model's input in hardware: the .om then takes RGB bytes, NHWC.
 set -euo pipefail
 
 usage() {
-  sed -n '2,5s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-python3}
-positions=() flags=() aipp=0 output=
+positions=() flags=() aipp=0 output='' input_shape=''
 for argument in "$@"; do
   case $argument in
     --aipp=0 | --aipp=1) aipp=${argument#*=} ;;
     --output=?*) output=${argument#*=} ;;
+    --input_shape=?*) input_shape=${argument#*=} ;;
     --*=*) flags+=("$argument") ;;
     --*) usage ;;
     *) positions+=("$argument") ;;
@@ -41,9 +43,10 @@ suffix=
 [[ $aipp == 0 ]] || suffix=_aipp
 output=${output:-${model%.*}$suffix}
 output=${output%.om}
-# Writes the .om's card, and with AIPP its configuration, and prints the description of the model's input.
+# Writes the .om's metadata, and with AIPP its configuration, and prints the description of the model's input.
 model_path=$(realpath "$model") om_path=$(realpath -m "$output.om")
-input=$(cd "$project" && PYTHONPATH=$project/src "$python" -m rtseg.export.atc "$model_path" "$om_path" "$aipp")
+input=$(cd "$project" && PYTHONPATH=$project/src "$python" -m rtseg.export.atc "$model_path" "$om_path" "$aipp" \
+  "$input_shape")
 command=(atc "--framework=$framework" "--model=$model" "--output=$output" "--soc_version=$soc_version")
 [[ $framework != 5 ]] || command+=("--input_shape=${input#* }" "--input_format=${input%% *}")
 [[ $aipp == 0 ]] || command+=("--insert_op_conf=$output.aipp.cfg")

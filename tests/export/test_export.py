@@ -215,6 +215,19 @@ def test_aipp_literal(tmp_path, capsys):
         om_metadata([str(tmp_path / "net_aipp.om"), str(tmp_path / "b.om"), "1"])
 
 
+def test_om_of_another_shape(tmp_path, capsys):
+    write_metadata(tmp_path / "net.onnx", METADATA.changed(dynamic=("batch",)))
+    assert om_metadata([str(tmp_path / "net.onnx"), str(tmp_path / "b8.om"), "0", "x:8,3,64,96"]) == 0
+    assert capsys.readouterr().out == "NCHW x:8,3,64,96\n"
+    om = read_metadata(tmp_path / "b8.json")
+    assert (om.input_shape, om.output_shape, om.input.dynamic) == ([8, 3, 64, 96], [8, 19, 64, 96], None)
+    for shape, message in (("x:8,3,64,128", "expected width 96, found 128; .* --dynamic_size 1"),
+                           ("y:8,3,64,96", "expected the model's input .* x:1,3,64,96, found y:8,3,64,96"),
+                           ("x:-1,3,64,96", "found x:-1,3,64,96"), ("x:8,3", "found x:8,3")):
+        with pytest.raises(ConfigError, match=message):
+            om_metadata([str(tmp_path / "net.onnx"), str(tmp_path / "c.om"), "0", shape])
+
+
 def test_convert_om_prints_the_command_and_needs_atc(tmp_path):
     write_metadata(tmp_path / "net.onnx", METADATA)
     (tmp_path / "net.onnx").write_bytes(b"")

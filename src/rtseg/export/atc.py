@@ -1,13 +1,13 @@
 """What scripts/convert_om.sh must know from the metadata: atc's input description and the AIPP configuration.
 
-    python -m rtseg.export.atc <model.onnx|.air> <model.om> <aipp: 0|1>
+    python -m rtseg.export.atc <model.onnx|.air> <model.om> <aipp: 0|1> [--input_shape's value]
 
 writes the metadata of the .om and, with AIPP, <model>.aipp.cfg next to it, and prints `<format> <name>:<shape>`.
 No MindSpore.
 """
 import sys
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
 from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, metadata_path, read_metadata, write_metadata
 from rtseg.utils.atomic import write_text
@@ -15,8 +15,10 @@ from rtseg.utils.errors import ConfigError, run_command
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    model, om, aipp = sys.argv[1:] if argv is None else argv
+    model, om, aipp, *shape = sys.argv[1:] if argv is None else argv
     metadata = read_metadata(metadata_path(model))
+    # An .om has one shape, whatever the model left open.
+    metadata = metadata.changed(size=size_of(shape[0], metadata) if shape and shape[0] else metadata.size, dynamic=())
     layout = "NCHW" if metadata.input_type == "float32" else "ND"  # atc has no NHWC for ONNX
     print(f"{layout} {metadata.input.name}:{','.join(map(str, metadata.input_shape))}")
     if aipp == "1":
@@ -26,6 +28,28 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     check_metadata_is_free(om, metadata)
     write_metadata(om, metadata)
     return 0
+
+
+def size_of(input_shape: str, metadata: ModelMetadata) -> Tuple[int, int, int]:
+    """(batch, height, width) of atc's --input_shape, such as "x:8,3,1024,2048".
+
+    Raises:
+        ConfigError: another name or number of lengths, or lengths that the model does not leave open.
+    """
+    name, _, text = input_shape.rpartition(":")
+    lengths = [int(part) for part in text.split(",") if part.strip().isdigit()]
+    example = f"{metadata.input.name}:{','.join(map(str, metadata.input_shape))}"
+    if name != metadata.input.name or len(lengths) != 4 or len(text.split(",")) != 4 or min(lengths) < 1:
+        raise ConfigError(f"--input_shape: expected the model's input with other lengths than {example}, found "
+                          f"{input_shape}")
+    batch, *rest = lengths
+    height, width = rest[1:] if metadata.input.layout == "NCHW" else rest[:2]
+    dynamic = metadata.input.dynamic or ()
+    for axis, found, known in zip(("batch", "height", "width"), (batch, height, width), metadata.size):
+        if found != known and axis not in dynamic:
+            raise ConfigError(f"--input_shape: expected {axis} {known}, found {found}; export the model with "
+                              f"--dynamic_{'batch' if axis == 'batch' else 'size'} 1 to choose it here")
+    return batch, height, width
 
 
 def aipp_config(metadata: ModelMetadata) -> str:
