@@ -2,10 +2,10 @@
 # Images per second of a model at several batch sizes, with every engine that is there.
 #  benchmark_batches.sh [checkpoint or exported model] [batches, default 1,4,8,16] [--runs=N] [--flag=value ...]
 # A checkpoint is exported for each batch: ONNX for OpenVINO, MINDIR for MindSpore Lite (LITE_HOME), .om for AscendCL
-# (atc; SOC_VERSION is the chip, Ascend310P3 by default). An exported model has one batch, its own, and one engine. The
-# C++ program runs each --runs times (20) on zeros: inference only, with copies to and from the device. --device_type,
-# --device_id, --precision, --threads and --requests go to the program, -D... to CMake, other flags, such as
-# --config=... of the run, to export.py. PYTHON names the interpreter.
+# (atc; SOC_VERSION is the chip, Ascend310P3 by default). An exported model runs with its own engine; its batch must be
+# open (--dynamic_batch=1) or the only one asked for. The C++ program runs each --runs times (20) on zeros: inference
+# only, with copies to and from the device. --device_type, --device_id, --precision, --threads and --requests go to the
+# program, -D... to CMake, other flags, such as --config=... of the run, to export.py. PYTHON names the interpreter.
 set -euo pipefail
 
 usage() {
@@ -55,9 +55,9 @@ quietly bash "$project/ascend310_infer/build.sh" "${build_flags[@]}"
 program=$(tail -n 1 "$folder/log")
 engines=$(sed -n 's/^-- runtimes: //p' "$folder/log")
 
-# Runs a model and prints a line of the table from the program's report.
+# measure MODEL [FLAG...]: runs a model and prints a line of the table from the program's report.
 measure() {
-  quietly "$program" "--model_path=$1" "--loop=$runs" "--time_path=$folder" "--report_json=$folder/report.json" \
+  quietly "$program" "--model_path=$1" "${@:2}" "--loop=$runs" "--time_path=$folder" "--report_json=$folder/report.json" \
     "${run_flags[@]}"
   "$PYTHON" - "$folder/report.json" << 'END'
 import json
@@ -78,7 +78,9 @@ export_model() {
 printf '%-28s %5s %9s %12s %9s\n' engine batch images/s "run, ms" requests
 case $source in
   *.onnx | *.xml | *.mindir | *.ms | *.om)
-    measure "$source"
+    for batch in ${batches//,/ }; do
+      measure "$source" "--batch_size=$batch"
+    done
     exit
     ;;
 esac

@@ -1,7 +1,9 @@
 #ifndef ASCEND310_INFER_ENGINE_OPTIONS_H_
 #define ASCEND310_INFER_ENGINE_OPTIONS_H_
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 namespace infer {
 
@@ -22,8 +24,9 @@ struct EngineOptions {
   Precision precision = Precision::kAuto;
   std::string fusion_switch_path;  // Ascend graph fusion switches; empty: none
   int device_id = 0;
-  int threads = 0;   // of the CPU; 0: the runtime decides
-  int requests = 0;  // in flight at the same time; 0: as the runtime and device suggest
+  int threads = 0;                   // of the CPU; 0: the runtime decides
+  int requests = 0;                  // in flight at the same time; 0: as the runtime and device suggest
+  std::vector<int64_t> input_shape;  // for the dimensions that the model leaves open; empty: they stay open
 };
 
 }  // namespace infer

@@ -36,6 +36,9 @@ struct Metadata {
   int ignore_label = 255;
 };
 
+// Of the model's input: (N, H, W, 3) or (N, 3, H, W).
+std::vector<int64_t> InputShape(const Metadata& metadata);
+
 // "net.onnx" -> "net.json"
 std::filesystem::path MetadataPath(const std::filesystem::path& model);
 

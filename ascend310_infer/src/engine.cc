@@ -33,6 +33,14 @@ HostMemory Engine::Allocate(size_t bytes) {
   return memory;
 }
 
+std::vector<int64_t> CloseDimensions(std::vector<int64_t> shape, const std::vector<int64_t>& wanted) {
+  if (shape.size() != wanted.size()) return shape;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] < 0) shape[i] = wanted[i];
+  }
+  return shape;
+}
+
 void CheckViews(const std::vector<TensorInfo>& tensors, const std::vector<ConstTensorView>& views) {
   Check(tensors, views);
 }

@@ -107,6 +107,7 @@ class MindSporeLiteEngine : public Engine {
     const bool is_ms = path.size() > 3 && path.compare(path.size() - 3, 3, ".ms") == 0;
     const auto type = is_ms ? mindspore::kMindIR_Lite : mindspore::kMindIR;
     Check(model_.Build(path, type, ContextFor(options)), "load " + path + " on " + NameOf(options.device));
+    CloseInput(options.input_shape);
     for (const auto& tensor : model_.GetInputs()) inputs_.push_back(InfoOf(tensor));
     for (const auto& tensor : model_.GetOutputs()) outputs_.push_back(InfoOf(tensor));
   }
@@ -118,6 +119,14 @@ class MindSporeLiteEngine : public Engine {
   std::unique_ptr<Request> NewRequest() override { return std::make_unique<MindSporeLiteRequest>(&model_, *this); }
 
  private:
+  // Gives the input's open dimensions, if it has any, a size.
+  void CloseInput(const std::vector<int64_t>& wanted) {
+    const std::vector<mindspore::MSTensor> tensors = model_.GetInputs();
+    if (tensors.size() != 1) return;
+    const std::vector<int64_t> shape = CloseDimensions(tensors[0].Shape(), wanted);
+    if (shape != tensors[0].Shape()) Check(model_.Resize(tensors, {shape}), "set the size of the input");
+  }
+
   const std::string description_;
   mindspore::Model model_;
   std::vector<TensorInfo> inputs_;

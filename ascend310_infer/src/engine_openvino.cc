@@ -63,7 +63,12 @@ class OpenVINOEngine : public Engine {
  public:
   explicit OpenVINOEngine(const EngineOptions& options) : requests_(static_cast<size_t>(options.requests)) {
     try {
-      model_ = core_.compile_model(options.model_path, "CPU", ConfigFor(options));
+      const std::shared_ptr<ov::Model> model = core_.read_model(options.model_path);
+      if (model->is_dynamic() && model->inputs().size() == 1) {
+        const std::vector<int64_t> shape = CloseDimensions(InfoOf(model->input()).shape, options.input_shape);
+        model->reshape(ov::PartialShape(std::vector<ov::Dimension>(shape.begin(), shape.end())));
+      }
+      model_ = core_.compile_model(model, "CPU", ConfigFor(options));
       if (requests_ == 0) requests_ = model_.get_property(ov::optimal_number_of_infer_requests);
       for (const auto& port : model_.inputs()) inputs_.push_back(InfoOf(port));
       for (const auto& port : model_.outputs()) outputs_.push_back(InfoOf(port));

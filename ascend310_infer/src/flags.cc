@@ -34,6 +34,7 @@ std::vector<Flag> TableOf(Flags* flags) {
        "float32, fast (what the device computes fastest), or auto: float32 on the CPU, fast on Ascend"},
       {"threads", &engine->threads, "CPU threads of the runtime, 0: it decides"},
       {"requests", &engine->requests, "runs of the model in flight at the same time, 0: as the runtime suggests"},
+      {"batch_size", &flags->batch_size, "batch of a model that leaves it open, 0: as its metadata says"},
       {"workers", &flags->workers,
        "threads that read and preprocess, and as many that postprocess and write; 0: one for every two cores"},
       {"result_path", &flags->result_path, "folder for the results"},

@@ -65,6 +65,22 @@ int ListBadInputs(const std::vector<std::string>& problems, size_t inputs, const
   return kBadInput;
 }
 
+// What the model leaves open is as its metadata and --batch_size say.
+std::unique_ptr<Engine> LoadWithShape(const Flags& flags, std::optional<Metadata>* metadata) {
+  EngineOptions options = flags.engine;
+  if (*metadata) {
+    if (flags.batch_size > 0) (*metadata)->batch = flags.batch_size;
+    options.input_shape = InputShape(**metadata);
+  }
+  std::unique_ptr<Engine> engine = LoadEngine(options);
+  const std::vector<int64_t>& shape = engine->Inputs().at(0).shape;
+  if (flags.batch_size > 0 && (shape.empty() || shape[0] != flags.batch_size)) {
+    throw Error(kUsage, "--batch_size is for a model with metadata that leaves its batch open; the model takes " +
+                            Describe(engine->Inputs()[0]) + "; export it with --dynamic_batch=1 or with that batch");
+  }
+  return engine;
+}
+
 int ProcessDataset(Engine* engine, const Dataset& dataset, const std::optional<Metadata>& metadata,
                    const Flags& flags) {
   std::unique_ptr<ClassMapDecoder> decoder;
@@ -103,16 +119,16 @@ int Main(const std::vector<std::string>& arguments) {
     return kDone;
   }
   PrepareFolder(flags.time_path);
+  std::optional<Metadata> metadata = ReadMetadata(flags.engine.model_path);
   if (flags.loop > 0) {
-    const std::unique_ptr<Engine> engine = LoadEngine(flags.engine);
+    const std::unique_ptr<Engine> engine = LoadWithShape(flags, &metadata);
     Report(TimeRuns(engine.get(), flags.warmup, flags.loop), *engine, flags, nullptr);
     return kDone;
   }
   PrepareFolder(flags.result_path);
   const Dataset dataset = FindInputs(flags.dataset_path, flags.result_path);
-  const std::optional<Metadata> metadata = ReadMetadata(flags.engine.model_path);
   CheckBeforeLoading(dataset, flags, metadata);
-  const std::unique_ptr<Engine> engine = LoadEngine(flags.engine);
+  const std::unique_ptr<Engine> engine = LoadWithShape(flags, &metadata);
   return ProcessDataset(engine.get(), dataset, metadata, flags);
 }
 

@@ -108,6 +108,12 @@ bool Fits(const TensorInfo& tensor, ElementType type, size_t elements) {
 
 }  // namespace
 
+std::vector<int64_t> InputShape(const Metadata& metadata) {
+  const int64_t batch = metadata.batch, height = metadata.size.height, width = metadata.size.width;
+  if (metadata.input_type == ElementType::kUint8) return {batch, height, width, 3};
+  return {batch, 3, height, width};
+}
+
 fs::path MetadataPath(const fs::path& model) { return fs::path(model).replace_extension(".json"); }
 
 Metadata ParseMetadata(const std::string& text, const fs::path& path) {

@@ -16,7 +16,7 @@ from pathlib import Path
 try:
     import numpy as np
     import onnx
-    from make_test_model import class_map, logits, make_model
+    from make_test_model import class_map, logits, make_metadata, make_model
 except ImportError as error:
     print(f"skipped: {error}; pip install onnx openvino")
     sys.exit(77)
@@ -113,7 +113,7 @@ class EndToEnd(unittest.TestCase):
         readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| `--(\w+)` \| ?`?([^` |]*)`? ?\|", readme, re.MULTILINE)
         self.assertEqual(sorted(rows), sorted(flags))
-        self.assertEqual(len(flags), 17)
+        self.assertEqual(len(flags), 18)
 
     def test_wrong_usage(self):
         self.write_model()
@@ -149,6 +149,19 @@ class EndToEnd(unittest.TestCase):
         self.write_model(height=0)
         self.write_images(1)
         self.assert_failure(self.run_program(), 1, "export it with a fixed batch, height and width")
+
+    def test_open_batch(self):
+        images = self.write_images(5)
+        self.write_model(batch="batch")
+        self.model.with_suffix(".json").write_text(make_metadata("deploy", 2, HEIGHT, WIDTH))
+        for flags, batch in ((), 2), (("--batch_size=4",), 4):
+            done = self.run_program(*flags)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn(f" runs of batch {batch}, ", done.stdout)
+            for i, expected in enumerate(class_map(images)):
+                np.testing.assert_array_equal(self.result(i, np.uint8), expected.ravel())
+        self.write_model(batch=2)
+        self.assert_failure(self.run_program("--batch_size=4"), 2, "--batch_size is for a model")
 
     def test_result_folder_that_cannot_be_made(self):
         self.write_model()

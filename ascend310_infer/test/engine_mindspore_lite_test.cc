@@ -83,6 +83,14 @@ TEST(LiteOpenShapeIsNamed) {
               "batch, height and width");
 }
 
+TEST(LiteOpenShapeIsClosed) {
+  Fixture fixture;
+  lite_fake::TheSetup().input_shape = {-1, 3, 4};
+  fixture.options.input_shape = {2, 9, 9};  // only for what is open
+  LoadAndRun(fixture.options);
+  CHECK_EQUAL(ledger::Problems(), "");
+}
+
 TEST(LiteUnknownTypeIsNamed) {
   const Fixture fixture;
   lite_fake::TheSetup().input_type = 12;

@@ -156,6 +156,17 @@ std::vector<MSTensor> Model::GetOutputs() {
   return {impl_->output};
 }
 
+Status Model::Resize(const std::vector<MSTensor>& inputs, const std::vector<std::vector<int64_t>>& shapes) {
+  if (Fails("Resize")) return Status(kLiteError, "told by\nthe fake");
+  if (!Expect(impl_->built && inputs.size() == 1 && shapes.size() == 1, "Resize needs Build, and each input once")) {
+    return Status(kLiteParamInvalid, "");
+  }
+  setup.input_shape = shapes[0];
+  impl_->input.impl()->shape = shapes[0];
+  impl_->output.impl()->shape = {shapes[0][0], shapes[0][2]};
+  return Status();
+}
+
 // The outputs are new tensors, with the model's memory behind them; after a failure there are none.
 Status Model::Predict(const std::vector<MSTensor>& inputs, std::vector<MSTensor>* outputs, const MSKernelCallBack&,
                       const MSKernelCallBack&) {
