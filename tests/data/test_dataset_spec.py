@@ -126,7 +126,8 @@ def test_ids_literal(describe):
     (BY_IDS, "[0, 200, 0]", "[0, 300, 0]", 10, "expected [R, G, B]"),
     (BY_IDS, "  - {name: maize, color: [0, 200, 0], id: 255}\n  - {name: weed, color: [200, 0, 200], id: 0}\n", "", 9,
      "key 'classes': expected 2 to 254 classes, found 1"),
-    (BY_IDS, "{list: val.txt}", "{list: val.txt, images: x}", 7, "key 'splits.val.images': is unknown; expected list"),
+    (BY_IDS, "{list: val.txt}", "{list: val.txt, images: x}", 7, "expected images, labels (or 'list' alone), found no "
+     "labels"),
     (BY_IDS, "{list: val.txt}", "{images: x}", 7, "expected images, labels (or 'list' alone), found no labels"),
     (BY_IDS, "  val:", "  valid:", 7, "key 'splits.valid': is unknown; expected train, val, test"),
     (BY_IDS, "label_suffix: _id.png\n", "", 1, "key 'label_suffix': expected what the names in the folders of splits"),
@@ -243,6 +244,31 @@ def test_equal_names_get_their_folders_in_front(describe, tmp_path):
     (tmp_path / "val.txt").write_text("images/monday/1.png truth/monday/1_id.png\n" * 2)
     with pytest.raises(DataError, match="2 images share the name images_monday_1"):
         SegmentationDataset(tmp_path, "val", description)
+
+
+def test_lists_of_names_without_suffix(describe, tmp_path):
+    """As mmsegmentation's: they say which images of the folders count."""
+    fields(tmp_path, "monday/a", "monday/b", "c")
+    spec = load_dataset_spec(describe(BY_IDS, ("{list: val.txt}", "{list: val.txt, images: images, labels: truth}")))
+    (tmp_path / "val.txt").write_text("# of May\nmonday/b\n\nc\n")
+    dataset = SegmentationDataset(tmp_path, "val", spec)
+    assert [(sample.name, sample.image, sample.label) for sample in dataset.samples] == [
+        ("b", tmp_path / "images/monday/b.png", tmp_path / "truth/monday/b_id.png"),
+        ("c", tmp_path / "images/c.png", tmp_path / "truth/c_id.png")]
+    dataset.check()
+    (tmp_path / "val.txt").write_text("monday/nobody\n")
+    with pytest.raises(DataError, match="nobody.png: has no label, expected truth/monday/nobody_id.png"):
+        SegmentationDataset(tmp_path, "val", spec).check()
+
+
+def test_lists_with_commas(describe, tmp_path):
+    """As CoinCheung's."""
+    fields(tmp_path, "a", "b,c")
+    spec = load_dataset_spec(describe(BY_IDS))
+    (tmp_path / "val.txt").write_text("images/a.png,truth/a_id.png\nimages/b,c.png\ttruth/b,c_id.png\n")
+    dataset = SegmentationDataset(tmp_path, "val", spec)
+    assert [sample.label.name for sample in dataset.samples] == ["a_id.png", "b,c_id.png"]
+    dataset.check()
 
 
 def test_list_files(describe, tmp_path):

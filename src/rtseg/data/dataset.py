@@ -129,8 +129,9 @@ class SegmentationDataset:
         lines = []
         for part in parts:
             if part.list:
-                lines.append(f"<dataset>/{part.list} with the lines 'image label'")
-            else:
+                lines.append(f"<dataset>/{part.list} with " + ("the names of images without their suffixes"
+                                                               if part.images else "the lines 'image label'"))
+            if part.images:
                 lines.append(f"<dataset>/{part.images}/[<folder>/]<name>{self.spec.image_suffix}")
             if part.labels:
                 lines.append(f"<dataset>/{part.labels}/[<folder>/]<name>{self.spec.label_suffix}")
@@ -157,17 +158,38 @@ class SegmentationDataset:
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: expected a list file in UTF-8; {error}") from None
         for number, line in enumerate(lines, 1):
-            names = line.split("\t") if "\t" in line else line.split()
+            names = self._names_in(line)
             if not names or names[0].startswith("#"):
+                continue
+            if part.images:
+                samples.append(self._sample_of_stem(part, line.strip()))
                 continue
             if len(names) > 2 or "" in names or "\0" in line:
                 raise DataError(f"{path}, line {number}: expected 'image label', two paths relative to {self.root} "
-                                f"with a blank between them, or a tab if they contain blanks, found {line[:200]!r}")
+                                f"with a blank or comma between them, or a tab if they contain these, found "
+                                f"{line[:200]!r}")
             image, label = self.root / names[0], self.root / names[1] if len(names) == 2 else None
             if label is None:
                 self._expected_labels[image] = f"it in line {number} of {path}"
             samples.append(Sample(image.stem, image.parent.name, image, label))
         return samples
+
+    def _names_in(self, line: str) -> List[str]:
+        if "\t" in line:
+            return line.split("\t")
+        if "," in line and " " not in line and not os.path.exists(self.root / line):  # as in CoinCheung's lists
+            return line.split(",")
+        return line.split()
+
+    def _sample_of_stem(self, part: Split, stem: str) -> Sample:
+        """What a line of a list means that names images of a folder without their suffixes, as mmsegmentation does."""
+        image = self.root / part.images / f"{stem}{self.spec.image_suffix}"
+        labels = [self.root / part.labels / f"{stem}{suffix}"
+                  for suffix in (self.spec.label_suffix, self.spec.train_id_suffix) if part.labels and suffix]
+        label = next((path for path in labels if os.path.isfile(path)), None)
+        if label is None and labels:
+            self._expected_labels[image] = str(labels[0].relative_to(self.root))
+        return Sample(Path(stem).name, image.parent.name, image, label)
 
     def _with_unique_names(self, samples: List[Sample]) -> List[Sample]:
         """Results are written to files of these names: where stems occur twice, all get their folders in front."""

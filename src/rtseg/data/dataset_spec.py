@@ -138,7 +138,7 @@ class DatasetSpec:
                 raise ConfigError(f"split '{split}': the data set '{self.name}' has no '{part}', only "
                                   f"{', '.join(self.splits)}; expected one of them, or it in the specification's "
                                   "splits")
-            if labelled and not (self.splits[part].labels or self.splits[part].list):
+            if labelled and not (self.splits[part].labels or self.splits[part].list and not self.splits[part].images):
                 raise ConfigError(f"split '{split}': the data set '{self.name}' has no labels of it; expected a split "
                                   "with labels")
         return SPLIT_PARTS[split]

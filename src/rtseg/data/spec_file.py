@@ -64,12 +64,14 @@ class ColorClass(_Keys):
 
 
 class SplitFiles(_Keys):
-    """Where the files of a split are: two folders, or a list file."""
+    """Where the files of a split are: two folders, a list file, or folders and the list of what counts in them."""
 
     images: Optional[_LineOrEmpty] = _key("folder of the images, below the data set's root", None, expected=_LINE)
     labels: Optional[_LineOrEmpty] = _key("folder of the labels; test may lack it", None, expected=_LINE)
-    list: Optional[_LineOrEmpty] = _key("instead of folders: text file below the root with a line for each image", None,
-                                 expected=_LINE)
+    list: Optional[_LineOrEmpty] = _key(
+        "text file below the root with a line for each image: with folders, the name without suffix, such as "
+        "aachen/aachen_000000_000019; alone, image and label, two paths below the root with a blank, a tab or a comma "
+        "between them", None, expected=_LINE)
 
 
 class Splits(_Keys):
@@ -244,10 +246,7 @@ def _check_splits(spec: SpecFile) -> None:
         raise SpecError("splits", "expected one or more of train, val, test, found none")
     for name, files in splits.items():
         where = f"splits.{name}"
-        if files.list:
-            for other in ("images", "labels"):
-                if getattr(files, other):
-                    raise SpecError(f"{where}.{other}", "is unknown; expected list")
+        if files.list and not (files.images or files.labels):
             continue
         missing = [key for key in ("images", "labels") if not getattr(files, key) and (key, name) != ("labels", "test")]
         if missing:
