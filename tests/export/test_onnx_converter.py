@@ -193,3 +193,21 @@ def test_damaged_files_end_in_data_errors(operators, tmp_path):
         except DataError:
             refused += 1
     assert refused > 100
+
+
+# Why there is a converter: when one of these passes, look whether it is still needed.
+
+@pytest.mark.xfail(strict=True, raises=(RuntimeError, ValueError, TypeError), reason="no bilinear resize")
+def test_mindspores_own_exporter(tmp_path):
+    class Resize(nn.Cell):
+        def construct(self, x):
+            return ops.interpolate(x, size=(8, 8), mode="bilinear", align_corners=False)
+    ms.export(Resize().set_train(False), Tensor(np.zeros((1, 1, 4, 4), np.float32)), file_name=str(tmp_path / "net"),
+              file_format="ONNX")
+
+
+@pytest.mark.xfail(strict=True, raises=Exception, reason="no adaptive pooling whose bins do not divide the size")
+def test_pytorchs_exporter(tmp_path):
+    torch = pytest.importorskip("torch", reason="the package torch is not installed")
+    torch.onnx.export(torch.nn.AdaptiveAvgPool2d(6), (torch.zeros(1, 1, 32, 64),), str(tmp_path / "net.onnx"),
+                      dynamo=False)

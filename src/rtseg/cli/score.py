@@ -6,7 +6,7 @@ is 3, but the others are scored.
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Literal, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
@@ -33,6 +33,9 @@ class ScoreOptions(Section):
                                            "that of the metadata, else cityscapes", None, metavar="NAME|FILE")
     metadata: Optional[str] = option("the exported model's .json, which has the classes too", None,
                                      aliases=("--model_card",), metavar="FILE")
+    output_type: Optional[Literal["logits", "class_map", "head_logits"]] = option(
+        "what the results are, without metadata; empty: a class map or logits, as their bytes say", None)
+    align_corners: bool = option("head logits without metadata: how the network upsamples them", False)
     save_mask: bool = option("write coloured masks", False)
     mask_result_path: str = option("folder for the masks", "mask_Result", metavar="DIR")
 
@@ -48,10 +51,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     problems = [f"{labels[name]}: has no result {name}{RESULT_SUFFIX}" for name in labels if name not in results]
     problems += [f"{results[name]}: has no label {name}{LABEL_SUFFIX}" for name in results if name not in labels]
 
-    stride, align_corners = None, False
+    stride, align_corners = None, options.align_corners
     if options.metadata is None:
+        if options.output_type == "head_logits" and options.dataset_config is None:
+            raise ConfigError("--output_type head_logits: expected --metadata, or --dataset_config for the number of "
+                              "classes; missing: --dataset_config")
         spec = load_dataset_spec(options.dataset_config or "cityscapes")
         class_names, palette = spec.class_names, spec.palette
+        if options.output_type == "head_logits":
+            stride = head_stride(next(iter(results.values()), None), options, spec.num_classes)
     else:
         metadata = read_metadata(options.metadata)
         class_names, palette = metadata.classes, metadata.palette
@@ -77,6 +85,21 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if problems:
         return report_errors(f"{len(problems)} files are not in this score:", problems)
     return 0
+
+
+def head_stride(result: Optional[Path], options: ScoreOptions, num_classes: int) -> int:
+    """The stride of head logits, from the bytes of a result file.
+
+    Raises:
+        DataError: no stride gives these.
+    """
+    found = result.stat().st_size if result is not None else 0
+    for stride in (1, 2, 4, 8, 16, 32):
+        if found == 4 * num_classes * (options.image_height // stride) * (options.image_width // stride):
+            return stride
+    raise DataError(f"{result}: expected head logits of {num_classes} classes for {options.image_width}x"
+                    f"{options.image_height} pixels, found {found} bytes, which no stride gives; are --dataset_config, "
+                    "--image_height and --image_width right?")
 
 
 def read_pair(labels: Dict[str, Path], results: Dict[str, Path], read_one: Callable[[Path], np.ndarray], height: int,

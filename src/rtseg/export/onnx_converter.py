@@ -1,4 +1,9 @@
-"""Converts a MINDIR file to ONNX, because MindSpore's own ONNX exporters cannot do these networks.
+"""Converts a MINDIR file to ONNX.
+
+Why not a library: MindSpore's `export(file_format="ONNX")`, which is to be deleted, has no bilinear resize, and
+`mindspore.onnx.export` (2.10) no BatchNorm, Concat and AvgPool; PyTorch's exporter, given the same weights, refuses
+adaptive pooling whose bins do not divide the size, as at 1024x2048. tests/export/test_onnx_converter.py says when the
+first and the last of these can.
 
 BatchNorm and biases are folded into the convolution before them, so that every runtime gets the short graph.
 """
