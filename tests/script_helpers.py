@@ -14,6 +14,17 @@ SCRIPTS = PROJECT / "scripts"
 # Settings with which a training on the quick demo's images (64x128) takes seconds.
 TINY_TRAINING = ("--batch_size=2", "--base_size=64", "--crop_size=64,128", "--num_workers=0", "--lr=0.01", "--aux=1")
 
+# The true train.py. Only the network is another one, which compiles in a second.
+TRAIN_TINY = f"""\
+import sys
+sys.path[0:0] = [{str(PROJECT / "src")!r}, {str(PROJECT / "tests")!r}]
+from rtseg.models import registry as models
+models.NETWORKS["fast_scnn"] = models.NETWORKS["fast_scnn"]._replace(path="distributed_program.tiny_network")
+from rtseg.cli.train import main
+from rtseg.utils.errors import run_command
+run_command(main)
+"""
+
 
 def run(*command, cwd=PROJECT, **variables):
     """Runs a command with this interpreter as PYTHON, standard input closed, and returns the finished process."""

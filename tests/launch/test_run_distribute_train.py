@@ -15,7 +15,7 @@ import time
 
 import pytest
 from data_helpers import write_sample
-from script_helpers import PROJECT, SCRIPTS, run, untimed
+from script_helpers import PROJECT, SCRIPTS, TRAIN_TINY, run, untimed
 
 from rtseg.runtime.rank_table import Device, RankTable, Server
 
@@ -422,16 +422,6 @@ def test_background(spaced):
 
 # --- with MindSpore ---
 
-# The true train.py. Only the network is another one, which compiles in a second.
-TRAIN_TINY = f"""\
-import sys
-sys.path[0:0] = [{str(PROJECT / "src")!r}, {str(PROJECT / "tests")!r}]
-from rtseg.models import registry as models
-models.NETWORKS["fast_scnn"] = models.NETWORKS["fast_scnn"]._replace(path="distributed_program.tiny_network")
-from rtseg.cli.train import main
-from rtseg.utils.errors import run_command
-run_command(main)
-"""
 TINY_FLAGS = ("--aux=0", "--base_size=32", "--crop_size=32", "--num_workers=0", "--eval_while_train=0")
 
 

@@ -87,9 +87,7 @@ class MixSoftmaxCrossEntropy(nn.Cell):
             total = self.sum_by_products(logits, labels, weights)
         else:
             total = (self.pixel_losses(logits, labels) * weights).sum()
-        is_whole = batch_labels.shape[0] == labels.shape[0]
-        count = (weights if is_whole else self.pixel_weights(batch_labels)).sum()
-        return self.mean(total, self.over_ranks(count))
+        return self.mean(total, self.over_ranks(self.pixel_weights(batch_labels).sum()))
 
     def pixel_losses(self, logits, labels):
         """Cross entropy of each pixel, 0 where it is ignored: float32 logits (N, C, h, w), int32 labels (N, H, W) ->

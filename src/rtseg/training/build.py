@@ -1,5 +1,5 @@
 """The parts of a training, as the configuration says."""
-from typing import List, Union
+from typing import Any, Dict, List, Union
 
 from mindspore import nn
 
@@ -20,7 +20,7 @@ from rtseg.training.optimizer import build_optimizer
 from rtseg.training.train_step import AccumulatingTrainStep, DistributedTrainStep, TrainStep
 
 
-def open_dataset(config: Config, split: str):
+def open_dataset(config: Config, split: str) -> Any:
     """A split of the data set, or its cache.
 
     Raises:
@@ -32,7 +32,7 @@ def open_dataset(config: Config, split: str):
     return dataset
 
 
-def build_loader(config: Config, dataset) -> BatchLoader:
+def build_loader(config: Config, dataset: Any) -> BatchLoader:
     """Shuffled, augmented batches of this rank."""
     data, run = config.data, config.run
     transform = TrainTransform(
@@ -59,7 +59,7 @@ def build_network(config: Config, group: ProcessGroup) -> nn.Cell:
 def build_loss(config: Config, network: nn.Cell) -> nn.Cell:
     """The loss that `config.loss.name` names, for the outputs of `network`."""
     loss = config.loss
-    options = {"aux_weight": loss.aux_weight, "align_corners": network.align_corners,
+    options: Dict[str, Any] = {"aux_weight": loss.aux_weight, "align_corners": network.align_corners,
                "labels_to_logits": network.labels_to_logits, "class_weights": loss.class_weights,
                "group_size": config.run.group_size}
     if loss.name == "ohem":
@@ -77,7 +77,7 @@ def build_train_step(config: Config, network: nn.Cell, *,
     return step if config.optimizer.accumulate == 1 else AccumulatingTrainStep(step, config.optimizer.accumulate)
 
 
-def build_evaluator(config: Config, network: nn.Cell, *, dataset, group: ProcessGroup) -> Evaluator:
+def build_evaluator(config: Config, network: nn.Cell, *, dataset: Any, group: ProcessGroup) -> Evaluator:
     """What scores the network in training."""
     predictor = network_predictor(network, mean=config.data.mean, std=config.data.std)
     return Evaluator(predictor, dataset, num_classes=config.data.dataset_config.num_classes,

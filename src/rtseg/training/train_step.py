@@ -53,27 +53,34 @@ class TrainStep(nn.Cell):
             parameters += [self.scaler.scale_value, self.scaler.counter]
         return {parameter.name: parameter for parameter in parameters}
 
-    def scaled_loss(self, images, labels, batch_labels):
-        """(loss to differentiate, loss to report) of a part of the batch with `batch_labels`."""
+    def scaled_loss(self, images: Tensor, labels: Tensor) -> Tuple[Tensor, Tensor]:
+        """(loss to differentiate, loss to report)"""
+        loss = self.loss(self.network(self.normalize(images)), labels)
+        return (loss if self.scaler is None else self.scaler.scale(loss)), loss
+
+    def scaled_part_loss(self, images: Tensor, labels: Tensor, batch_labels: Tensor) -> Tuple[Tensor, Tensor]:
+        """`scaled_loss` of a part of the batch that has `batch_labels`."""
         loss = self.loss(self.network(self.normalize(images)), labels, batch_labels)
         return (loss if self.scaler is None else self.scaler.scale(loss)), loss
 
-    def update(self, gradients):
-        """Updates the weights once, with the means of `gradients` over all ranks."""
+    def update(self, loss: Tensor, gradients: Tuple[Tensor, ...]) -> Tensor:
+        """Updates the weights once, with the means of `gradients` over all ranks. Returns `loss`: MindSpore warns of a
+        method that returns nothing."""
         if self.scaler is not None:
             gradients = self.scaler.unscale(gradients)
         if self.average is not None:
             gradients = self.average(gradients)
         if self.scaler is None:
             self.optimizer(self.clip(gradients))
-        else:
-            # Averaged already, so that one rank's infinity makes all of them leave the update out.
-            finite = amp.all_finite(gradients)
-            if finite:
-                self.optimizer(self.clip(gradients))
-            self.scaler.adjust(finite)
+            return loss
+        # Averaged already, so that one rank's infinity makes all of them leave the update out.
+        finite = amp.all_finite(gradients)
+        if finite:
+            self.optimizer(self.clip(gradients))
+        self.scaler.adjust(finite)
+        return loss
 
-    def clip(self, gradients):
+    def clip(self, gradients: Tuple[Tensor, ...]) -> Tuple[Tensor, ...]:
         """Gradients whose global norm is at most `clip_norm`."""
         if self.clip_norm == 0:
             return gradients
@@ -86,12 +93,11 @@ class TrainStep(nn.Cell):
             clipped = clipped + (gradient * factor,)
         return clipped
 
-    def construct(self, images, labels):
-        (_, loss), gradients = self.gradient(images, labels, labels)
-        self.update(gradients)
-        return loss
+    def construct(self, images: Tensor, labels: Tensor) -> Tensor:
+        (_, loss), gradients = self.gradient(images, labels)
+        return self.update(loss, gradients)
 
-    def share(self, loss, request):
+    def share(self, loss: Tensor, request: Tensor) -> Tuple[Tensor, Tensor]:
         """The mean loss over all ranks, and the sum of their requests."""
         sums = self.all_reduce(ops.concat((loss.reshape(1), request)))
         return sums[0] / self.group_size, sums[1:]
@@ -110,7 +116,7 @@ class DistributedTrainStep(TrainStep):
             for it before the next step is on its way.
     """
 
-    def construct(self, images, labels, request):
+    def construct(self, images: Tensor, labels: Tensor, request: Tensor) -> Tuple[Tensor, Tensor]:
         return self.share(super().construct(images, labels), request)
 
 
@@ -119,14 +125,13 @@ class _AddGradients(nn.Cell):
 
     def __init__(self, step: TrainStep, sums: ParameterTuple):
         super().__init__(auto_prefix=False)
-        self.step = step
+        self.gradient = ms.value_and_grad(step.scaled_part_loss, None, step.optimizer.parameters, has_aux=True)
         self.sums = sums
         self.hyper_map = ops.HyperMap()
 
-    def construct(self, images, labels, batch_labels):
-        (_, loss), gradients = self.step.gradient(images, labels, batch_labels)
-        self.hyper_map(ops.assign_add, self.sums, gradients)
-        return loss
+    def construct(self, images: Tensor, labels: Tensor, batch_labels: Tensor) -> Tensor:
+        (_, loss), gradients = self.gradient(images, labels, batch_labels)
+        return ops.depend(loss, self.hyper_map(ops.assign_add, self.sums, gradients))
 
 
 class _ApplyGradients(nn.Cell):
@@ -138,20 +143,19 @@ class _ApplyGradients(nn.Cell):
         self.sums = sums
         self.hyper_map = ops.HyperMap()
 
-    def construct(self, loss):
-        self.step.update(self.sums)
-        self.hyper_map(_empty, self.sums)
-        return loss
+    def construct(self, loss: Tensor) -> Tensor:
+        loss = self.step.update(loss, self.sums)
+        return ops.depend(loss, self.hyper_map(_empty, self.sums))
 
 
 class _ApplySharedGradients(_ApplyGradients):
     """_ApplyGradients of one of several processes."""
 
-    def construct(self, loss, request):
+    def construct(self, loss: Tensor, request: Tensor) -> Tuple[Tensor, Tensor]:
         return self.step.share(super().construct(loss), request)
 
 
-def _empty(total):
+def _empty(total: Parameter) -> Tensor:
     return ops.assign(total, ops.zeros_like(total))
 
 

@@ -34,8 +34,7 @@ class WeightAverage(nn.Cell):
         self.hyper_map = ops.HyperMap()
 
     def construct(self, rate: Tensor) -> Tensor:
-        self.hyper_map(ops.partial(_move, rate), self.averages, self.weights)
-        return rate
+        return ops.depend(rate, self.hyper_map(ops.partial(_move, rate), self.averages, self.weights))
 
     def update(self, step: int) -> None:
         """After the `step`-th step of the training, counted from 1."""

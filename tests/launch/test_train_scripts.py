@@ -1,0 +1,78 @@
+"""test/train_*.sh and scripts/sweep.sh on a network that compiles in a second."""
+import json
+import re
+import shutil
+
+import pytest
+from script_helpers import PROJECT, SCRIPTS, TRAIN_TINY, run, untimed
+
+from rtseg.synthetic.generator import generate
+
+FLAGS = ("--crop_size=64", "--base_size=64", "--lr_end=0", "--num_workers=0", "--aux=1", "--warmup_epochs=0",
+         "--save_every=9", "--eval_steps=9")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone whose train.py has the small network, and a data set in data/."""
+    folder = tmp_path_factory.mktemp("with space")
+    shutil.copytree(PROJECT / "test", folder / "test", ignore=shutil.ignore_patterns("output"))
+    shutil.copytree(SCRIPTS, folder / "scripts")
+    for name in ("src", "configs"):
+        (folder / name).symlink_to(PROJECT / name)
+    (folder / "train.py").write_text(TRAIN_TINY)
+    generate(folder / "data", train=4, val=2, test=1, height=64, width=128)
+    return folder
+
+
+def start(project, name, *flags, **variables):
+    return run(project / "test" / name, f"--data_path={project / 'data'}", *FLAGS, *flags, cwd=project,
+               DEVICE_TARGET="CPU", **variables)
+
+
+def test_a_whole_training_on_one_device(project):
+    done = start(project, "train_full_1p.sh", "--epochs=2", "--batch_size=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (result,) = (project / "test" / "output" / "fast_scnn_full_1p").glob("*/result.json")
+    result = json.loads(result.read_text())
+    assert (result["epochs"], result["global_batch_size"]) == (2, 2)
+    report = re.search(r"^-+ Final result -+\nFinal Performance images/sec : ([\d.]+)\n"
+                       r"Final Train Accuracy : ([\d.]+)\nE2E Training Duration sec : \d+\n\Z", done.stdout, re.M)
+    assert report.groups() == (str(result["images_per_second"]), f"{100 * result['best_miou']:.2f}")
+    assert untimed(done.stdout).count("\nepoch time: ") == 2
+
+
+def test_performance_on_several_devices(project):
+    done = start(project, "train_performance_8p.sh", "--max_steps=4", "--batch_size=1", "--epochs=3",
+                 f"--output_path={project / 'measured'}", RANK_SIZE="2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "global batch 2 = 1 x 2, 4 steps (2 per epoch)" in done.stdout
+    measured = re.search(r"performance: 3 steps after the first, [\d.]+ ms per step, ([\d.]+) images/s$", done.stdout,
+                         re.M)
+    assert re.search(rf"^Final Performance images/sec : {measured[1]}\nE2E Training Duration sec : \d+\n\Z",
+                     done.stdout, re.M)
+
+
+@pytest.mark.parametrize("flags, code, message", [
+    ((), 2, "--data_path: expected the folder of the data set, found nothing"),
+    (("--data_path=nowhere",), 2, "dataset: expected the folder that holds leftImg8bit/"),
+    (("--data_path=.", "--model=none"), 2, "none.yaml"), (("--data_path=.",), 3, "leftImg8bit")])
+def test_what_goes_wrong_is_the_exit_code(project, flags, code, message):
+    done = run(project / "test" / "train_full_1p.sh", *flags, cwd=project, DEVICE_TARGET="CPU")
+    assert done.returncode == code and message in done.stdout + done.stderr, done.stdout + done.stderr
+    assert "Final Performance" not in done.stdout
+
+
+def test_sweep(project):
+    command = (project / "scripts" / "sweep.sh", project, project / "data", 1, 2, project / "sweep", *FLAGS,
+               "--lr=0.01,1e9", "--loss_scale=1,128")
+    done = run(*command, cwd=project, DEVICE_TARGET="CPU")
+    assert done.returncode == 1, done.stdout + done.stderr  # the large rate diverges
+    assert done.stdout.count("error: training stopped: the loss of epoch 1 step ") == 2
+    table = (project / "sweep" / "sweep.csv").read_text().splitlines()
+    assert table[0] == "learning rate,loss scale,AMP level,final mIoU,best mIoU,epoch,images/s,exit code"
+    assert [re.sub(r"\d+\.\d\d,(\d+\.\d\d),1,\d+\.\d+", r"scores", row) for row in table[1:]] == [
+        "0.01,1,O0,scores,0", "0.01,128,O0,scores,0", "1e9,1,O0,-,-,-,-,1", "1e9,128,O0,-,-,-,-,1"]
+    again = run(*command, cwd=project, DEVICE_TARGET="CPU")
+    assert again.stdout.count("learning rate 0.01, ") == 0 and again.stdout.count("learning rate 1e9, ") == 2
+    assert (project / "sweep" / "sweep.csv").read_text().splitlines() == table
