@@ -41,7 +41,7 @@ SUBCOMMAND_OF_SCRIPT = {"run_train.sh": "train", "run_distribute_train.sh": "tra
 MADE_BY_PROGRAMS = {
     "config.yaml", "train.log", "log.txt", "metrics.csv", "curves.png", "best_map.ckpt", "last.ckpt", "ckpt_0/",
     "tensorboard/", "result.json", "eval_results.txt", "class_iou.png", "contact_sheet.png", "scores.csv",
-    "confusion_matrix.png", "mask/", "overlay/", "class_map/", "submit/", "legend.png", "seen/overlay/",
+    "confusion_matrix.png", "mask/", "overlay/", "class_map/", "confidence/", "submit/", "legend.png", "seen/overlay/",
     "preprocess.log", "infer.log", "acc.log", "img_data/", "label/", "result_Files/", "time_Result/"}
 MADE_BY_READER = {"src/rtseg/models/my_net.py", "configs/my_net.yaml", "jobstart_hccl.json", "hccl_tools.py"}
 
