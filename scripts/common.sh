@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the run_*.sh scripts that start a Python door share. Not a program: they source it.
+# What the run_*.sh scripts that start a Python program share. Not a program: they source it.
 #
 # PYTHON      the interpreter, default python3
 # FOREGROUND  1: stay in front, as with --foreground
@@ -14,7 +14,7 @@ fail() {
 }
 
 # read_arguments COUNT USAGE "$@": ends with the usage text unless there are COUNT positions and then flags only.
-# The flags for the door go to the array `flags`.
+# The flags for the program go to the array `flags`.
 read_arguments() {
     local count=$1 usage=$2 argument given
     shift 2
@@ -48,14 +48,14 @@ check_folders() {
     mkdir -p -- "$3" && [[ -w $3 ]] || fail "output_path: expected a folder that can be written, found '$3'"
 }
 
-# start CODE DOOR OUTPUT ARGUMENT...: runs CODE/DOOR.py with the arguments, in front, or in the background with what it
+# start CODE PROGRAM OUTPUT ARGUMENT...: runs CODE/PROGRAM.py with the arguments, in front, or in the background with what it
 # prints in OUTPUT/log.txt. Wrong arguments are found before that.
 start() {
-    local code=$1 door=$2 log
+    local code=$1 program=$2 log
     log=$(cd -- "$3" && pwd)/log.txt
     shift 3
-    check_arguments "$code" "$door" "$@"
-    run_logged "$log" "$PYTHON" "$code/$door.py" "$@"
+    check_arguments "$code" "$program" "$@"
+    run_logged "$log" "$PYTHON" "$code/$program.py" "$@"
 }
 
 # run_logged LOG COMMAND...: ends by becoming the command, or runs it in the background with what it prints in LOG.
@@ -70,7 +70,7 @@ run_logged() {
     echo "log: $log"
 }
 
-# Reads the arguments as the door does, without waiting for MindSpore to be imported.
+# Reads the arguments as the program does, without waiting for MindSpore to be imported.
 check_arguments() {
     command -v "$PYTHON" > /dev/null || fail "PYTHON: expected a Python interpreter, found no '$PYTHON'"
     "$PYTHON" - "$@" <<'END'

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 from rtseg.data.dataset import SegmentationDataset
-from rtseg.data.dataset_spec import DatasetSpec, description_of, load_dataset_spec
+from rtseg.data.dataset_spec import DatasetSpec, dataset_spec_of, load_dataset_spec
 from rtseg.models.registry import MODEL_VARIANTS, check_model
 from rtseg.utils.errors import ConfigError
 
@@ -34,7 +34,7 @@ class Dataset(SegmentationDataset):
     def __init__(self, root: Union[str, Path], spec: Union[str, Path, Mapping[str, Any], DatasetSpec], *,
                  split: str = "val", require_labels: bool = True):
         if isinstance(spec, Mapping):
-            spec = description_of(dict(spec), "spec")
+            spec = dataset_spec_of(dict(spec), "spec")
         elif not isinstance(spec, DatasetSpec):
             spec = load_dataset_spec(spec)
         super().__init__(root, split, spec, require_labels=require_labels)

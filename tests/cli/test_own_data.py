@@ -112,7 +112,8 @@ def test_the_whole_way_without_code(project):
     assert SCORES.search(python(project, PROJECT / scoring[0], *scoring[1:]).stdout)[0] in done.stdout
     done = run(*infer, cwd=project, **variables)
     assert done.returncode == 2
-    assert "--dataset_config: expected the description of a data set with the model's classes table, ba" in done.stderr
+    assert ("--dataset_config: expected the specification of a data set with the model's classes table, ba"
+            in done.stderr)
 
 
 def test_weights_for_other_classes_are_refused(tmp_path):

@@ -94,7 +94,7 @@ def resolve_input_spec(options: PreprocessOptions, recipe: Config) -> InputSpec:
             raise ConfigError(f"--{name}: expected {value}, which the model takes (see {options.metadata}), found "
                               f"{getattr(options, name)}")
     if metadata.classes != recipe.data.dataset_config.class_names:
-        raise ConfigError(f"--dataset_config: expected the description of a data set with the model's classes "
+        raise ConfigError(f"--dataset_config: expected the specification of a data set with the model's classes "
                           f"{', '.join(metadata.classes)}, found '{recipe.data.dataset_config.name}' with "
                           f"{', '.join(recipe.data.dataset_config.class_names)}")
     return InputSpec(metadata.input_type, (height, width), metadata.mean, metadata.std)
@@ -107,6 +107,8 @@ def convert_sample(dataset: SegmentationDataset, spec: InputSpec, image_folder: 
         image, label = dataset.load(index)
     except DataError as error:
         return error
+    if label is None:
+        return DataError(f"{dataset.samples[index].image}: has no label")
     image, label = resize_center_crop(image, label, crop_size=spec.size)
     name = dataset.samples[index].name
     write_array(image_folder / f"{name}{IMAGE_SUFFIX}",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rtseg.config.checks import check_combinations
 from rtseg.config.config import FIELDS, FLAG_OF, SECTIONS, Config, nested
 from rtseg.config.fields import problem_of, read_value, shown
-from rtseg.data.dataset_spec import DatasetSpec, description_of, load_dataset_spec
+from rtseg.data.dataset_spec import DatasetSpec, dataset_spec_of, load_dataset_spec
 from rtseg.utils.errors import ConfigError
 from rtseg.utils.files import configs_folder
 from rtseg.utils.yaml_file import load_yaml
@@ -92,7 +92,7 @@ def _dataset_spec(values: Mapping[str, Any], origin: str, path: Union[str, Path]
     if isinstance(found, DatasetSpec):
         return found
     if isinstance(found, dict):
-        return description_of(found, f"{path}: dataset_config")
+        return dataset_spec_of(found, f"{path}: dataset_config")
     try:
         return load_dataset_spec(read_value(str, found))
     except ValueError as error:

@@ -168,7 +168,7 @@ def load_dataset_spec(name: Union[str, Path]) -> DatasetSpec:
         raise ConfigError(f"{path}, line {line_numbers(path).get(wrong.key, 1)}: {wrong}") from None
 
 
-def description_of(content: Dict[str, Any], source: str) -> DatasetSpec:
+def dataset_spec_of(content: Dict[str, Any], source: str) -> DatasetSpec:
     """The specification whose keys `content` has; `source` says in error messages where they stand.
 
     Raises:

@@ -6,7 +6,7 @@ tests/tools/test_document_configuration.py says when they are stale.
 """
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Type
+from typing import Any, Dict, Optional, Sequence, Type
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -123,7 +123,7 @@ def files(project: Path) -> Dict[Path, str]:
             schemas / "dataset.json": json.dumps(dataset_schema(), indent=1) + "\n"}
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     """Writes the files of this clone."""
     for path, text in files(configs_folder().parent).items():
         path.parent.mkdir(parents=True, exist_ok=True)
