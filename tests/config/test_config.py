@@ -9,8 +9,9 @@ import pytest
 import yaml
 from script_helpers import flat_recipe
 
+from rtseg.config import chinese
 from rtseg.config.arguments import parse_arguments
-from rtseg.config.config import FIELDS
+from rtseg.config.config import FIELDS, SECTIONS
 from rtseg.config.fields import extra_of
 from rtseg.config.recipe import load_config
 from rtseg.models.registry import check_model
@@ -246,3 +247,22 @@ def test_help_says_the_default_of_every_flag(command, capsys):
     texts = {entry.split()[0].rstrip(","): " ".join(entry.split()) for entry in entries}
     assert len(texts) > 15 and [flag for flag, text in texts.items() if flag not in ("-h", "--no-validate")
                                 and "default: " not in text and "empty: " not in text] == []
+
+
+@pytest.mark.parametrize("variables, is_chinese", [
+    ({"LANG": "zh_CN.UTF-8"}, True), ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C"}, False), ({"LANG": "en_US.UTF-8"}, False)])
+def test_help_in_chinese(monkeypatch, capsys, variables, is_chinese):
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        parse_arguments("train", "", ["--help"])
+    text = "".join(capsys.readouterr().out.split())
+    assert ("遍历训练划分的次数（默认：见配方）" in text) == is_chinese
+    assert ("两次评估之间的轮数（默认：10）" in text) == is_chinese
+    assert ("passesoverthetrainingsplit(default:therecipe's)" in text) != is_chinese
+
+
+def test_chinese_help_knows_no_other_flags():
+    assert set(chinese.FLAGS) - set(FIELDS) == set() and set(chinese.SECTIONS) == set(SECTIONS)

@@ -7,6 +7,7 @@ from typing import Any, Dict, Literal, Optional, Sequence, Type, TypeVar, get_ar
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from rtseg.config import chinese
 from rtseg.config.checks import check_command
 from rtseg.config.config import FIELDS, SECTIONS, Config
 from rtseg.config.fields import Section, extra_of, problem_of, shown, without_none
@@ -45,7 +46,8 @@ def parse_arguments(command: str, description: str, argv: Optional[Sequence[str]
         fields = {name: entry.field for name, entry in FIELDS.items()
                   if entry.section == section and command in extra_of(entry.field)["commands"]}
         if fields:
-            group = parser.add_argument_group(section, model.__doc__)
+            text = chinese.SECTIONS.get(section, model.__doc__) if chinese.is_chinese() else model.__doc__
+            group = parser.add_argument_group(section, text)
             for name, field in fields.items():
                 _add_argument(group, name, field, required="the recipe's")
     if command == "train":
@@ -119,13 +121,21 @@ def _add_argument(parser: "argparse._ActionsContainer", name: str, field: FieldI
     bare = "1" if field.annotation is bool else extra["bare"]
     if bare:  # elsewhere many flags are switches: --diff_seed means --diff_seed 1
         options.update(nargs="?", const=bare)
-    text = str(field.description)
-    if field.is_required():
-        text += f" (default: {required})" if required else " (required)"
-    elif "empty: " not in text:  # which says what the default means
-        text += f" (default: {default_of(field)})"
+    text = _help_of(name, field, required)
     parser.add_argument(f"--{name}", *extra["aliases"], dest=name, default=None, help=text.replace("%", "%%"),
                         required=field.is_required() and not required, **options)
+
+
+def _help_of(name: str, field: FieldInfo, required: str) -> str:
+    """The meaning of a flag and its default, in Chinese if the environment asks for that."""
+    text = str(field.description)
+    default = required if field.is_required() else "" if "empty: " in text else default_of(field)
+    if chinese.is_chinese() and name in chinese.FLAGS and FIELDS[name].field is field:
+        shown_default = "见配方" if field.is_required() else default
+        return chinese.FLAGS[name] + (f"（默认：{shown_default}）" if default else "")
+    if field.is_required() and not required:
+        return f"{text} (required)"
+    return f"{text} (default: {default})" if default else text
 
 
 def metavar_of(field: FieldInfo) -> str:
