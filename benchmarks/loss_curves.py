@@ -40,7 +40,7 @@ def mindspore_step(config: Config, rates: List[float]):
     network = create_model(graph.model, graph.variant, num_classes=config.data.dataset_config.num_classes,
                            aux=graph.aux, dropout=graph.dropout, bn_momentum=graph.bn_momentum,
                            seed=config.run.seed).set_train(True)
-    step = TrainStep(network, build_loss(config, network), build_optimizer(config, network, rates),
+    step = TrainStep(network, build_loss(config, network), build_optimizer(config, network, lr_per_step=rates),
                      mean=config.data.mean, std=config.data.std)
     return lambda images, labels: float(step(Tensor(images), Tensor(labels)).asnumpy())
 

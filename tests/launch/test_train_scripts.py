@@ -64,14 +64,14 @@ def test_what_goes_wrong_is_the_exit_code(project, flags, code, message):
 
 
 def test_sweep(project):
-    command = (project / "scripts" / "sweep.sh", project, project / "data", 1, 2, project / "sweep", *FLAGS,
+    command = (project / "scripts" / "sweep.sh", project, project / "data", 4, 2, project / "sweep", *FLAGS,
                "--lr=0.01,1e9", "--loss_scale=1,128")
     done = run(*command, cwd=project, DEVICE_TARGET="CPU")
     assert done.returncode == 1, done.stdout + done.stderr  # the large rate diverges
     assert done.stdout.count("error: training stopped: the loss of epoch 1 step ") == 2
     table = (project / "sweep" / "sweep.csv").read_text().splitlines()
     assert table[0] == "learning rate,loss scale,AMP level,final mIoU,best mIoU,epoch,images/s,exit code"
-    assert [re.sub(r"\d+\.\d\d,(\d+\.\d\d),1,\d+\.\d+", r"scores", row) for row in table[1:]] == [
+    assert [re.sub(r"\d+\.\d\d,(\d+\.\d\d),4,\d+\.\d+", r"scores", row) for row in table[1:]] == [
         "0.01,1,O0,scores,0", "0.01,128,O0,scores,0", "1e9,1,O0,-,-,-,-,1", "1e9,128,O0,-,-,-,-,1"]
     again = run(*command, cwd=project, DEVICE_TARGET="CPU")
     assert again.stdout.count("learning rate 0.01, ") == 0 and again.stdout.count("learning rate 1e9, ") == 2

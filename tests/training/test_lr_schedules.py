@@ -18,7 +18,7 @@ def test_cosine():
 
 
 def test_step_decay():
-    assert step_decay(1.0, 6, [2, 4], 0.1) == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
+    assert step_decay(1.0, 6, milestones=[2, 4], gamma=0.1) == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
 
 
 def test_constant():
@@ -26,10 +26,10 @@ def test_constant():
 
 
 def test_warm_up():
-    assert warm_up([1.0] * 6, 4, 0.0) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
-    assert warm_up([2.0, 1.0, 0.5], 2, 0.5) == [1.0, 0.75, 0.5]
-    assert warm_up([1.0, 2.0], 0, 0.1) == [1.0, 2.0]
-    assert warm_up([1.0] * 3, 2, 0.01, "exponential") == pytest.approx([0.01, 0.1, 1.0])
+    assert warm_up([1.0] * 6, 4, factor=0.0) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert warm_up([2.0, 1.0, 0.5], 2, factor=0.5) == [1.0, 0.75, 0.5]
+    assert warm_up([1.0, 2.0], 0, factor=0.1) == [1.0, 2.0]
+    assert warm_up([1.0] * 3, 2, factor=0.01, shape="exponential") == pytest.approx([0.01, 0.1, 1.0])
 
 
 @pytest.mark.parametrize("scheduler, expected", [

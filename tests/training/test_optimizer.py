@@ -23,12 +23,12 @@ def described(groups):
 
 
 def test_one_group_when_nothing_differs():
-    assert described(parameter_groups(PARAMETERS, [0.1, 0.2], 5e-4)) == [
+    assert described(parameter_groups(PARAMETERS, [0.1, 0.2], weight_decay=5e-4)) == [
         ([p.name for p in PARAMETERS], [0.1, 0.2], 5e-4)]
 
 
 def test_no_decay_for_batch_norm_and_biases_and_factors_by_longest_prefix():
-    groups = parameter_groups(PARAMETERS, [0.5], 1e-4, decay_bn_bias=False,
+    groups = parameter_groups(PARAMETERS, [0.5], weight_decay=1e-4, decay_bn_bias=False,
                               lr_factors={"aux_heads": 10, "aux_heads.0.classifier.bias": 2})
     assert described(groups) == [
         (["backbone.conv.weight"], [0.5], 1e-4),
@@ -39,7 +39,7 @@ def test_no_decay_for_batch_norm_and_biases_and_factors_by_longest_prefix():
 
 def test_a_prefix_that_fits_nothing_is_an_error():
     with pytest.raises(ConfigError, match="found 'head', which fits none"):
-        parameter_groups(PARAMETERS, [0.1], 0.0, lr_factors={"head": 10})
+        parameter_groups(PARAMETERS, [0.1], weight_decay=0.0, lr_factors={"head": 10})
 
 
 def test_three_updates_equal_the_formula():
@@ -58,7 +58,7 @@ def test_three_updates_equal_the_formula():
     config = load_config(PROJECT / "configs" / "fast_scnn.yaml", {
         "momentum": 0.5, "weight_decay": 0.1, "decay_bn_bias": 0, "lr_factors": "fast=10"})
     lr_per_step = [0.1, 0.01, 0.001]
-    optimizer = build_optimizer(config, network, lr_per_step)
+    optimizer = build_optimizer(config, network, lr_per_step=lr_per_step)
     gradients = {"slow.weight": 2.0, "fast.weight": 3.0, "fast.bias": -1.0}
     for _ in lr_per_step:
         optimizer(tuple(Tensor([gradients[p.name]], ms.float32) for p in optimizer.parameters))

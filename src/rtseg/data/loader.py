@@ -111,7 +111,7 @@ class BatchLoader:
         """Steps in an epoch."""
         return len(self.sampler) // self.batch_size
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    def epoch(self, epoch: int, start_step: int = 0) -> Generator[Tuple[np.ndarray, np.ndarray], None, None]:
         """Yields images, uint8 (N, H, W, 3) RGB, and labels, uint8 (N, H, W), both new arrays for each batch.
 
         `start_step` leaves out that many batches; the others are the same as in the whole epoch. Two batches are

@@ -8,7 +8,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from rtseg.config.config import Config
 from rtseg.runtime.device import resolve_device_target, setup_device
 from rtseg.runtime.rank_table import read_rank_table
 from rtseg.utils.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from mindspore import Parameter
 
 # Integers travel in pieces of so many bits. A sum of pieces stays exact in float32 while it is below 2^24.
 _PIECE_BITS = 12
@@ -78,7 +81,7 @@ class ProcessGroup:
 
     def any_rank(self, flag: bool) -> bool:
         """Whether `flag` is true on any rank; the same answer everywhere."""
-        return bool(self.all_reduce_int([flag])[0])
+        return bool(self.all_reduce_int(np.array([flag]))[0])
 
     def barrier(self) -> None:
         """Returns when every rank has come here."""
@@ -99,7 +102,7 @@ class ProcessGroup:
         """The text of rank 0, on every rank."""
         return self.gather(text if self.is_master else "")[0]
 
-    def average(self, parameters) -> None:
+    def average(self, parameters: Sequence["Parameter"]) -> None:
         """Replaces float32 parameters by their means over all ranks."""
         if self.size == 1 or not parameters:
             return

@@ -35,14 +35,15 @@ def open_dataset(config: Config, split: str) -> Any:
 def build_loader(config: Config, dataset: Any) -> BatchLoader:
     """Shuffled, augmented batches of this rank."""
     data, run = config.data, config.run
+    rank, group_size = run.rank or 0, run.group_size or 1
+    red, green, blue = (round(255 * mean) for mean in data.mean)
     transform = TrainTransform(
-        crop_size=data.crop_size, base_size=data.base_size, pad_color=tuple(round(255 * mean) for mean in data.mean),
+        crop_size=data.crop_size, base_size=data.base_size, pad_color=(red, green, blue),
         scale_range=data.scale_range, blur_probability=data.blur_probability, color_jitter=data.color_jitter,
         max_class_ratio=data.max_class_ratio)
-    sampler = DistributedSampler(len(dataset), rank=run.rank, group_size=run.group_size, seed=run.seed,
-                                 drop_last=True)
+    sampler = DistributedSampler(len(dataset), rank=rank, group_size=group_size, seed=run.seed, drop_last=True)
     return BatchLoader(dataset, transform, sampler=sampler, batch_size=data.batch_size * config.optimizer.accumulate,
-                       num_workers=config.num_workers, seed=run.seed + (run.rank if run.diff_seed else 0))
+                       num_workers=config.num_workers, seed=run.seed + (rank if run.diff_seed else 0))
 
 
 def build_network(config: Config, group: ProcessGroup) -> nn.Cell:
@@ -59,9 +60,10 @@ def build_network(config: Config, group: ProcessGroup) -> nn.Cell:
 def build_loss(config: Config, network: nn.Cell) -> nn.Cell:
     """The loss that `config.loss.name` names, for the outputs of `network`."""
     loss = config.loss
-    options: Dict[str, Any] = {"aux_weight": loss.aux_weight, "align_corners": network.align_corners,
-               "labels_to_logits": network.labels_to_logits, "class_weights": loss.class_weights,
-               "group_size": config.run.group_size}
+    options: Dict[str, Any] = {
+        "aux_weight": loss.aux_weight, "align_corners": network.align_corners,
+        "labels_to_logits": network.labels_to_logits, "class_weights": loss.class_weights,
+        "group_size": config.run.group_size}
     if loss.name == "ohem":
         return OhemCrossEntropy(loss.ohem_threshold, loss.ohem_min_kept, **options)
     return MixSoftmaxCrossEntropy(**options)
@@ -70,10 +72,11 @@ def build_loss(config: Config, network: nn.Cell) -> nn.Cell:
 def build_train_step(config: Config, network: nn.Cell, *,
                      lr_per_step: List[float]) -> Union[TrainStep, AccumulatingTrainStep]:
     """The step of this rank."""
-    kind = TrainStep if config.run.group_size == 1 else DistributedTrainStep
-    step = kind(network, build_loss(config, network), build_optimizer(config, network, lr_per_step),
+    group_size = config.run.group_size or 1
+    kind = TrainStep if group_size == 1 else DistributedTrainStep
+    step = kind(network, build_loss(config, network), build_optimizer(config, network, lr_per_step=lr_per_step),
                 mean=config.data.mean, std=config.data.std, loss_scale=config.optimizer.loss_scale,
-                clip_norm=config.optimizer.clip_norm, group_size=config.run.group_size)
+                clip_norm=config.optimizer.clip_norm, group_size=group_size)
     return step if config.optimizer.accumulate == 1 else AccumulatingTrainStep(step, config.optimizer.accumulate)
 
 

@@ -122,7 +122,7 @@ class EvalCallback(Callback):
         if evaluation.errors:
             raise evaluation.errors[0]
         context.evaluation = evaluation
-        accuracy, miou = context.scores
+        accuracy, miou = evaluation.pixel_accuracy, evaluation.miou
         _LOG.info(evaluation_line(epoch, accuracy, miou))
         _LOG.info("evaluated " + evaluation_lines(evaluation))
         state = context.state

@@ -1,13 +1,14 @@
 """SGD with momentum over parameter groups."""
-from typing import Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from mindspore import nn
+from mindspore import Parameter, nn
 
+from rtseg.config.config import Config
 from rtseg.utils.errors import ConfigError
 
 
-def parameter_groups(parameters: Sequence, lr_per_step: Sequence[float], weight_decay: float,
-                     decay_bn_bias: bool = True, lr_factors: Dict[str, float] = None) -> List[dict]:
+def parameter_groups(parameters: Sequence[Parameter], lr_per_step: Sequence[float], *, weight_decay: float,
+                     decay_bn_bias: bool = True, lr_factors: Optional[Dict[str, float]] = None) -> List[Dict[str, Any]]:
     """Groups for a MindSpore optimizer: one per pair of learning-rate factor and weight decay that occurs.
 
     Args:
@@ -25,7 +26,7 @@ def parameter_groups(parameters: Sequence, lr_per_step: Sequence[float], weight_
         if not any(parameter.name.startswith(prefix) for parameter in parameters):
             raise ConfigError(f"lr_factors: expected prefixes of parameter names such as '{parameters[0].name}', "
                               f"found '{prefix}', which fits none")
-    members = {}
+    members: Dict[Tuple[float, bool], List[Parameter]] = {}
     for parameter in parameters:
         prefixes = [prefix for prefix in lr_factors if parameter.name.startswith(prefix)]
         factor = lr_factors[max(prefixes, key=len)] if prefixes else 1.0
@@ -36,15 +37,15 @@ def parameter_groups(parameters: Sequence, lr_per_step: Sequence[float], weight_
             for (factor, decays), group in members.items()]
 
 
-def build_optimizer(config, network, lr_per_step: Sequence[float]) -> nn.Momentum:
+def build_optimizer(config: Config, network: nn.Cell, *, lr_per_step: Sequence[float]) -> nn.Momentum:
     """SGD with momentum as PyTorch defines it: v = m v + (g + wd w), w = w - lr v.
 
     Args:
-        config: rtseg.config.config.Config.
+        config: its optimizer.
         network: whose trainable parameters are optimised.
-        lr_per_step: learning rate of every step, see lr_scheduler.learning_rates.
+        lr_per_step: learning rate of every step, see lr_schedules.learning_rates.
     """
     sgd = config.optimizer
-    groups = parameter_groups(network.trainable_params(), lr_per_step, sgd.weight_decay, sgd.decay_bn_bias,
-                              sgd.lr_factors)
+    groups = parameter_groups(network.trainable_params(), lr_per_step, weight_decay=sgd.weight_decay,
+                              decay_bn_bias=sgd.decay_bn_bias, lr_factors=sgd.lr_factors)
     return nn.Momentum(groups, learning_rate=list(lr_per_step), momentum=sgd.momentum)

@@ -62,7 +62,7 @@ class TensorBoardWriter(Callback):
             return
         scalars, images = {"train/images_per_second": context.timer.epoch_rate}, {}
         if context.evaluation is not None:
-            scalars.update(zip(("val/pixAcc", "val/mIoU"), context.scores))
+            scalars.update(zip(("val/pixAcc", "val/mIoU"), context.scores or ()))
             images["val/confusion_matrix"] = draw_confusion_matrix(context.evaluation.matrix.matrix, self.class_names)
             for i, (image, label, prediction) in enumerate(context.samples):
                 pair = [overlay(image, train_ids, palette=self.palette) for train_ids in (label, prediction)]

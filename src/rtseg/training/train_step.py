@@ -1,5 +1,5 @@
 """One training step as one graph: normalization, forward, loss, gradients, update."""
-from typing import Dict, Sequence, Tuple, Union
+from typing import Any, Dict, Sequence, Tuple, Union
 
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
@@ -44,7 +44,7 @@ class TrainStep(nn.Cell):
         self.group_size = group_size
         self.gradient = ms.value_and_grad(self.scaled_loss, None, optimizer.parameters, has_aux=True)
         self.average = nn.DistributedGradReducer(optimizer.parameters, True, group_size) if group_size > 1 else None
-        self.all_reduce = ops.AllReduce() if group_size > 1 else None
+        self.all_reduce: Any = ops.AllReduce() if group_size > 1 else None
 
     def state(self) -> Dict[str, Parameter]:
         """Name -> parameter of all that a resumed run needs next to the network's own parameters."""
@@ -90,7 +90,7 @@ class TrainStep(nn.Cell):
         factor = self.clip_norm / ops.maximum(ops.sqrt(square), self.clip_norm)
         clipped = ()
         for gradient in gradients:
-            clipped = clipped + (gradient * factor,)
+            clipped = clipped + (gradient * factor,)  # type: ignore[assignment]
         return clipped
 
     def construct(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -116,7 +116,8 @@ class DistributedTrainStep(TrainStep):
             for it before the next step is on its way.
     """
 
-    def construct(self, images: Tensor, labels: Tensor, request: Tensor) -> Tuple[Tensor, Tensor]:
+    def construct(self, images: Tensor, labels: Tensor,  # type: ignore[override]
+                  request: Tensor) -> Tuple[Tensor, Tensor]:
         return self.share(super().construct(images, labels), request)
 
 
@@ -151,7 +152,7 @@ class _ApplyGradients(nn.Cell):
 class _ApplySharedGradients(_ApplyGradients):
     """_ApplyGradients of one of several processes."""
 
-    def construct(self, loss: Tensor, request: Tensor) -> Tuple[Tensor, Tensor]:
+    def construct(self, loss: Tensor, request: Tensor) -> Tuple[Tensor, Tensor]:  # type: ignore[override]
         return self.step.share(super().construct(loss), request)
 
 

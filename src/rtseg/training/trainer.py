@@ -2,9 +2,10 @@
 import logging
 from contextlib import closing
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor
 
 from rtseg.config.config import Config
@@ -121,7 +122,8 @@ def _run_epochs(context: TrainContext, loader: BatchLoader, *, step: Callable, c
         state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
 
 
-def _take_step(context: TrainContext, step: Callable, *, images, labels, earlier_requests: Optional[Tensor]):
+def _take_step(context: TrainContext, step: Callable, *, images: np.ndarray, labels: np.ndarray,
+               earlier_requests: Optional[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:
     """Trains on a batch and returns the loss; with several ranks it also learns whether one has been asked to stop.
 
     All ranks must stop after the same step, since none can do a step alone. What counts is the answer of the step
@@ -170,7 +172,7 @@ def _start_run_folder(config: Config, group: ProcessGroup) -> Path:
     return Path(group.broadcast(str(folder)))
 
 
-def _build_callbacks(context: TrainContext, *, eval_set, upload: Optional[Callable[[], None]]) -> List[Callback]:
+def _build_callbacks(context: TrainContext, *, eval_set: Any, upload: Optional[Callable[[], None]]) -> List[Callback]:
     """What logs, evaluates, records, saves and uploads, in that order; a performance run only logs."""
     config, group = context.config, context.group
     callbacks: List[Callback] = [ProgressLogger(config.run.log_interval)]
@@ -199,7 +201,7 @@ def _build_callbacks(context: TrainContext, *, eval_set, upload: Optional[Callab
     return callbacks
 
 
-def _log_start(context: TrainContext, *, train_set, eval_set, notes) -> None:
+def _log_start(context: TrainContext, *, train_set: Any, eval_set: Any, notes: Iterable[str]) -> None:
     config = context.config
     graph, optimizer, run = config.network, config.optimizer, config.run
     parameters = count_parameters(context.network.trainable_params())
