@@ -35,8 +35,8 @@ TINY_FLAGS = {
 # Programs of others, whose flags are not ours to check.
 FOREIGN = {"pip", "git", "cd", "source", ".", "cmake", "ctest", "isort", "clang-format"}
 # A script hands the flags that it does not know to this subcommand.
-SUBCOMMAND_OF_SCRIPT = {"run_train.sh": "train", "sweep.sh": "train", "run_distribute_train.sh": "train", "run_eval.sh": "eval",
-                        "benchmark_batches.sh": "export"}
+SUBCOMMAND_OF_SCRIPT = {"run_train.sh": "train", "sweep.sh": "train", "run_distribute_train.sh": "train",
+                        "run_eval.sh": "eval", "benchmark_batches.sh": "export"}
 # Files and folders that are named in the text but made by the programs, or by the reader and the platform.
 MADE_BY_PROGRAMS = {
     "config.yaml", "train.log", "log.txt", "metrics.csv", "curves.png", "best_map.ckpt", "last.ckpt", "ckpt_0/",
