@@ -2,7 +2,7 @@
 import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -37,10 +37,13 @@ class Evaluation(NamedTuple):
 
 
 class _Item(NamedTuple):
-    index: int
-    image: Optional[np.ndarray] = None
-    label: Optional[np.ndarray] = None
-    error: Optional[DataError] = None
+    number: int  # in the data set
+    image: np.ndarray
+    label: np.ndarray
+
+
+# Such as tqdm: passes the items on, and counts them.
+Progress = Callable[[Iterable[Union[_Item, DataError]]], Iterable[Union[_Item, DataError]]]
 
 
 class Evaluator:
@@ -71,7 +74,7 @@ class Evaluator:
                                           pad=False).indices(0)
 
     def run(self, on_prediction: Optional[OnPrediction] = None, should_stop: Callable[[], bool] = lambda: False, *,
-            progress: Callable[[Iterable[_Item]], Iterable[_Item]] = iter) -> Optional[Evaluation]:
+            progress: Progress = iter) -> Optional[Evaluation]:
         """Evaluates all images.
 
         Args:
@@ -96,11 +99,11 @@ class Evaluator:
         matrix = ConfusionMatrix(self.num_classes)
         matrix.add(self.group.all_reduce_int(share.matrix.matrix))
         errors = self.group.gather(json.dumps([str(error) for error in share.errors]))
-        return share._replace(matrix=matrix, images=int(self.group.all_reduce_int(share.images)),
+        return share._replace(matrix=matrix, images=int(self.group.all_reduce_int(np.array(share.images))),
                               errors=[DataError(text) for texts in errors for text in json.loads(texts)])
 
     def _run_share(self, on_prediction: Optional[OnPrediction], should_stop: Callable[[], bool],
-                   progress: Callable[[Iterable[_Item]], Iterable[_Item]]) -> Optional[Evaluation]:
+                   progress: Progress) -> Optional[Evaluation]:
         """Evaluates the images of this rank; the time is not in its result."""
         matrix, errors = ConfusionMatrix(self.num_classes), []
         items = prefetch(self._load, self.indices.tolist(), num_workers=self.num_workers)
@@ -109,10 +112,10 @@ class Evaluator:
 
         def readable() -> Iterator[_Item]:
             for item in progress(items):
-                if item.error is None:
-                    yield item
+                if isinstance(item, DataError):
+                    errors.append(item)
                 else:
-                    errors.append(item.error)
+                    yield item
 
         try:
             for batch in self._batches(readable()):
@@ -139,11 +142,11 @@ class Evaluator:
         if batch:
             yield batch
 
-    def _load(self, index: int) -> _Item:
+    def _load(self, index: int) -> Union[_Item, DataError]:
         try:
             image, label = self.dataset.load(index)
         except DataError as error:
-            return _Item(index, error=error)
+            return error
         if self.crop_size is not None:
             image, label = resize_center_crop(image, label, crop_size=self.crop_size)
         return _Item(index, image, label)
@@ -154,7 +157,7 @@ class Evaluator:
         for item, prediction in zip(batch, finish()):
             matrix.update(prediction.classes, item.label)
             if on_prediction is not None:
-                on_prediction(item.index, item.image, item.label, prediction.classes)
+                on_prediction(item.number, item.image, item.label, prediction.classes)
 
 
 def evaluation_lines(evaluation: Evaluation) -> str:

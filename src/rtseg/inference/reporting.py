@@ -3,8 +3,12 @@ import csv
 import io
 import math
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple, Union
 
+import numpy as np
+
+from rtseg.data.cache import CachedDataset
+from rtseg.data.dataset import SegmentationDataset
 from rtseg.inference.evaluator import Evaluation, evaluation_lines
 from rtseg.metrics.confusion_matrix import ConfusionMatrix, iou_per_class, mean_iou, pixel_accuracy
 from rtseg.utils.atomic import write_text
@@ -26,16 +30,16 @@ class EvaluationReport:
     eval_results.txt, scores.csv (a row per image), class_iou.png and confusion_matrix.png in any case.
     """
 
-    def __init__(self, folder: Path, dataset, save_mask: bool):
+    def __init__(self, folder: Path, dataset: Union[SegmentationDataset, CachedDataset], save_mask: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)  # that it cannot be made is better found before the evaluation
         self.folder = folder
         self.dataset = dataset
         self.spec = dataset.spec
         self.save_mask = save_mask
-        self.worst = []  # (mIoU, index, SheetRow)
+        self.worst: List[Tuple[float, int, SheetRow]] = []  # mIoU, index
         self.image_scores: List[ImageScore] = []
 
-    def add(self, index, image, label, prediction) -> None:
+    def add(self, index: int, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
         """Takes an image: image uint8 (H, W, 3), label and prediction uint8 (H, W) train ids."""
         name, palette = self.dataset.samples[index].name, self.spec.palette
         matrix = ConfusionMatrix(self.spec.num_classes)

@@ -12,7 +12,7 @@ _SMALLEST_EXACT_SUM = 1e-30
 
 
 @ops.constexpr
-def _source_lines(length, reduced_length):
+def _source_lines(length: int, reduced_length: int) -> Tensor:
     """The lines that a nearest reduction takes, int32 (reduced_length,): floor(i * length / reduced_length)."""
     return Tensor(np.arange(reduced_length) * length // reduced_length, dtype.int32)
 
@@ -67,7 +67,7 @@ class MixSoftmaxCrossEntropy(nn.Cell):
         self.all_reduce = ops.AllReduce() if group_size > 1 else None
         self.by_products = products_are_faster() if by_products is None else by_products
 
-    def construct(self, outputs, labels, batch_labels=None):
+    def construct(self, outputs: Tuple[Tensor, ...], labels: Tensor, batch_labels: Optional[Tensor] = None) -> Tensor:
         labels = labels.astype(dtype.int32)
         batch_labels = labels if batch_labels is None else batch_labels.astype(dtype.int32)
         loss = self.output_loss(outputs[0], labels, batch_labels)
@@ -75,7 +75,7 @@ class MixSoftmaxCrossEntropy(nn.Cell):
             loss = loss + self.aux_weight * self.output_loss(aux, labels, batch_labels)
         return loss
 
-    def output_loss(self, logits, labels, batch_labels):
+    def output_loss(self, logits: Tensor, labels: Tensor, batch_labels: Tensor) -> Tensor:
         """Loss of one output: logits (N, C, h, w), labels int32 (N, H, W), batch_labels int32 (M, H, W) -> scalar
         float32."""
         if self.labels_to_logits:
@@ -89,32 +89,32 @@ class MixSoftmaxCrossEntropy(nn.Cell):
             total = (self.pixel_losses(logits, labels) * weights).sum()
         return self.mean(total, self.over_ranks(self.pixel_weights(batch_labels).sum()))
 
-    def pixel_losses(self, logits, labels):
+    def pixel_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy of each pixel, 0 where it is ignored: float32 logits (N, C, h, w), int32 labels (N, H, W) ->
         float32 (N, H, W)."""
         logits = resize_bilinear(logits, labels.shape[1:], self.align_corners)
         return ops.cross_entropy(logits, labels, ignore_index=self.ignore_label, reduction="none")
 
-    def pixel_weights(self, labels):
+    def pixel_weights(self, labels: Tensor) -> Tensor:
         """How much each pixel counts, 0 where it is ignored: int32 labels -> float32 of the same shape."""
         valid = (labels != self.ignore_label).astype(dtype.float32)
         if self.class_weights is None:
             return valid
         return valid * ops.gather(self.class_weights, labels * (labels != self.ignore_label).astype(dtype.int32), 0)
 
-    def mean(self, total, count):
+    def mean(self, total: Tensor, count: Tensor) -> Tensor:
         """`total` of this rank by `count` of all ranks, times the number of ranks: the mean of this over the ranks is
         the mean over all their pixels. 0 where the count is 0."""
         # A sum of class weights may be far below 1.
         return total * self.group_size / ops.maximum(count.astype(dtype.float32), 1e-6)
 
-    def over_ranks(self, count):
+    def over_ranks(self, count: Tensor) -> Tensor:
         """A scalar added up over all ranks: float32, or with one rank the count as it is."""
         if self.all_reduce is None:
             return count
         return self.all_reduce(ops.stop_gradient(count).astype(dtype.float32).reshape(1)).reshape(())
 
-    def sum_by_products(self, logits, labels, weights):
+    def sum_by_products(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """Sum of the weighted pixel losses: float32 logits (N, C, h, w), labels and weights (N, H, W) -> scalar.
 
         A pixel's loss is log(sum(exp(logits))) - logit of the true class. Upsampling is linear, so the true classes'
@@ -127,7 +127,7 @@ class MixSoftmaxCrossEntropy(nn.Cell):
         true_logits = (logits * self.label_weights(labels, logits.shape)).sum()
         return (log_sums * weights.reshape(-1)).sum() - true_logits
 
-    def log_sum_exp(self, logits, size):
+    def log_sum_exp(self, logits: Tensor, size: Tuple[int, int]) -> Tensor:
         """Over the classes of each pixel: shifted logits (N, C, h, w), upsampled to `size` -> float32 (N*H*W,)."""
         batch, classes = logits.shape[:2]
         exponentials = ops.exp(upsample_bilinear(logits, size, self.align_corners)).reshape(batch, classes, -1)
@@ -141,9 +141,9 @@ class MixSoftmaxCrossEntropy(nn.Cell):
             result = ops.log(sums)
         return result
 
-    def label_weights(self, labels, shape):
+    def label_weights(self, labels: Tensor, shape: Tuple[int, ...]) -> Tensor:
         """float32 (N, C, h, w) = `shape`: how much each logit counts towards the true classes' upsampled logits."""
         # An ignored label is outside the classes, so its row is all zeros.
         true_classes = ops.one_hot(labels, shape[1], 1.0, 0.0)
-        counts = upsample_bilinear_transposed(true_classes, shape[2:], self.align_corners)
+        counts = upsample_bilinear_transposed(true_classes, (shape[2], shape[3]), self.align_corners)
         return counts if self.class_weights is None else counts * self.class_weights.reshape(1, -1, 1, 1)

@@ -2,7 +2,7 @@
 import math
 from typing import Any
 
-from mindspore import dtype, ops
+from mindspore import Tensor, dtype, ops
 
 from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy, downsample_labels
 from rtseg.models.interpolation import upsample_bilinear
@@ -38,7 +38,7 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
         self.min_kept = min_kept
         self.cross_entropy = ops.SoftmaxCrossEntropyWithLogits()
 
-    def output_loss(self, logits, labels, batch_labels):
+    def output_loss(self, logits: Tensor, labels: Tensor, batch_labels: Tensor) -> Tensor:
         """See MixSoftmaxCrossEntropy. A part of a batch has hard pixels of its own, and counts as much as any other."""
         share = labels.shape[0] / batch_labels.shape[0]
         if self.labels_to_logits:
@@ -46,7 +46,7 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
         losses = self.pixel_losses(logits.astype(dtype.float32), labels) * self.pixel_weights(labels)
         return share * self.mean_of_hard(losses, (labels != self.ignore_label).astype(dtype.int32).sum())
 
-    def pixel_losses(self, logits, labels):
+    def pixel_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy of each pixel, 0 where it is ignored: float32 logits (N, C, h, w), int32 labels (N, H, W) ->
         float32 (N, H, W)."""
         if not self.by_products:
@@ -59,7 +59,7 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
         losses, _ = self.cross_entropy(rows, ops.one_hot(labels.reshape(-1), classes, 1.0, 0.0))
         return losses.reshape(labels.shape)
 
-    def mean_of_hard(self, losses, valid_count):
+    def mean_of_hard(self, losses: Tensor, valid_count: Tensor) -> Tensor:
         """Mean of the hard pixels' losses: float32 losses of any shape, 0 where ignored; int32 count of the valid."""
         # Counts stay integers: float32 cannot tell them apart beyond 2^24 pixels.
         required = (valid_count * self.min_kept).astype(dtype.int32)
@@ -69,7 +69,7 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
         mean_largest = self.mean(self.sum_of_largest(losses, required), self.over_ranks(required))
         return ops.where(hard_count >= self.over_ranks(required), mean_hard, mean_largest)
 
-    def sum_of_largest(self, losses, number):
+    def sum_of_largest(self, losses: Tensor, number: Tensor) -> Tensor:
         """Sum of the `number` (int32 scalar) largest of `losses`, differentiable in them."""
         values = ops.stop_gradient(losses)
         low, high = values.min() - 1.0, values.max()

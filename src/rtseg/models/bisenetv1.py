@@ -7,9 +7,9 @@ Two published graphs, which differ in one activation and in dropout:
 Both differ from the paper: the attention of the feature fusion is one 1x1 convolution with BatchNorm, not two without,
 and the global context is added to the attended 1/32 features before they are enlarged.
 """
-from typing import NamedTuple
+from typing import NamedTuple, Optional, Tuple, Union
 
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 
 from rtseg.models.initialization import initialize
 from rtseg.models.interpolation import resize_bilinear, resize_nearest
@@ -33,26 +33,26 @@ VARIANTS = {
 class SpatialPath(nn.Cell):
     """(N, 3, H, W) -> (N, 2 * channels, H/8, W/8). Paper section 3.1."""
 
-    def __init__(self, channels, bn_momentum):
+    def __init__(self, channels: int, bn_momentum: float) -> None:
         super().__init__()
         self.conv1 = ConvBN(3, channels, 7, 2, 3, bn_momentum=bn_momentum)
         self.conv2 = ConvBN(channels, channels, 3, 2, 1, bn_momentum=bn_momentum)
         self.conv3 = ConvBN(channels, channels, 3, 2, 1, bn_momentum=bn_momentum)
         self.out = ConvBN(channels, 2 * channels, 1, bn_momentum=bn_momentum)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return self.out(self.conv3(self.conv2(self.conv1(x))))
 
 
 class AttentionRefinementModule(nn.Cell):
     """(N, C, H, W) -> (N, out_channels, H, W), each channel weighted by what its mean says. Section 3.2."""
 
-    def __init__(self, in_channels, out_channels, bn_momentum):
+    def __init__(self, in_channels: int, out_channels: int, bn_momentum: float) -> None:
         super().__init__()
         self.conv = ConvBN(in_channels, out_channels, 3, padding=1, bn_momentum=bn_momentum)
         self.attention = ConvBN(out_channels, out_channels, 1, relu=False, bn_momentum=bn_momentum)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         x = self.conv(x)
         return x * ops.sigmoid(self.attention(adaptive_average_pool(x, 1)))
 
@@ -60,7 +60,7 @@ class AttentionRefinementModule(nn.Cell):
 class ContextPath(nn.Cell):
     """(N, 3, H, W) -> (N, channels, H/8, W/8), (N, channels, H/16, W/16). Section 3.2."""
 
-    def __init__(self, backbone, channels, bn_momentum):
+    def __init__(self, backbone: str, channels: int, bn_momentum: float) -> None:
         super().__init__()
         _, _, channels16, channels32 = CHANNELS[backbone]
         self.backbone = ResNet(backbone, bn_momentum=bn_momentum)
@@ -70,7 +70,7 @@ class ContextPath(nn.Cell):
         self.conv_head32 = ConvBN(channels, channels, 3, padding=1, bn_momentum=bn_momentum)
         self.conv_avg = ConvBN(channels32, channels, 1, bn_momentum=bn_momentum)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         feature8, feature16, feature32 = self.backbone(x)
         context = self.conv_avg(adaptive_average_pool(feature32, 1))
         context16 = resize_nearest(self.arm32(feature32) + context, feature16.shape[2:])
@@ -82,12 +82,12 @@ class ContextPath(nn.Cell):
 class FeatureFusionModule(nn.Cell):
     """spatial and context (N, C/2, H, W) each -> (N, C, H, W). Section 3.3."""
 
-    def __init__(self, channels, relu, bn_momentum):
+    def __init__(self, channels: int, relu: bool, bn_momentum: float) -> None:
         super().__init__()
         self.conv = ConvBN(channels, channels, 1, bn_momentum=bn_momentum)
         self.attention = ConvBN(channels, channels, 1, relu=relu, bn_momentum=bn_momentum)
 
-    def construct(self, spatial, context):
+    def construct(self, spatial: Tensor, context: Tensor) -> Tensor:
         x = self.conv(ops.concat((spatial, context), axis=1))
         return x + x * ops.sigmoid(self.attention(adaptive_average_pool(x, 1)))
 
@@ -116,8 +116,8 @@ class BiSeNetV1(nn.Cell):
     labels_to_logits = False
     head_stride = 8
 
-    def __init__(self, num_classes=19, variant="coincheung", aux=2, dropout=0.1, bn_momentum=None, seed=0,
-                 backbone="resnet18"):
+    def __init__(self, num_classes: int = 19, variant: str = "coincheung", aux: int = 2, dropout: float = 0.1,
+                 bn_momentum: Optional[float] = None, seed: int = 0, backbone: str = "resnet18") -> None:
         super().__init__()
         momentum = 0.9 if bn_momentum is None else bn_momentum
         dropout = dropout if VARIANTS[variant].dropout else 0.0
@@ -130,20 +130,20 @@ class BiSeNetV1(nn.Cell):
                                       for i in range(aux)])
         initialize(self, variant)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
         outputs = self.head_outputs(x)
         if self.training:
             return outputs
         return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
 
-    def head_logits(self, x):
+    def head_logits(self, x: Tensor) -> Tensor:
         """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""
         return self.head_outputs(x)[0]
 
-    def head_outputs(self, x):
+    def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
         """(main, aux...) at the heads' strides; in inference (main,)."""
         context = self.context_path(x)
-        outputs = (self.head(self.ffm(self.spatial_path(x), context[0])),)
+        outputs: Tuple[Tensor, ...] = (self.head(self.ffm(self.spatial_path(x), context[0])),)
         if self.training:
             for feature, head in zip(context, self.aux_heads):
                 outputs += (head(feature),)

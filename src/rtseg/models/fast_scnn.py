@@ -8,14 +8,12 @@ The published graphs differ in details that their weights depend on:
 """
 from typing import NamedTuple, Optional, Tuple, Union
 
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 
 from rtseg.models.initialization import initialize
 from rtseg.models.interpolation import products_are_faster, resize_bilinear, upsample_bilinear
-from rtseg.models.layers import (ChannelDropout, ClassifierHead, ConvBN, DepthwiseSeparableConv, PyramidPooling,
-                                 classifier)
-
-Padding = Union[int, Tuple[int, int, int, int]]  # one number, or top, bottom, left, right
+from rtseg.models.layers import (ChannelDropout, ClassifierHead, ConvBN, DepthwiseSeparableConv, Padding,
+                                 PyramidPooling, classifier)
 
 
 class Variant(NamedTuple):
@@ -50,21 +48,21 @@ _FEATURE_CHANNELS = {"downsample": 64, "extractor": 128}
 class LearningToDownsample(nn.Cell):
     """(N, 3, H, W) -> (N, 64, H/8, W/8). Paper section 3.2.1."""
 
-    def __init__(self, variant):
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
         momentum = variant.bn_momentum
         self.conv = ConvBN(3, 32, 3, 2, variant.stem_padding, bn_momentum=momentum)
         self.dsconv1 = DepthwiseSeparableConv(32, 48, 2, variant.depthwise_relu, momentum)
         self.dsconv2 = DepthwiseSeparableConv(48, 64, 2, variant.depthwise_relu, momentum)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return self.dsconv2(self.dsconv1(self.conv(x)))
 
 
 class InvertedResidual(nn.Cell):
     """MobileNetV2's bottleneck with linear projection: (N, C, H, W) -> (N, C', H/stride, W/stride)."""
 
-    def __init__(self, in_channels, out_channels, stride, variant, expansion=6):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, variant: Variant, expansion: int = 6) -> None:
         super().__init__()
         hidden, momentum, relu6 = in_channels * expansion, variant.bn_momentum, variant.residual_relu6
         self.expand = ConvBN(in_channels, hidden, 1, relu6=relu6, bn_momentum=momentum)
@@ -72,7 +70,7 @@ class InvertedResidual(nn.Cell):
         self.project = ConvBN(hidden, out_channels, 1, relu=False, bn_momentum=momentum)
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         out = self.project(self.depthwise(self.expand(x)))
         return x + out if self.has_shortcut else out
 
@@ -80,7 +78,7 @@ class InvertedResidual(nn.Cell):
 class GlobalFeatureExtractor(nn.Cell):
     """(N, 64, H, W) -> (N, 128, H/4, W/4): three groups of inverted residuals and pyramid pooling. Section 3.2.2."""
 
-    def __init__(self, variant):
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
         momentum = variant.bn_momentum
         self.bottleneck1 = self._group(64, 64, 2, variant)
@@ -92,12 +90,13 @@ class GlobalFeatureExtractor(nn.Cell):
         self.out = ConvBN(256, 128, kernel, padding=kernel // 2, bn_momentum=momentum)
 
     @staticmethod
-    def _group(in_channels, out_channels, stride, variant, blocks=3):
+    def _group(in_channels: int, out_channels: int, stride: int, variant: Variant,
+               blocks: int = 3) -> nn.SequentialCell:
         first = InvertedResidual(in_channels, out_channels, stride, variant)
         rest = [InvertedResidual(out_channels, out_channels, 1, variant) for _ in range(blocks - 1)]
         return nn.SequentialCell(first, *rest)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         x = self.bottleneck3(self.bottleneck2(self.bottleneck1(x)))
         return self.out(self.ppm(x))
 
@@ -105,7 +104,7 @@ class GlobalFeatureExtractor(nn.Cell):
 class FeatureFusionModule(nn.Cell):
     """high (N, 64, H, W), low (N, 128, H/4, W/4) -> (N, 128, H, W). Section 3.2.3."""
 
-    def __init__(self, variant):
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
         momentum, bias = variant.bn_momentum, variant.fusion_bias
         self.align_corners = variant.align_corners
@@ -116,7 +115,7 @@ class FeatureFusionModule(nn.Cell):
         self.conv_lower_res = ConvBN(128, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
         self.conv_higher_res = ConvBN(64, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
 
-    def construct(self, high, low):
+    def construct(self, high: Tensor, low: Tensor) -> Tensor:
         # The same numbers; products have the faster gradient, an exported model has the operator.
         by_products = self.training and self.products_are_faster
         low = (upsample_bilinear if by_products else resize_bilinear)(low, high.shape[2:], self.align_corners)
@@ -130,14 +129,14 @@ class Classifier(nn.Cell):
     Differs from tramac: dropout takes whole channels (as mmsegmentation does), see ChannelDropout.
     """
 
-    def __init__(self, num_classes, variant, dropout, seed):
+    def __init__(self, num_classes: int, variant: Variant, dropout: float, seed: int) -> None:
         super().__init__()
         self.dsconv1 = DepthwiseSeparableConv(128, 128, 1, variant.depthwise_relu, variant.bn_momentum)
         self.dsconv2 = DepthwiseSeparableConv(128, 128, 1, variant.depthwise_relu, variant.bn_momentum)
         self.dropout = ChannelDropout(dropout, seed)
         self.classifier = classifier(128, num_classes, variant.classifier_bias)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.dsconv2(self.dsconv1(x))))
 
 
@@ -163,7 +162,8 @@ class FastSCNN(nn.Cell):
     labels_to_logits = False
     head_stride = 8
 
-    def __init__(self, num_classes=19, variant="mmseg", aux=2, dropout=0.1, bn_momentum=None, seed=0):
+    def __init__(self, num_classes: int = 19, variant: str = "mmseg", aux: int = 2, dropout: float = 0.1,
+                 bn_momentum: Optional[float] = None, seed: int = 0) -> None:
         super().__init__()
         self.variant = VARIANTS[variant]
         if bn_momentum is not None:
@@ -178,21 +178,21 @@ class FastSCNN(nn.Cell):
             for i, feature in enumerate(self.variant.aux_features[:aux])])
         initialize(self, variant)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
         outputs = self.head_outputs(x)
         if self.training:
             return outputs
         return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
 
-    def head_logits(self, x):
+    def head_logits(self, x: Tensor) -> Tensor:
         """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""
         return self.head_outputs(x)[0]
 
-    def head_outputs(self, x):
+    def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
         """(main, aux...) at the heads' strides; in inference (main,)."""
         downsample = self.learning_to_downsample(x)
         extractor = self.global_feature_extractor(downsample)
-        outputs = (self.classifier(self.feature_fusion(downsample, extractor)),)
+        outputs: Tuple[Tensor, ...] = (self.classifier(self.feature_fusion(downsample, extractor)),)
         if self.training:
             for feature, head in zip(self.variant.aux_features, self.aux_heads):
                 outputs += (head(downsample if feature == "downsample" else extractor),)

@@ -6,9 +6,9 @@ Two published graphs share the cascade but little else:
 - "mmseg": mmsegmentation, whose weights have the best published score: the image passes the backbone once, at half
   size, and its 1/16 features are halved instead of the image; losses at full size.
 """
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Tuple, Union
 
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 
 from rtseg.models.initialization import initialize
 from rtseg.models.interpolation import resize_bilinear
@@ -48,19 +48,19 @@ class TwoPassEncoder(nn.Cell):
     away, which costs 180 GMACs at 1024x2048 and pollutes the BatchNorm statistics of layer3 and layer4.
     """
 
-    def __init__(self, backbone, bn_momentum):
+    def __init__(self, backbone: str, bn_momentum: float) -> None:
         super().__init__()
         name, stem = depth_and_stem(backbone, (64, 64, 128))
         self.backbone = ResNet(name, stem, _STRIDES, _DILATIONS, bn_momentum=bn_momentum)
         _, self.half_channels, _, self.quarter_channels = CHANNELS[name]
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         height, width = x.shape[2:]
         half = self.backbone.to_layer2(resize_bilinear(x, (height // 2, width // 2), True))
         _, _, quarter = self.backbone(resize_bilinear(x, (height // 4, width // 4), True))
         return half, self.pool(quarter)
 
-    def pool(self, x):
+    def pool(self, x: Tensor) -> Tensor:
         """Pyramid pooling without parameters: the input plus its averages over grids of bins."""
         total = x
         for bins in (1, 2, 3, 6):
@@ -72,7 +72,7 @@ class OnePassEncoder(nn.Cell):
     """"mmseg": (N, 3, H, W) -> layer2 of the half-size image (N, 256, H/16 + 1, W/16 + 1), pooled layer4 of its halved
     layer2 (N, 256, H/32, W/32). The odd sizes come from the pooling's ceil mode."""
 
-    def __init__(self, backbone, bn_momentum):
+    def __init__(self, backbone: str, bn_momentum: float) -> None:
         super().__init__()
         name, stem = depth_and_stem(backbone, (32, 32, 64))
         _, channels2, _, channels4 = CHANNELS[name]
@@ -83,7 +83,7 @@ class OnePassEncoder(nn.Cell):
         self.conv_sub2 = ConvBN(channels2, self.half_channels, 1, bn_momentum=bn_momentum)
         self.conv_sub4 = ConvBN(512, self.quarter_channels, 1, bn_momentum=bn_momentum)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         half = self.backbone.to_layer2(avg_pool_2x2(x))
         quarter = self.backbone.layer4(self.backbone.layer3(avg_pool_2x2(half)))
         return self.conv_sub2(half), self.conv_sub4(self.ppm_out(self.ppm(quarter)))
@@ -95,14 +95,14 @@ class CascadeFeatureFusion(nn.Cell):
     Paper section 3.3.
     """
 
-    def __init__(self, low_channels, high_channels, variant, bn_momentum):
+    def __init__(self, low_channels: int, high_channels: int, variant: Variant, bn_momentum: float) -> None:
         super().__init__()
         self.align_corners = variant.align_corners
         self.conv_low = ConvBN(low_channels, _FUSION_CHANNELS, 3, padding=2, dilation=2, relu=variant.fusion_relu,
                                bn_momentum=bn_momentum)
         self.conv_high = ConvBN(high_channels, _FUSION_CHANNELS, 1, relu=variant.fusion_relu, bn_momentum=bn_momentum)
 
-    def construct(self, low, high):
+    def construct(self, low: Tensor, high: Tensor) -> Tuple[Tensor, Tensor]:
         low = self.conv_low(resize_bilinear(low, high.shape[2:], self.align_corners))
         return ops.relu(low + self.conv_high(high)), low
 
@@ -129,8 +129,8 @@ class ICNet(nn.Cell):
         (N, num_classes, H/4, W/4), then H/8 and H/16; its loss reduces the labels to these.
     """
 
-    def __init__(self, num_classes=19, variant="mmseg", aux=2, dropout=0.1, bn_momentum=None, seed=0,
-                 backbone="resnet50"):
+    def __init__(self, num_classes: int = 19, variant: str = "mmseg", aux: int = 2, dropout: float = 0.1,
+                 bn_momentum: Optional[float] = None, seed: int = 0, backbone: str = "resnet50") -> None:
         super().__init__()
         momentum = 0.9 if bn_momentum is None else bn_momentum
         self.variant = VARIANTS[variant]
@@ -148,22 +148,22 @@ class ICNet(nn.Cell):
         self.aux_heads = nn.CellList([self._head(num_classes, dropout, seed + 1 + i, momentum) for i in range(aux)])
         initialize(self, variant)
 
-    def _head(self, num_classes, dropout, seed, momentum):
+    def _head(self, num_classes: int, dropout: float, seed: int, momentum: float) -> nn.Cell:
         if self.labels_to_logits:
             return classifier(_FUSION_CHANNELS, num_classes, has_bias=False)
         return ClassifierHead(_FUSION_CHANNELS, _FUSION_CHANNELS, num_classes, dropout, seed, momentum)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
         outputs = self.head_outputs(x)
         if self.training:
             return outputs
         return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
 
-    def head_logits(self, x):
+    def head_logits(self, x: Tensor) -> Tensor:
         """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""
         return self.head_outputs(x)[0]
 
-    def head_outputs(self, x):
+    def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
         """(main, aux...) at the heads' strides; in inference (main,)."""
         size = x.shape[2:]
         half, quarter = self.encoder(x)
@@ -174,7 +174,7 @@ class ICNet(nn.Cell):
             # Differs from liminn: classifies before this resize, not after. Both are linear and the classifier has no
             # bias, so the result is the same, with 19 channels to resize instead of 128.
             logits = resize_bilinear(logits, (size[0] // 4, size[1] // 4), self.align_corners)
-        outputs = (logits,)
+        outputs: Tuple[Tensor, ...] = (logits,)
         if self.training:
             for fusion, head in zip(self.variant.aux_fusions, self.aux_heads):
                 outputs += (head(low_24 if fusion == "cff_24" else low_12),)

@@ -5,6 +5,8 @@ a CPU `upsample_bilinear` computes the same as the former by matrix products: th
 thread there and took a quarter of a training step, while the gradient of a product is a product. Rows are upsampled in
 blocks, each from the few source rows it needs, so little is multiplied by zero.
 """
+from typing import Tuple
+
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, dtype, ops
@@ -18,19 +20,19 @@ def products_are_faster() -> bool:
     return ms.get_context("device_target") == "CPU"
 
 
-def resize_bilinear(x, size, align_corners):
+def resize_bilinear(x: Tensor, size: Tuple[int, int], align_corners: bool) -> Tensor:
     """Bilinear resize of (N, C, H, W) to `size` = (height, width); nothing to do when it has that size already."""
     if x.shape[2:] == size:
         return x
     return ops.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
-def resize_nearest(x, size):
+def resize_nearest(x: Tensor, size: Tuple[int, int]) -> Tensor:
     """Nearest resize of (N, C, H, W) to `size` = (height, width): source row floor(i * H / height)."""
     return ops.interpolate(x, size=size, mode="nearest")
 
 
-def upsample_bilinear(x, size, align_corners):
+def upsample_bilinear(x: Tensor, size: Tuple[int, int], align_corners: bool) -> Tensor:
     """`resize_bilinear` to a larger `size` = (H, W) by products: float32 or float16 (N, C, h, w) -> (N, C, H, W)."""
     batch, channels, height, width = x.shape
     if (height, width) == size:
@@ -43,7 +45,7 @@ def upsample_bilinear(x, size, align_corners):
     return ops.matmul(blocks, windows).reshape(batch, channels, *size)
 
 
-def upsample_bilinear_transposed(x, size, align_corners):
+def upsample_bilinear_transposed(x: Tensor, size: Tuple[int, int], align_corners: bool) -> Tensor:
     """The transpose of `upsample_bilinear` as a linear map: float32 (N, H, W, C) -> (N, C, h, w), `size` = (h, w)."""
     batch, height, width, channels = x.shape
     if (height, width) == size:
@@ -57,7 +59,7 @@ def upsample_bilinear_transposed(x, size, align_corners):
         batch, channels, *size)
 
 
-def _matrix(length, size, align_corners):
+def _matrix(length: int, size: int, align_corners: bool) -> np.ndarray:
     """(size, length) float32: row i holds the weights with which upsampled line i mixes the lines of the source."""
     if align_corners:
         places = np.arange(size) * ((length - 1) / max(1, size - 1))
@@ -71,7 +73,7 @@ def _matrix(length, size, align_corners):
     return matrix.astype(np.float32)
 
 
-def _windows(length, size, align_corners):
+def _windows(length: int, size: int, align_corners: bool) -> Tuple[np.ndarray, int]:
     """(first source row of each block, rows in a window): the source rows that each block of upsampled rows needs."""
     block = _BLOCK if size % _BLOCK == 0 else size
     used = _matrix(length, size, align_corners).reshape(-1, block, length).any(1)
@@ -82,13 +84,13 @@ def _windows(length, size, align_corners):
 
 
 @ops.constexpr
-def _columns(length, size, align_corners):
+def _columns(length: int, size: int, align_corners: bool) -> Tensor:
     """(length, size) float32."""
     return Tensor(np.ascontiguousarray(_matrix(length, size, align_corners).T))
 
 
 @ops.constexpr
-def _blocks(length, size, align_corners):
+def _blocks(length: int, size: int, align_corners: bool) -> Tensor:
     """(blocks, upsampled rows in a block, source rows in a window) float32."""
     starts, window = _windows(length, size, align_corners)
     matrix = _matrix(length, size, align_corners).reshape(len(starts), -1, length)
@@ -96,14 +98,14 @@ def _blocks(length, size, align_corners):
 
 
 @ops.constexpr
-def _window_rows(length, size, align_corners):
+def _window_rows(length: int, size: int, align_corners: bool) -> Tensor:
     """(blocks * window,) int32: the source rows of all windows, one after the other."""
     starts, window = _windows(length, size, align_corners)
     return Tensor((starts[:, None] + np.arange(window)).reshape(-1), dtype.int32)
 
 
 @ops.constexpr
-def _window_sums(length, size, align_corners):
+def _window_sums(length: int, size: int, align_corners: bool) -> Tensor:
     """(length, blocks * window) float32 of ones and zeros: adds up what the windows hold of each source row."""
     starts, window = _windows(length, size, align_corners)
     rows = (starts[:, None] + np.arange(window)).reshape(-1)

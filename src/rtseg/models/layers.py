@@ -2,6 +2,8 @@
 
 The reference implementations are PyTorch: BatchNorm eps 1e-5, and their momentum 0.1 is MindSpore's 0.9.
 """
+from typing import Any, Optional, Sequence, Tuple, Union
+
 import numpy as np
 from mindspore import Parameter, Tensor, dtype, nn, ops
 
@@ -9,6 +11,7 @@ from rtseg.models.interpolation import resize_bilinear
 from rtseg.models.parameter_names import DROPOUT_STEP
 
 BATCH_NORM_EPS = 1e-5
+Padding = Union[int, Tuple[int, int, int, int]]  # the same on all sides; or top, bottom, left, right
 
 
 class Conv2d(nn.Conv2d):
@@ -24,7 +27,7 @@ class Conv2d(nn.Conv2d):
     float16_compute = False
     float16_output = False
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         if not (self.training and self.float16_compute):
             return super().construct(x)
         x = self.conv2d(x.astype(dtype.float16), self.weight.astype(dtype.float16))
@@ -33,7 +36,8 @@ class Conv2d(nn.Conv2d):
         return x if self.float16_output else x.astype(dtype.float32)
 
 
-def conv2d(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, group=1, has_bias=False):
+def conv2d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: Padding = 0,
+           dilation: int = 1, group: int = 1, has_bias: bool = False) -> Conv2d:
     """Conv2d with explicit padding (MindSpore's default is 'same'); rtseg.models.initialization sets its weights."""
     return Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding, dilation=dilation,
                   group=group, has_bias=has_bias)
@@ -51,17 +55,17 @@ class BatchNorm(nn.BatchNorm2d):
 
     float16_compute = False
 
-    def __init__(self, num_features, **options):
+    def __init__(self, num_features: int, **options: Any) -> None:
         super().__init__(num_features, **options)
         self.across_ranks = False
 
-    def synchronize(self):
+    def synchronize(self) -> None:
         """Takes the statistics over all processes in training. Ascend only."""
         # The two differ in this operator alone; a cell keeps 1 - momentum.
         self.bn_train = nn.SyncBatchNorm(self.num_features, self.eps, 1 - self.momentum).bn_train
         self.across_ranks = True
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         given = x.dtype
         if not self.float16_compute:
             x = x.astype(dtype.float32)
@@ -75,15 +79,16 @@ class BatchNorm(nn.BatchNorm2d):
 class ConvBN(nn.Cell):
     """Convolution and BatchNorm, then ReLU when `relu`, or ReLU6 when `relu6` too. Input (N, in_channels, H, W)."""
 
-    def __init__(self, in_channels, out_channels, kernel_size=3, stride=1, padding=0, dilation=1, group=1,
-                 has_bias=False, relu=True, relu6=False, bn_momentum=0.9):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, padding: Padding = 0,
+                 dilation: int = 1, group: int = 1, has_bias: bool = False, relu: bool = True, relu6: bool = False,
+                 bn_momentum: float = 0.9) -> None:
         super().__init__()
         self.conv = conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, group, has_bias)
         self.bn = BatchNorm(out_channels, eps=BATCH_NORM_EPS, momentum=bn_momentum)
         self.relu = relu
         self.relu6 = relu6
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         x = self.bn(self.conv(x))
         if not self.relu:
             return x
@@ -97,23 +102,24 @@ class DepthwiseSeparableConv(nn.Cell):
         depthwise_relu: whether a ReLU follows the depthwise half too (the pointwise half always has one).
     """
 
-    def __init__(self, in_channels, out_channels, stride=1, depthwise_relu=True, bn_momentum=0.9):
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, depthwise_relu: bool = True,
+                 bn_momentum: float = 0.9) -> None:
         super().__init__()
         self.depthwise = ConvBN(in_channels, in_channels, 3, stride, 1, group=in_channels, relu=depthwise_relu,
                                 bn_momentum=bn_momentum)
         self.pointwise = ConvBN(in_channels, out_channels, 1, bn_momentum=bn_momentum)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return self.pointwise(self.depthwise(x))
 
 
-def avg_pool_2x2(x):
+def avg_pool_2x2(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C, H // 2, W // 2), bilinear with factor 0.5: half-way between four pixels is their mean."""
     return ops.AvgPool(kernel_size=2, strides=2, pad_mode="valid")(x)
 
 
 @ops.constexpr
-def _averaging_matrix(length, bins):
+def _averaging_matrix(length: int, bins: int) -> Tensor:
     """(bins, length) float32: row i averages the i-th adaptive window, floor(i*L/b) up to ceil((i+1)*L/b)."""
     matrix = np.zeros((bins, length), np.float32)
     for i in range(bins):
@@ -122,7 +128,7 @@ def _averaging_matrix(length, bins):
     return Tensor(matrix)
 
 
-def adaptive_average_pool(x, bins):
+def adaptive_average_pool(x: Tensor, bins: int) -> Tensor:
     """(N, C, H, W) -> (N, C, bins, bins), windows as PyTorch's AdaptiveAvgPool2d: they overlap where bins don't divide.
 
     Written as two multiplications by constant matrices: exact at any size, and every export target has them.
@@ -135,7 +141,7 @@ def adaptive_average_pool(x, bins):
 
 
 @ops.constexpr
-def _window_matrix(length, window):
+def _window_matrix(length: int, window: int) -> Tensor:
     """(length // window, length) float32: row i averages the i-th window; what is left at the end counts nowhere."""
     window = min(window, length)
     matrix = np.zeros((length // window, length), np.float32)
@@ -144,7 +150,7 @@ def _window_matrix(length, window):
     return Tensor(matrix)
 
 
-def average_pool(x, window):
+def average_pool(x: Tensor, window: int) -> Tensor:
     """(N, C, H, W) -> (N, C, H // window, W // window), means of windows side by side; a smaller map is one window."""
     rows, columns = _window_matrix(x.shape[2], window), _window_matrix(x.shape[3], window)
     return ops.matmul(ops.matmul(rows.astype(x.dtype), x), columns.astype(x.dtype).T)
@@ -161,8 +167,9 @@ class PyramidPooling(nn.Cell):
         windows: sizes of windows, one for each branch; instead of `bins`, which the size of the input then decides.
     """
 
-    def __init__(self, in_channels, branch_channels, bins=(1, 2, 3, 6), align_corners=True, bn_momentum=0.9,
-                 input_first=True, windows=None):
+    def __init__(self, in_channels: int, branch_channels: int, bins: Sequence[int] = (1, 2, 3, 6),
+                 align_corners: bool = True, bn_momentum: float = 0.9, input_first: bool = True,
+                 windows: Optional[Sequence[int]] = None) -> None:
         super().__init__()
         self.sizes = windows or bins
         self.pool = average_pool if windows else adaptive_average_pool
@@ -171,8 +178,8 @@ class PyramidPooling(nn.Cell):
         self.branches = nn.CellList([ConvBN(in_channels, branch_channels, 1, bn_momentum=bn_momentum)
                                      for _ in self.sizes])
 
-    def construct(self, x):
-        features = ()
+    def construct(self, x: Tensor) -> Tensor:
+        features: Tuple[Tensor, ...] = ()
         for size, branch in zip(self.sizes, self.branches):
             pooled = branch(self.pool(x, size))
             features += (resize_bilinear(pooled, x.shape[2:], self.align_corners),)
@@ -194,13 +201,13 @@ class ChannelDropout(nn.Cell):
     _TABLE_SIZE = 65521
     _STRIDE = 4099  # per step, so that neighbouring steps read different parts of the table
 
-    def __init__(self, p, seed=0):
+    def __init__(self, p: float, seed: int = 0) -> None:
         super().__init__()
         self.p = p
         self.dropout_step = Parameter(Tensor(0, dtype.int32), name=DROPOUT_STEP, requires_grad=False)
         self.table = Tensor(np.random.default_rng(seed).random(self._TABLE_SIZE, dtype=np.float32))
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
         # The modulus keeps the products inside int32; the masks repeat after 65521 steps.
@@ -214,16 +221,17 @@ class ChannelDropout(nn.Cell):
 class ClassifierHead(nn.Cell):
     """3x3 ConvBN, dropout, 1x1 classifier with bias: (N, in_channels, H, W) -> (N, num_classes, H, W) logits."""
 
-    def __init__(self, in_channels, hidden_channels, num_classes, dropout=0.1, seed=0, bn_momentum=0.9):
+    def __init__(self, in_channels: int, hidden_channels: int, num_classes: int, dropout: float = 0.1, seed: int = 0,
+                 bn_momentum: float = 0.9) -> None:
         super().__init__()
         self.conv = ConvBN(in_channels, hidden_channels, 3, padding=1, bn_momentum=bn_momentum)
         self.dropout = ChannelDropout(dropout, seed)
         self.classifier = classifier(hidden_channels, num_classes)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.conv(x)))
 
 
-def classifier(in_channels, num_classes, has_bias=True):
+def classifier(in_channels: int, num_classes: int, has_bias: bool = True) -> Conv2d:
     """1x1 convolution to class logits."""
     return Conv2d(in_channels, num_classes, 1, has_bias=has_bias)

@@ -4,7 +4,9 @@ The stride of a bottleneck is on its 3x3 convolution, as in torchvision and in e
 torchvision's, with a stem of one 7x7 convolution. Deep stems, three 3x3 convolutions in its place, come from arXiv
 1812.01187: "v1c" has 32, 32, 64 and "v1s" 64, 64, 128 channels.
 """
-from mindspore import nn, ops
+from typing import Sequence, Tuple, Type, Union
+
+from mindspore import Tensor, nn, ops
 
 from rtseg.models.layers import ConvBN
 
@@ -19,13 +21,14 @@ class BasicBlock(nn.Cell):
 
     expansion = 1
 
-    def __init__(self, in_channels, channels, stride=1, dilation=1, bn_momentum=0.9):
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, dilation: int = 1,
+                 bn_momentum: float = 0.9) -> None:
         super().__init__()
         self.conv1 = ConvBN(in_channels, channels, 3, stride, dilation, dilation, bn_momentum=bn_momentum)
         self.conv2 = ConvBN(channels, channels, 3, padding=1, relu=False, bn_momentum=bn_momentum)
         self.downsample = shortcut(in_channels, channels, stride, bn_momentum)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return ops.relu(self.conv2(self.conv1(x)) + self.downsample(x))
 
 
@@ -34,7 +37,8 @@ class Bottleneck(nn.Cell):
 
     expansion = 4
 
-    def __init__(self, in_channels, channels, stride=1, dilation=1, bn_momentum=0.9):
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, dilation: int = 1,
+                 bn_momentum: float = 0.9) -> None:
         super().__init__()
         out_channels = channels * self.expansion
         self.conv1 = ConvBN(in_channels, channels, 1, bn_momentum=bn_momentum)
@@ -42,11 +46,11 @@ class Bottleneck(nn.Cell):
         self.conv3 = ConvBN(channels, out_channels, 1, relu=False, bn_momentum=bn_momentum)
         self.downsample = shortcut(in_channels, out_channels, stride, bn_momentum)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return ops.relu(self.conv3(self.conv2(self.conv1(x))) + self.downsample(x))
 
 
-def shortcut(in_channels, out_channels, stride, bn_momentum):
+def shortcut(in_channels: int, out_channels: int, stride: int, bn_momentum: float) -> nn.Cell:
     """The input itself where it has the output's shape, otherwise a 1x1 convolution of it."""
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
@@ -63,13 +67,13 @@ class MaxPool(nn.Cell):
         ceil_mode: (N, C, H, W) -> (N, C, H/2 + 1, W/2 + 1) for even sizes, instead of (N, C, H/2, W/2).
     """
 
-    def __init__(self, ceil_mode=False):
+    def __init__(self, ceil_mode: bool = False) -> None:
         super().__init__()
         self.training_pool = nn.MaxPool2d(3, 2, "pad", 1, ceil_mode=ceil_mode)
         self.pool = ops.MaxPool(kernel_size=3, strides=2, pad_mode="valid")
         self.after = 2 if ceil_mode else 1
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         if self.training:
             return self.training_pool(x)
         # Concatenation, not ops.pad, which takes longer than the pooling itself on CPU.
@@ -101,8 +105,8 @@ class ResNet(nn.Cell):
         (N, C'', H/32, W/32), channels as in CHANNELS.
     """
 
-    def __init__(self, name, stem_channels=PLAIN_STEM, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), ceil_mode=False,
-                 bn_momentum=0.9):
+    def __init__(self, name: str, stem_channels: Sequence[int] = PLAIN_STEM, strides: Sequence[int] = (1, 2, 2, 2),
+                 dilations: Sequence[int] = (1, 1, 1, 1), ceil_mode: bool = False, bn_momentum: float = 0.9) -> None:
         super().__init__()
         self.stem = self._stem(stem_channels, bn_momentum)
         self.maxpool = MaxPool(ceil_mode)
@@ -114,7 +118,7 @@ class ResNet(nn.Cell):
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
 
     @staticmethod
-    def _stem(channels, bn_momentum):
+    def _stem(channels: Sequence[int], bn_momentum: float) -> nn.SequentialCell:
         if len(channels) == 1:
             return nn.SequentialCell(ConvBN(3, channels[0], 7, 2, 3, bn_momentum=bn_momentum))
         first, second, third = channels
@@ -123,16 +127,17 @@ class ResNet(nn.Cell):
                                  ConvBN(second, third, 3, 1, 1, bn_momentum=bn_momentum))
 
     @staticmethod
-    def _layer(block, blocks, in_channels, channels, stride, dilation, bn_momentum):
+    def _layer(block: Type[Union[BasicBlock, Bottleneck]], blocks: int, in_channels: int, channels: int, stride: int,
+               dilation: int, bn_momentum: float) -> nn.SequentialCell:
         first = block(in_channels, channels, stride, max(1, dilation // 2), bn_momentum)
         rest = [block(channels * block.expansion, channels, 1, dilation, bn_momentum) for _ in range(blocks - 1)]
         return nn.SequentialCell(first, *rest)
 
-    def to_layer2(self, x):
+    def to_layer2(self, x: Tensor) -> Tensor:
         """Features of layer2 alone."""
         return self.layer2(self.layer1(self.maxpool(self.stem(x))))
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         layer2 = self.to_layer2(x)
         layer3 = self.layer3(layer2)
         return layer2, layer3, self.layer4(layer3)

@@ -17,7 +17,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import ConfigError
@@ -122,17 +122,18 @@ def parse_rank_table(content: Dict[str, Any], source: Union[str, Path], group_si
     _check_table(servers, group_size, problems)
     if problems:
         raise _wrong_table(source, problems)
-    return RankTable(tuple(Server(server_id, tuple(sorted(devices, key=lambda device: device.rank_id)))
+    return RankTable(tuple(Server(str(server_id), tuple(sorted(devices, key=lambda device: device.rank_id)))
                            for server_id, devices in servers), Path(source), converted)
 
 
-def merge_rank_tables(tables) -> RankTable:
+def merge_rank_tables(tables: Iterable[RankTable]) -> RankTable:
     """One table of the servers of several tables, ranks counted anew in the order given.
 
     Raises:
         ConfigError: a server or the address of a card comes twice.
     """
-    servers, rank = [], 0
+    servers: List[Server] = []
+    rank = 0
     for server in (server for table in tables for server in table.servers):
         servers.append(dataclasses.replace(server, devices=tuple(
             dataclasses.replace(device, rank_id=rank + i) for i, device in enumerate(server.devices))))
@@ -178,19 +179,22 @@ def _read_json(path: Path) -> Tuple[Path, Dict[str, Any]]:
     return file, content
 
 
-def _wrong_table(file, problems: List[str]) -> ConfigError:
+def _wrong_table(file: Union[str, Path], problems: List[str]) -> ConfigError:
     return ConfigError(f"{file}: not a usable rank table:\n" + "".join(f"  - {problem}\n" for problem in problems)
                        + "Correct it, or make a new one with scripts/make_rank_table.py")
 
 
+_Servers = List[Tuple[Optional[str], List[Device]]]
+
+
 # --- both forms become [(server id, [Device, ...]), ...]; what is wrong is added to `problems` ---
 
-def _servers_of_v1(content, problems):
+def _servers_of_v1(content: Dict[str, Any], problems: List[str]) -> _Servers:
     _expect(content, "status", "", problems)
     version = _expect(content, "version", "", problems)
     if version not in (None, "1.0"):
         problems.append(f'"version": expected "1.0", found "{version}"')
-    servers = []
+    servers: _Servers = []
     items = _items(content, "server_list", "", problems)
     _check_count(content, "server_count", items, "server_list", "", problems)
     for where, item in items:
@@ -201,7 +205,7 @@ def _servers_of_v1(content, problems):
     return servers
 
 
-def _servers_of_template_2(content, problems):
+def _servers_of_template_2(content: Dict[str, Any], problems: List[str]) -> _Servers:
     _expect(content, "status", "", problems)
     groups = _items(content, "group_list", "", problems)
     _check_count(content, "group_count", groups, "group_list", "", problems)
@@ -222,13 +226,13 @@ def _servers_of_template_2(content, problems):
     return list(servers.items())
 
 
-def _instance_number(instance) -> int:
+def _instance_number(instance: Dict[str, Any]) -> int:
     """ModelArts lists instances in any order; the number at the end of the pod's name is that of the node."""
     number = str(instance.get("pod_name", "")).rpartition("-")[2]
     return int(number) if number.isdecimal() and len(number) <= _MOST_DIGITS else 0
 
 
-def _device(item, where: str, rank: Optional[int], problems) -> Device:
+def _device(item: Dict[str, Any], where: str, rank: Optional[int], problems: List[str]) -> Device:
     device_id = _expect_number(item, "device_id", where, problems)
     device_ip = _expect(item, "device_ip", where, problems)
     try:
@@ -237,10 +241,11 @@ def _device(item, where: str, rank: Optional[int], problems) -> Device:
     except ValueError:
         problems.append(f'{where}: expected an IP address as "device_ip", found "{device_ip}"')
         device_ip = None
-    return Device(rank, device_id, device_ip)
+    # None only with a problem, and then the table is refused.
+    return Device(rank, device_id, device_ip)  # type: ignore[arg-type]
 
 
-def _items(parent, key: str, where: str, problems) -> List[Tuple[str, dict]]:
+def _items(parent: Dict[str, Any], key: str, where: str, problems: List[str]) -> List[Tuple[str, dict]]:
     """The objects in the list parent[key], each with where it stands."""
     values = parent.get(key)
     if not isinstance(values, list) or not values or not all(isinstance(value, dict) for value in values):
@@ -250,7 +255,7 @@ def _items(parent, key: str, where: str, problems) -> List[Tuple[str, dict]]:
     return [(f"{where}{'.' if where else ''}{key}[{i}]", value) for i, value in enumerate(values)]
 
 
-def _expect(item, key: str, where: str, problems) -> Optional[str]:
+def _expect(item: Dict[str, Any], key: str, where: str, problems: List[str]) -> Optional[str]:
     value = item.get(key)
     if isinstance(value, str) and value:
         return value
@@ -259,7 +264,7 @@ def _expect(item, key: str, where: str, problems) -> Optional[str]:
     return None
 
 
-def _expect_number(item, key: str, where: str, problems) -> Optional[int]:
+def _expect_number(item: Dict[str, Any], key: str, where: str, problems: List[str]) -> Optional[int]:
     text = _expect(item, key, where, problems)
     if text is None or text.isdecimal() and len(text) <= _MOST_DIGITS:
         return None if text is None else int(text)
@@ -267,14 +272,15 @@ def _expect_number(item, key: str, where: str, problems) -> Optional[int]:
     return None
 
 
-def _check_count(parent, key: str, items, list_name: str, where: str, problems) -> None:
+def _check_count(parent: Dict[str, Any], key: str, items: Sequence[Any], list_name: str, where: str,
+                 problems: List[str]) -> None:
     text = _expect(parent, key, where, problems)
     if items and text is not None and text != str(len(items)):
         problems.append(f'{where + ": " if where else ""}"{key}" is "{text}", but there are {len(items)} in '
                         f'"{list_name}"')
 
 
-def _check_table(servers, group_size: Optional[int], problems) -> None:
+def _check_table(servers: _Servers, group_size: Optional[int], problems: List[str]) -> None:
     """What can only be seen over all servers; values that were missing (None) have been reported already."""
     devices = [(server_id, device) for server_id, listed in servers for device in listed]
     _check_unique("server", [server_id for server_id, _ in servers], problems)
@@ -291,6 +297,6 @@ def _check_table(servers, group_size: Optional[int], problems) -> None:
         problems.append(f"expected {group_size} cards (RANK_SIZE), found {len(devices)}")
 
 
-def _check_unique(name: str, values, problems) -> None:
+def _check_unique(name: str, values: Sequence[Any], problems: List[str]) -> None:
     twice = sorted({value for value in values if value is not None and values.count(value) > 1})
     problems.extend(f"{name} {value} comes {values.count(value)} times" for value in twice)

@@ -4,7 +4,7 @@
     python -m rtseg.tools.complexity --model icnet --variant liminn --image_height 768 --image_width 768
 """
 import math
-from typing import NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
@@ -12,6 +12,9 @@ from rtseg.models.registry import (MODEL_BACKBONES, MODEL_VARIANTS, PUBLISHED_CL
                                    create_model)
 from rtseg.runtime.device import setup_device
 from rtseg.utils.errors import run_command
+
+if TYPE_CHECKING:
+    from mindspore import nn
 
 
 class Complexity(NamedTuple):
@@ -36,14 +39,14 @@ def measure(model: str, variant: str, backbone: Optional[str], height: int, widt
     return Complexity(sum(math.prod(parameter.shape) for parameter in network.trainable_params()), macs)
 
 
-def _count_macs(network, height, width) -> int:
+def _count_macs(network: "nn.Cell", height: int, width: int) -> int:
     """Multiply-accumulates of all convolutions in one forward pass."""
     import mindspore as ms
     from mindspore import nn
 
-    macs = []
+    macs: List[int] = []
 
-    def count(cell, _inputs, output):
+    def count(cell: nn.Cell, _inputs: Any, output: ms.Tensor) -> None:
         macs.append(math.prod(output.shape) * math.prod(cell.weight.shape[1:]))
 
     hooks = [cell.register_forward_hook(count) for _, cell in network.cells_and_names() if isinstance(cell, nn.Conv2d)]
@@ -51,6 +54,9 @@ def _count_macs(network, height, width) -> int:
     for hook in hooks:
         hook.remove()
     return sum(macs)
+
+if TYPE_CHECKING:
+    from mindspore import nn
 
 
 class ComplexityOptions(Section):

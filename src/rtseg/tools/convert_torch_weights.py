@@ -7,7 +7,7 @@ The first checkpoint is for eval.py and export.py; both are for `train.py --pret
 """
 import os
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def match(graph: str, state: Dict[str, np.ndarray], shapes: Dict[str, tuple],
     return weights, ImportReport(list(weights), other_classes, ignored, missing)
 
 
-def _read_modelzoo(path) -> Dict[str, np.ndarray]:
+def _read_modelzoo(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     """The arrays in a checkpoint of the model zoo, by the names that they have there."""
     from rtseg.models.weights import read_checkpoint
 
@@ -88,8 +88,8 @@ def _read_modelzoo(path) -> Dict[str, np.ndarray]:
     return state
 
 
-def import_weights(model: str, variant: str, backbone: Optional[str], source, target,
-                   backbone_only: bool = False) -> ImportReport:
+def import_weights(model: str, variant: str, backbone: Optional[str], source: Union[str, Path],
+                   target: Union[str, Path], backbone_only: bool = False) -> ImportReport:
     """Converts `source` to the checkpoint `target`, written atomically.
 
     `source` is a PyTorch or safetensors file, or a checkpoint (.ckpt) of the MindSpore model zoo's Fast-SCNN.

@@ -13,7 +13,7 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Dict, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
 
 from filelock import FileLock
 
@@ -153,12 +153,12 @@ def _check(file: PublishedFile, path: Path) -> None:
             raise DataError(f"{path}: expected a file whose {kind} begins with {expected}, found {digest}.")
 
 
-def _git_blob(content: bytes):
+def _git_blob(content: bytes) -> Any:
     """SHA-1 as git names the content of a file."""
     return _sha1(b"blob %d\0" % len(content) + content)
 
 
-def _sha1(content: bytes):
+def _sha1(content: bytes) -> Any:
     return hashlib.sha1(content, usedforsecurity=False)
 
 

@@ -29,7 +29,7 @@ class RoundedConvolution(nn.Cell):
         super().__init__()
         self.convolution = convolution
 
-    def construct(self, x, weight):
+    def construct(self, x: ms.Tensor, weight: ms.Tensor) -> ms.Tensor:
         return round_to_float16(self.convolution(round_to_float16(x), round_to_float16(weight)))
 
 

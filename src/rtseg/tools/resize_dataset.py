@@ -76,7 +76,7 @@ def _copy_sample(dataset: SegmentationDataset, output: Path, target: Size, index
     if sample.label:
         # Not the train ids: the copy's label holds what the original's holds, ids, palette or colours.
         with Image.open(sample.label) as label:
-            _save(label.resize(target[::-1], Image.NEAREST), copies[1])
+            _save(label.resize(target[::-1], Image.Resampling.NEAREST), copies[1])
     return None
 
 

@@ -12,7 +12,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Dict
+from typing import Any, BinaryIO, Callable, Dict, Sequence, Union
 
 import numpy as np
 
@@ -29,7 +29,7 @@ _MOST_TUPLES = 100_000  # a network has a few for each tensor
 _LONGEST_KEY = 1000
 
 
-def read_state_dict(path) -> Dict[str, np.ndarray]:
+def read_state_dict(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     """The weights in a .safetensors or PyTorch (.pth, .pt) file, by the names they have there.
 
     A `state_dict` or `model` dictionary around them and a `module.` before each name are taken off.
@@ -47,7 +47,7 @@ def read_state_dict(path) -> Dict[str, np.ndarray]:
                         f"read as such; it may be truncated or of another kind ({error})") from None
 
 
-def _weights_of(content) -> Dict[str, np.ndarray]:
+def _weights_of(content: Any) -> Dict[str, np.ndarray]:
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -61,7 +61,7 @@ def _weights_of(content) -> Dict[str, np.ndarray]:
     return {key[len("module."):] if key.startswith("module.") else key: value for key, value in state.items()}
 
 
-def _read_safetensors(path):
+def _read_safetensors(path: Path) -> Dict[str, np.ndarray]:
     try:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -73,7 +73,7 @@ def _read_safetensors(path):
         raise ValueError(error) from None
 
 
-def _read_pickle(path):
+def _read_pickle(path: Path) -> Any:
     with open_regular_file(path) as file:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
@@ -84,28 +84,31 @@ def _read_pickle(path):
         return _read_legacy(file, path.stat().st_size)
 
 
+LoadStorage = Callable[[Any, np.dtype, int], np.ndarray]
+
+
 class _WeightsUnpickler(pickle.Unpickler):
     """`load_storage(key, dtype, count)` gives the 1-D array of a storage."""
 
-    def __init__(self, file, load_storage):
+    def __init__(self, file: BinaryIO, load_storage: LoadStorage) -> None:
         super().__init__(file, encoding="utf-8")
         self.file = file
         self.load_storage = load_storage
-        self.storages = {}
+        self.storages: Dict[Any, np.ndarray] = {}
 
-    def load(self):
+    def load(self) -> Any:
         """Raises before a pickle can take gigabytes, or all of the stack, with a few bytes."""
         start, tuples = self.file.tell(), 0
         for count, (opcode, argument, _) in enumerate(pickletools.genops(self.file)):
             tuples += "TUPLE" in opcode.name
-            if "PUT" in opcode.name and int(argument) > count:
+            if "PUT" in opcode.name and int(argument or 0) > count:
                 raise pickle.UnpicklingError(f"its memo has an entry {argument} after {count} instructions")
         if tuples > _MOST_TUPLES:
             raise pickle.UnpicklingError(f"it has {tuples} tuples, more than any network")
         self.file.seek(start)
         return super().load()
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         allowed = {("collections", "OrderedDict"): collections.OrderedDict,
                    # A function of its own for each file, because a pickle may give it other defaults.
                    ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: _rebuild_tensor(*arguments),
@@ -117,7 +120,7 @@ class _WeightsUnpickler(pickle.Unpickler):
                                          "safety; open the file with PyTorch and save its state dict alone")
         return allowed[module, name]
 
-    def persistent_load(self, identity):
+    def persistent_load(self, identity: Any) -> np.ndarray:
         kind, dtype, key, _, count = identity[:5]
         if kind != "storage" or not isinstance(dtype, np.dtype):
             raise pickle.UnpicklingError(f"unknown reference {kind}")
@@ -126,7 +129,8 @@ class _WeightsUnpickler(pickle.Unpickler):
         return self.storages[key]
 
 
-def _rebuild_tensor(storage, offset, shape, strides, *_):
+def _rebuild_tensor(storage: np.ndarray, offset: int, shape: Sequence[int], strides: Sequence[int],
+                    *_: Any) -> np.ndarray:
     """A view of the storage; strides are in elements."""
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
     empty = 0 in shape
@@ -137,7 +141,7 @@ def _rebuild_tensor(storage, offset, shape, strides, *_):
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, [stride * storage.itemsize for stride in strides])
 
 
-def _read_zip(archive):
+def _read_zip(archive: zipfile.ZipFile) -> Any:
     root = next(name for name in archive.namelist() + ["data.pkl"] if name.endswith("data.pkl"))[:-len("data.pkl")]
     if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
         raise ValueError("its numbers are big-endian")
@@ -146,12 +150,12 @@ def _read_zip(archive):
         lambda key, dtype, count: np.frombuffer(archive.read(f"{root}data/{key}"), dtype, count)).load()
 
 
-def _read_legacy(file, file_size):
+def _read_legacy(file: BinaryIO, file_size: int) -> Any:
     """Pickles of magic number, version, system, content and storage keys, then count and bytes of each storage."""
-    def refuse(*_):
+    def refuse(*_: Any) -> np.ndarray:
         raise pickle.UnpicklingError("unexpected storage")
 
-    def reserve(_, dtype, count):
+    def reserve(_: Any, dtype: np.dtype, count: int) -> np.ndarray:
         if not 0 <= count * dtype.itemsize <= file_size:
             raise pickle.UnpicklingError("a storage is larger than the file")
         return np.empty(count, dtype)

@@ -47,8 +47,8 @@ def plot_curves(metrics_csv_path: Union[str, Path], output_path: Union[str, Path
     _save(figure, output_path)
 
 
-def plot_class_iou(iou: Sequence[float], class_names: Sequence[str], *, palette: Sequence[Sequence[int]],
-                   output_path: Union[str, Path]) -> None:
+def plot_class_iou(iou: Union[Sequence[float], np.ndarray], class_names: Sequence[str], *,
+                   palette: Sequence[Sequence[int]], output_path: Union[str, Path]) -> None:
     """Draws a bar for the IoU of each class, in its colour, and a line for their mean, into an image.
 
     Args:
