@@ -218,6 +218,7 @@ class ParityCheck:
             return (self.inference() + self.frozen(True) + self.training(True)
                     + self.frozen(False) + self.training(False))
         from rtseg.tools.float16_emulation import rounded_products
+
         # Without the frozen part: its tiny logits make gradients that float16 cannot hold with any one loss scale.
         with rounded_products():
             return [result._replace(limit=FLOAT16_GRADIENT_LIMIT if "gradient" in result.what else FLOAT16_LIMIT)
