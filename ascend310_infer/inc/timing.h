@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <ctime>
 #include <mutex>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct Timing {
   size_t images = 0;
   double inference_seconds = 0;  // while at least one run was in flight
   double seconds_with_io = 0;    // from the first read to the last rename; 0: no files were involved
+  double processor_seconds = 0;  // that all threads together took for that, or for the runs if there were no files
 };
 
 // Measures from its making, or the last Lap(), on.
@@ -44,6 +46,15 @@ class Stopwatch {
  private:
   using Clock = std::chrono::steady_clock;
   Clock::time_point start_ = Clock::now();
+};
+
+// Processor time of all threads of the program, from its making on.
+class ProcessorClock {
+ public:
+  double seconds() const { return static_cast<double>(std::clock() - start_) / CLOCKS_PER_SEC; }
+
+ private:
+  const std::clock_t start_ = std::clock();
 };
 
 // Collects the runs of several threads.

@@ -89,6 +89,7 @@ class Pipeline {
   PipelineResult Run() {
     WarmUp(requests_, batches_, options_.warmup);
     Stopwatch stopwatch;
+    const ProcessorClock processor;
     ThreadGroup threads([this] {
       free_.Close();
       filled_.Close();
@@ -100,6 +101,7 @@ class Pipeline {
     threads.JoinAndRethrow();
     task_.End();
     result_.timing.seconds_with_io = stopwatch.Lap() / 1000;
+    result_.timing.processor_seconds = processor.seconds();
     result_.timing.run_ms = recorder_.run_ms();
     result_.timing.inference_seconds = recorder_.busy_seconds();
     result_.timing.batch = layout_.batch;
@@ -244,6 +246,7 @@ Timing TimeRuns(Engine* engine, int warmup, int runs) {
   WarmUp(requests, batches, warmup);
 
   RunRecorder recorder;
+  const ProcessorClock processor;
   std::mutex mutex;
   int left = runs;
   const auto take = [&] {
@@ -266,6 +269,7 @@ Timing TimeRuns(Engine* engine, int warmup, int runs) {
   timing.requests = requests.size();
   timing.images = layout.batch * timing.run_ms.size();
   timing.inference_seconds = recorder.busy_seconds();
+  timing.processor_seconds = processor.seconds();
   return timing;
 }
 

@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include <algorithm>
 #include <cmath>
 #include <iomanip>
 #include <sstream>
@@ -90,6 +91,8 @@ std::string FormatJsonReport(const Timing& timing, const Engine& engine, const s
     }
     text << "}";
   }
+  text << ",\n  \"processor_ms_per_image\": "
+       << 1000 * timing.processor_seconds / static_cast<double>(std::max<size_t>(1, timing.images));
   text << ",\n  \"inference_images_per_second\": " << InferenceRate(timing);
   text << ",\n  \"end_to_end_images_per_second\": ";
   if (timing.seconds_with_io > 0) {

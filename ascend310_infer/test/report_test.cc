@@ -14,6 +14,7 @@ infer::Timing SomeTiming() {
   timing.images = 7;
   timing.inference_seconds = 0.1;
   timing.seconds_with_io = 0.14;
+  timing.processor_seconds = 0.21;
   timing.stages = {{1, 2, 3, 4}, {3, 2, 1, 5}};
   return timing;
 }
@@ -62,6 +63,7 @@ TEST(JsonReportSaysTheSame) {
   CHECK_EQUAL(report["run_latency_ms"]["max"].AsNumber(), 40.0);
   CHECK_EQUAL(report["stage_ms"]["read"]["mean"].AsNumber(), 2.0);
   CHECK_EQUAL(report["stage_ms"]["write"]["max"].AsNumber(), 5.0);
+  CHECK_EQUAL(report["processor_ms_per_image"].AsNumber(), 30.0);
   CHECK_EQUAL(report["inference_images_per_second"].AsNumber(), 70.0);
   CHECK_EQUAL(report["end_to_end_images_per_second"].AsNumber(), 50.0);
   CHECK_EQUAL(report["mean_iou"].AsNumber(), 58.3333);
