@@ -282,7 +282,7 @@ def test_some_cards_of_a_table_in_the_form_of_modelarts(place):
      "DEVICE_TARGET=CPU expected -, found "),
     (("TABLE", "--master_addr=10.0.0.1"), {}, "error: --master_addr, --master_port: with a rank table the ranks find "),
     (("TABLE",), {}, "expected 8 devices per server, found 2 on 1; if that is right, set RANK_SIZE=2"),
-    (("TABLE",), {"RANK_SIZE": "4"}, "not a usable rank table:\n  - expected 4 cards (RANK_SIZE), found 2\n"),
+    (("TABLE",), {"RANK_SIZE": "4"}, "not a usable rank table:\n  - expected 4 devices (RANK_SIZE), found 2\n"),
     (("TABLE", "--node_num=2", "--node_rank=0"), {"RANK_SIZE": "2"},
      "error: --node_num: expected 1, the number of servers in "),
     (("nowhere.json",), {}, "error: nowhere.json: expected a rank table in JSON; No such file or directory"),

@@ -98,7 +98,7 @@ def test_two_instances_on_one_server_become_one_server(tmp_path):
 
 @pytest.mark.parametrize("old, new, problem", [
     ('"rank_id": "1"', '"rank_id": "0"', "rank 0 comes 2 times\n  - rank 1 is missing"),
-    ('"rank_id": "2"', '"rank_id": "3"', "rank 2 is missing\n  - rank 3: expected less than the number of cards, 3"),
+    ('"rank_id": "2"', '"rank_id": "3"', "rank 2 is missing\n  - rank 3: expected less than the number of devices, 3"),
     ('"device_id": "1"', '"device_id": "0"', "server 10.0.0.1: device 0 comes 2 times"),
     ('"192.168.101.101"', '"192.168.100.102"', "device_ip 192.168.100.102 comes 2 times"),
     ('"10.0.0.2"', '"10.0.0.1"', "server 10.0.0.1 comes 2 times"),
@@ -133,7 +133,7 @@ def test_everything_wrong_is_said_at_once(tmp_path):
         "  - rank 0 comes 2 times",
         "  - server 10.0.0.1: device 0 comes 2 times",
         "  - rank 1 is missing",
-        "  - expected 8 cards (RANK_SIZE), found 2"]
+        "  - expected 8 devices (RANK_SIZE), found 2"]
 
 
 def test_wrong_template_2(tmp_path):
@@ -142,7 +142,7 @@ def test_wrong_template_2(tmp_path):
     path = write(tmp_path / "table.json", table)
     assert problems_of(path, group_size=3).splitlines()[1:-1] == [
         '  - group_list[1]: "device_count" is "3", but there are 2 in "devices"',
-        "  - expected 3 cards (RANK_SIZE), found 2"]
+        "  - expected 3 devices (RANK_SIZE), found 2"]
 
 
 @pytest.mark.parametrize("text, message", [

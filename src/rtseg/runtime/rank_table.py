@@ -1,4 +1,4 @@
-"""Rank tables: which card of which server has which rank. Reads, checks, converts and writes them; no MindSpore.
+"""Rank tables: which device of which server has which rank. Reads, checks, converts and writes them; no MindSpore.
 
 Two forms are read. v1.0 is what MindSpore wants:
 
@@ -32,7 +32,7 @@ _MOST_DIGITS = 9
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """One card: its rank in the whole job, its number on its server, and the address of its network port."""
+    """One device: its rank in the whole job, its number on its server, and the address of its network port."""
 
     rank_id: int
     device_id: int
@@ -41,7 +41,7 @@ class Device:
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """One machine and its cards in the order of their ranks."""
+    """One server and its devices in the order of their ranks."""
 
     server_id: str
     devices: Tuple[Device, ...]
@@ -63,7 +63,7 @@ class RankTable:
 
     @property
     def devices(self) -> Tuple[Device, ...]:
-        """All cards in the order of their ranks."""
+        """All devices in the order of their ranks."""
         return tuple(sorted((device for server in self.servers for device in server.devices),
                             key=lambda device: device.rank_id))
 
@@ -73,9 +73,9 @@ class RankTable:
         return len(self.devices)
 
     def device_of(self, rank: int) -> int:
-        """Number of the card on its server that has `rank` (0 <= rank < group_size).
+        """Number of the device on its server that has `rank` (0 <= rank < group_size).
 
-        It is the number that the table gives. A container that sees only some cards of its server may number them anew.
+        It is the number that the table gives. A container that sees only some of them may number them anew.
         """
         return self.devices[rank].device_id
 
@@ -130,7 +130,7 @@ def merge_rank_tables(tables: Iterable[RankTable]) -> RankTable:
     """One table of the servers of several tables, ranks counted anew in the order given.
 
     Raises:
-        ConfigError: a server or the address of a card comes twice.
+        ConfigError: a server or the address of a device comes twice.
     """
     servers: List[Server] = []
     rank = 0
@@ -213,7 +213,7 @@ def _servers_of_template_2(content: Dict[str, Any], problems: List[str]) -> _Ser
     rank = 0
     for where, group in groups:
         if group.get("device_count") == "0":
-            continue  # helpers of the platform without cards
+            continue  # helpers of the platform without devices
         instances = _items(group, "instance_list", where, problems)
         _check_count(group, "instance_count", instances, "instance_list", where, problems)
         first_rank = rank
@@ -291,10 +291,10 @@ def _check_table(servers: _Servers, group_size: Optional[int], problems: List[st
     ranks = {device.rank_id for _, device in devices}
     if None not in ranks:
         problems.extend(f"rank {rank} is missing" for rank in sorted(set(range(len(devices))) - ranks))
-        problems.extend(f"rank {rank}: expected less than the number of cards, {len(devices)}"
+        problems.extend(f"rank {rank}: expected less than the number of devices, {len(devices)}"
                         for rank in sorted(ranks) if rank >= len(devices))
     if group_size is not None and len(devices) != group_size:
-        problems.append(f"expected {group_size} cards (RANK_SIZE), found {len(devices)}")
+        problems.append(f"expected {group_size} devices (RANK_SIZE), found {len(devices)}")
 
 
 def _check_unique(name: str, values: Sequence[Any], problems: List[str]) -> None:
