@@ -148,3 +148,8 @@ def test_editable_installation_runs_from_the_source(source, tmp_path):
                        "print(rtseg.__file__); print(configs_folder())") == [
         str(source / "src" / "rtseg" / "__init__.py"), str(source / "configs")]
     assert run_there(python, "rtseg", "complexity", "--help").returncode == 0
+
+
+def test_the_python_interface_is_there_without_mindspore(installed):
+    assert ask(installed, "import sys, rtseg; print(*rtseg.list_models()); print('mindspore' in sys.modules)") == [
+        "bisenetv1 fast_scnn icnet", "False"]
