@@ -70,10 +70,10 @@ def note_samples(folder: Path) -> None:
     samples, fill = [], BatchLoader._fill
 
     def noting(self, slot):
-        samples.append(f"{slot.epoch} {slot.index}\n")
+        samples.append(f"{slot.epoch} {slot.sample}\n")
         (folder / f"samples_{rank}.txt").write_text("".join(samples))
-        if str(slot.index) == os.environ.get("DAMAGED"):
-            raise DataError(f"image {slot.index} is damaged")
+        if str(slot.sample) == os.environ.get("DAMAGED"):
+            raise DataError(f"image {slot.sample} is damaged")
         if len(samples) == stop_after:
             os.kill(os.getpid(), signal.SIGTERM)
         return fill(self, slot)
