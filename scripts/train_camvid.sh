@@ -24,51 +24,69 @@ export PYTHONPATH=$project/src${PYTHONPATH:+:$PYTHONPATH}
 size=${SIZE:-768,1024}
 height=${size%,*} width=${size#*,}
 
-module() {
-    "$PYTHON" -m "rtseg.$1" --dataset="$data" --dataset_config=camvid11 "${@:2}"
+rtseg() {
+    "$PYTHON" -m rtseg "$@"
 }
 
-echo "== 1/6 images of ${width}x$height"
-data=$dataset
-module tools.resize_dataset --size="$size" --output="$output/data"
+echo "== 1/7 images of ${width}x$height"
 data=$output/data
+rtseg resize-data --dataset="$dataset" --dataset_config=camvid11 --size="$size" --output="$data"
 
-echo "== 2/6 check and cache"
-module tools.check_dataset | tee "$output/check.txt"
-module data.cache --prepared_cache="$output/cache" --split=trainval
+echo "== 2/7 check and cache"
+rtseg check-data --dataset="$data" --dataset_config=camvid11 | tee "$output/check.txt"
+rtseg build-cache --dataset="$data" --dataset_config=camvid11 --prepared_cache="$output/cache" --split=trainval
 
-echo "== 3/6 training"
-newest_run() {
-    find "$output/train" -name last.ckpt -printf '%T@ %h\n' | sort -n | tail -n 1 | cut -d' ' -f2-
+echo "== 3/7 training"
+finished_run() {
+    find "$output/train" -name result.json -printf '%h\n'  # a training that was stopped has none
 }
-if [[ ! -f $output/trained ]]; then
-    run=$(newest_run)
-    "$PYTHON" "$project/train.py" --config="$recipe" --dataset="$data" --prepared_cache="$output/cache" \
-        --output_path="$output/train" "${flags[@]}" ${run:+--resume_path="$run" --resume_name=last.ckpt}
-    run=$(newest_run)
-    if grep -q "stopped on request" "$run/train.log"; then
+run=$(finished_run)
+if [[ -z $run ]]; then
+    rtseg train --config="$recipe" --dataset="$data" --prepared_cache="$output/cache" --output_path="$output/train" \
+        --resume_path=auto "${flags[@]}"
+    run=$(finished_run)
+    if [[ -z $run ]]; then
         echo "the training was stopped; the same command goes on with it" >&2
         exit 1
     fi
-    echo "$run" > "$output/trained"
 fi
-run=$(cat "$output/trained")
 
-echo "== 4/6 evaluation of $run/best_map.ckpt"
+echo "== 4/7 evaluation of $run/best_map.ckpt"
 for split in val test; do
-    "$PYTHON" "$project/eval.py" --config="$run/config.yaml" --dataset="$data" --prepared_cache= --eval_split="$split" \
+    rtseg eval --config="$run/config.yaml" --dataset="$data" --prepared_cache= --eval_split="$split" \
         --resume_path="$run" --resume_name=best_map.ckpt --output_path="$output/eval_$split" --save_mask=0
 done
 
-echo "== 5/6 export"
-"$PYTHON" "$project/export.py" --config="$run/config.yaml" --ckpt_file="$run/best_map.ckpt" --file_format=ONNX \
+echo "== 5/7 export"
+rtseg export --config="$run/config.yaml" --ckpt_file="$run/best_map.ckpt" --file_format=ONNX \
     --file_name="$output/model" --input_type=uint8 --output_type=class_map --image_height="$height" \
     --image_width="$width"
 
-echo "== 6/6 C++ inference on test"
+echo "== 6/7 C++ inference on test"
 mkdir -p -- "$output/infer"
 (cd -- "$output/infer" && "$project/scripts/run_infer_310.sh" "$output/model.onnx" "$data" "$output/infer/mask" \
     "$height" "$width" --split=test --dataset_config=camvid11)
+
+echo "== 7/7 results that can be published: $output/results"
+mkdir -p -- "$output/results"
+cp -- "$run"/{result.json,metrics.csv,curves.png} "$output/results"
+"$PYTHON" - "$run/config.yaml" > "$output/results/config.yaml" <<'END'
+import sys
+import yaml
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    config = yaml.safe_load(file)
+for section in config.values():  # the paths of this machine are nobody else's
+    section.update({key: "" for key in ("dataset", "prepared_cache", "output_path", "resume_path", "resume_name")
+                    if key in section})
+print(yaml.safe_dump(config, sort_keys=False), end="")
+END
+for split in val test; do
+    cp -- "$output/eval_$split/class_iou.png" "$output/results/${split}_class_iou.png"
+    cp -- "$output/eval_$split/confusion_matrix.png" "$output/results/${split}_confusion_matrix.png"
+    table=$(< "$output/eval_$split/eval_results.txt")
+    printf '%s\n' "${table//"$output/"/}" > "$output/results/${split}_eval_results.txt"
+done
 
 score() {
     awk '$1 == "mIoU" { print $2 }' "$1"

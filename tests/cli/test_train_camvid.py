@@ -30,6 +30,11 @@ def test_the_whole_way_and_once_more(camvid, tmp_path, quick_demo):
     scores = done.stdout.splitlines()[-1]
     found = re.fullmatch(r"mIoU on val \d+\.\d\d, on test (\S+), on test through C\+\+ (\S+)", scores)
     assert abs(float(found[1]) - float(found[2])) <= 0.01
+    assert sorted(path.name for path in (tmp_path / "out put" / "results").iterdir()) == [
+        "config.yaml", "curves.png", "metrics.csv", "result.json", "test_class_iou.png", "test_confusion_matrix.png",
+        "test_eval_results.txt", "val_class_iou.png", "val_confusion_matrix.png", "val_eval_results.txt"]
+    for name in ("config.yaml", "val_eval_results.txt"):
+        assert str(tmp_path) not in (tmp_path / "out put" / "results" / name).read_text()
     again = run(TRAIN_CAMVID, camvid, tmp_path / "out put", *TINY, **settings)
     assert again.returncode == 0 and again.stdout.splitlines()[-1] == scores
     assert len(list((tmp_path / "out put" / "train").iterdir())) == 1  # it did not train again
