@@ -172,7 +172,8 @@ def test_a_stop_asked_of_one_rank_ends_all_after_the_same_step(elastic):
     assert len(samples(elastic[0], 0)) == len(samples(elastic[0], 1)) == 3
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "last.ckpt", "train.log"]
     assert list((elastic[0] / "out").iterdir()) == [folder]
-    assert log_of(elastic[0] / "logs", 1) == "rank 1 of 2 on CPU 1; the log is that of rank 0"
+    assert log_of(elastic[0] / "logs", 1) == (
+        "device: CPU (--device_target auto)\nrank 1 of 2 on CPU 1; the log is that of rank 0")
 
 
 def test_resuming_on_another_number_of_processes_goes_on_with_the_next_samples(elastic):
@@ -191,7 +192,8 @@ def test_resuming_on_another_number_of_processes_goes_on_with_the_next_samples(e
 def test_only_rank_0_writes_unless_told_otherwise(elastic):
     folder = run_folder(elastic[2] / "out")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "best_map.ckpt", "ckpt_0", "ckpt_1", "config.yaml", "curves.png", "last.ckpt", "metrics.csv", "train.log"]
+        "best_map.ckpt", "ckpt_0", "ckpt_1", "config.yaml", "curves.png", "last.ckpt", "metrics.csv", "result.json",
+        "train.log"]
     names = [path.name for rank in (0, 1) for path in (folder / f"ckpt_{rank}").iterdir()]
     assert names == ["tiny-2_5.ckpt"] * 2
     first, second = (read_checkpoint(folder / f"ckpt_{rank}" / "tiny-2_5.ckpt") for rank in (0, 1))
@@ -261,7 +263,7 @@ def ascend(**flags):
 
 def test_the_order_of_the_start(engine):
     config, group = start(ascend(device_id="5"), seed=7)
-    assert engine == [("set_device", "Ascend", 5, 7), ("init",), ("get_rank",), ("get_group_size",),
+    assert engine == [("set_device", "Ascend", 5, 7, "auto"), ("init",), ("get_rank",), ("get_group_size",),
                       ("set_auto_parallel_context", "data_parallel", True, 8)]
     assert (config.run.rank, config.run.group_size, group.rank, group.size) == (3, 8, 3, 8)
     assert config.global_batch_size == 8 * config.data.batch_size
@@ -288,7 +290,7 @@ def test_what_is_known_beforehand_is_checked(engine, no_launcher, tmp_path, flag
         no_launcher.setenv("RANK_TABLE_FILE", write_table(tmp_path, table_ranks))
         no_launcher.setenv("RANK_ID", rank_id)
     if not message:
-        assert start(ascend(**flags))[0].rank == 3
+        assert start(ascend(**flags))[0].run.rank == 3
         return
     with pytest.raises(ConfigError) as caught:
         start(ascend(**flags))
