@@ -1,5 +1,10 @@
 """Prints how many hostile cases ran, those of pytest-xdist's workers included."""
+import sys
+
 from hostile_helpers import CASES, FACTOR
+
+# The first import of a command is no result that a refused input left behind.
+sys.dont_write_bytecode = True
 
 
 def pytest_sessionfinish(session):

@@ -269,7 +269,7 @@ def test_some_cards_of_a_table_in_the_form_of_modelarts(place):
     (("-", "--rank=1"), {}, "error: --rank: expected it to be left out, this script gives every process its own"),
     (("-", "--epochs=many"), {}, "error: '--epochs': expected an integer >= 1, found 'many'"),
     (("-",), {"RANK_SIZE": "two"}, "error: RANK_SIZE: expected an integer >= 1, found 'two'"),
-    (("-",), {"DEVICE_TARGET": "TPU"}, "error: '--device_target': expected one of Ascend, CPU, GPU, found 'TPU'"),
+    (("-",), {"DEVICE_TARGET": "TPU"}, "error: '--device_target': expected one of auto, Ascend, CPU, GPU, found 'TPU'"),
     (("-", "--node_num=2"), {}, "error: --node_rank: expected the number of this server, 0 to 1, found nothing"),
     (("-", "--node_num=2", "--node_rank=2"), {}, "error: --node_rank: expected 0 to 1 (--node_num=2), found 2"),
     (("-", "--node_num=2", "--node_rank=1"), {}, "error: --master_addr: expected the address of server 0"),
