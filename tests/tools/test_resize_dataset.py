@@ -84,7 +84,7 @@ def test_a_damaged_image_is_listed_and_the_others_are_copied(data, capsys):
 
 @pytest.mark.parametrize("flag, message", [
     ("--size=30,64", "--size: expected one number or H,W, both positive multiples of 32"),
-    ("--num_workers=0", "--num_workers: expected an integer >= 1, found 0"),
+    ("--num_workers=0", "--num_workers: expected an integer >= 1, found '0'"),
 ])
 def test_refused(data, flag, message):
     with pytest.raises(ConfigError) as error:
