@@ -121,7 +121,7 @@ def test_onnx_and_batch_size_in_one_step(trained, tmp_path, monkeypatch):
     (["--ckpt_file=a", "--from_mindir=b"], "expected one of them, found both"),
     (["--from_mindir=b"], "can only be converted to --file_format ONNX, found MINDIR"),
     (["--ckpt_file=a", "--file_format=AIR"], "AIR needs --device_target Ascend, found CPU"),
-    (["--ckpt_file=a", "--image_width=100"], "expected a positive multiple of 32, found '100'"),
+    (["--ckpt_file=a", "--image_width=100"], "expected a positive multiple of 32 up to 16384, found '100'"),
     (["--ckpt_file=a", "--output_type=mask"], "expected one of logits, class_map"),
 ])
 def test_wrong_usage(arguments, message):
