@@ -52,8 +52,10 @@ def test_names_in_a_metadata_are_no_options_of_atc(tmp_path):
     from rtseg.inference.metadata import ModelMetadata, write_metadata
     name = "x;touch executed\n--framework=9 $(touch executed)"
     (tmp_path / "net.onnx").write_bytes(b"")
-    write_metadata(tmp_path / "net.onnx", ModelMetadata("m", "v", "float32", "logits", (1, 32, 64), (0.5,) * 3,
-                                                         (0.2,) * 3, "00", "/etc/passwd", input_name=name))
+    write_metadata(tmp_path / "net.onnx", ModelMetadata.describe(
+        model="m", variant="v", input_type="float32", output_type="logits", size=(1, 32, 64), mean=(0.5,) * 3,
+        std=(0.2,) * 3, dataset="d", classes=("a", "b"), palette=((0, 0, 0), (1, 2, 3)), checkpoint_sha256="00",
+        source="/etc/passwd", input_name=name))
     atc = tmp_path / "bin" / "atc"
     atc.parent.mkdir()
     atc.write_text('#!/bin/sh\nfor argument; do printf "%s\\0" "$argument"; done > arguments\n')

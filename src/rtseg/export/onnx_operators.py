@@ -138,8 +138,22 @@ def _cast(builder: Builder, node: Node) -> None:
 
 def _concat(builder: Builder, node: Node) -> None:
     names, axis = node.inputs
+    if {"height", "width"} & set(builder.dynamic) and _is_padding(builder, names):
+        before, x, after = names
+        pads = np.zeros((2, 4), np.int64)
+        pads[:, builder.constant(axis)] = [builder.graph.constants[name].shape[builder.constant(axis)]
+                                           for name in (before, after)]
+        output = builder.name(node.output)
+        builder.emit("Pad", [builder.tensor(x), builder.integers(f"{output}/pads", pads)], output, mode="constant")
+        return
     builder.emit("Concat", [builder.tensor(name) for name in names], builder.name(node.output),
                  axis=builder.constant(axis))
+
+
+def _is_padding(builder: Builder, names: Sequence[str]) -> bool:
+    """Whether zeros stand on both sides of an image, as in MaxPool of models/resnet.py: constants of one size."""
+    ends = [builder.graph.constants.get(name) for name in (names[0], names[-1])]
+    return len(names) == 3 and all(isinstance(end, np.ndarray) and end.ndim == 4 and not end.any() for end in ends)
 
 
 def _transpose(builder: Builder, node: Node) -> None:
