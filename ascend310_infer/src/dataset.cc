@@ -82,6 +82,9 @@ Dataset FindInputs(const fs::path& path, const fs::path& result_folder) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) FailToRead(path, std::make_error_code(std::errc::no_such_file_or_directory));
+  if (!fs::is_directory(status) && !fs::is_regular_file(status)) {
+    throw Error(kBadInput, path.string() + ": expected a folder or a file, found a device or a pipe");
+  }
   if (!fs::is_directory(status)) {
     dataset.is_bin = IsBin(path);
     dataset.inputs = {path};
