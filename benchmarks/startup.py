@@ -16,9 +16,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
 from benchmarks.interleaved import measure, millisecond_medians  # noqa: E402
+from rtseg.cli.main import COMMANDS  # noqa: E402
 
 # They have no arguments of their own to answer for: they start at once, or are not programs.
-NOT_MEASURED = ("run_tests.sh", "common.sh", "venv.sh")
+NOT_MEASURED = ("run_tests.sh", "test_versions.sh", "common.sh", "venv.sh")
 WRONG = "--no_such_flag"
 
 
@@ -26,18 +27,11 @@ def programs() -> list:
     """Commands without arguments of all commands, modules that are programs, and scripts."""
     commands = [[sys.executable, path.relative_to(PROJECT).as_posix()]
                 for path in (*(path for path in sorted(PROJECT.glob("*.py")) if path.name != "setup.py"),
-                             *with_arguments("scripts"))]
-    modules = [[sys.executable, "-m", ".".join(path.relative_to(PROJECT / "src").with_suffix("").parts)]
-               for path in with_arguments("src")]
+                             PROJECT / "scripts" / "make_rank_table.py")]
+    modules = [[sys.executable, "-m", "rtseg", name] for name in COMMANDS]
     scripts = [["bash", f"scripts/{path.name}"] for path in sorted(PROJECT.glob("scripts/*.sh"))
                if path.name not in NOT_MEASURED]
     return commands + modules + scripts
-
-
-def with_arguments(folder: str) -> list:
-    """Python files in `folder` that are programs with flags."""
-    texts = {path: path.read_text(encoding="utf-8") for path in sorted(PROJECT.glob(f"{folder}/**/*.py"))}
-    return [path for path, text in texts.items() if "ArgumentParser(" in text and '__name__ == "__main__"' in text]
 
 
 def answer(command: list) -> int:

@@ -32,7 +32,9 @@ def result(program, *flags):
 def test_data_loading(root):
     found = result("data_loading", f"--dataset={root}", "--crop_size=32,64", "--samples=4", "--rounds=1")
     assert set(found["ms_per_sample"]) == {"pil", "cv2", "inflate", "png", "cache", "png, 1 worker", "png, 2 workers",
-                                           "cache, 1 worker", "cache, 2 workers"}
+                                           "cache, 1 worker", "cache, 2 workers",
+                                           *(f"{name}, GeneratorDataset, 2 {kind}" for name in ("png", "cache")
+                                             for kind in ("threads", "processes"))}
     assert {"png : pil", "cache : pil", "cache, 2 workers : cache, 1 worker"} <= set(found["times_as_fast"])
     assert min(found["ms_per_sample"].values()) > 0
 
@@ -54,7 +56,7 @@ def test_startup_and_what_the_commands_answer():
     found = result("startup", "--rounds=1")
     codes = found["exit_codes"]
     assert set(found["median_ms"]) == set(codes)
-    for command in ("python train.py", "python -m rtseg.synthetic.generator", "bash scripts/run_train.sh"):
+    for command in ("python train.py", "python -m rtseg synthetic", "bash scripts/run_train.sh"):
         assert codes[f"{command} --help"] == 0
     assert {code for name, code in codes.items() if name.endswith("--no_such_flag")} == {2}
 

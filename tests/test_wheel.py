@@ -69,7 +69,7 @@ def wheel(source, tmp_path_factory):
 def installed(wheel, tmp_path_factory):
     """The Python of an environment with the wheel in it."""
     python = new_environment(tmp_path_factory.mktemp("installed"))
-    pip("--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
+    pip("--python", python, "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed", wheel)
     return python
 
 
@@ -142,8 +142,8 @@ def test_import_is_quick_and_without_mindspore(installed):
 
 def test_editable_installation_runs_from_the_source(source, tmp_path):
     python = new_environment(tmp_path / "environment")
-    pip("--python", python, "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--editable",
-        source)
+    pip("--python", python, "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed",
+        "--no-build-isolation", "--editable", source)
     assert ask(python, "import rtseg; from rtseg.utils.files import configs_folder\n"
                        "print(rtseg.__file__); print(configs_folder())") == [
         str(source / "src" / "rtseg" / "__init__.py"), str(source / "configs")]

@@ -139,7 +139,7 @@ def _cast(builder: Builder, node: Node) -> None:
 def _concat(builder: Builder, node: Node) -> None:
     names, axis = node.inputs
     if {"height", "width"} & set(builder.dynamic) and _is_padding(builder, names):
-        before, x, after = names
+        before, x, after = list(names)
         pads = np.zeros((2, 4), np.int64)
         pads[:, builder.constant(axis)] = [builder.graph.constants[name].shape[builder.constant(axis)]
                                            for name in (before, after)]
