@@ -5,7 +5,7 @@ Two published graphs, which differ in one activation and in dropout:
 - "mmseg": mmsegmentation.
 
 Both differ from the paper: the attention of the feature fusion is one 1x1 convolution with BatchNorm, not two without,
-and the global context is added to the attended 1/32 features before they are enlarged.
+and the global context is added to the attended 1/32 features before they are upsampled.
 """
 from typing import NamedTuple, Optional, Tuple, Union
 

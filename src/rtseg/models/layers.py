@@ -159,7 +159,7 @@ def average_pool(x: Tensor, window: int) -> Tensor:
 class PyramidPooling(nn.Cell):
     """Pyramid pooling: (N, C, H, W) -> (N, C + len(bins) * branch_channels, H, W).
 
-    The input and, for each grid of bins, its averages through a 1x1 convolution, enlarged to the input's size.
+    The input and, for each grid of bins, its averages through a 1x1 convolution, upsampled to the input's size.
     Source: PSPNet, arXiv 1612.01105, section 3.2.
 
     Args:
