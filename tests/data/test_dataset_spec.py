@@ -149,7 +149,7 @@ def test_images_and_labels_must_differ_and_files_must_be_there(describe, tmp_pat
     path = describe(BY_COLORS, ("image_suffix: .jpg", "image_suffix: .png"), ("labels: b", "labels: a/"))
     with pytest.raises(ConfigError, match="images and labels to differ in their folder or their suffix"):
         load_dataset_spec(path)
-    with pytest.raises(ConfigError, match="--dataset_config citiscapes: expected a YAML file or one of camvid,"):
+    with pytest.raises(ConfigError, match="--dataset_config citiscapes: expected a YAML file or one of bdd100k,"):
         load_dataset_spec("citiscapes")
     with pytest.raises(ConfigError, match="--dataset_config .*none.yaml: expected a readable YAML file"):
         load_dataset_spec(tmp_path / "none.yaml")

@@ -134,19 +134,19 @@ class SegmentationDataset:
             if part.images:
                 lines.append(f"<dataset>/{part.images}/[<folder>/]<name>{self.spec.image_suffix}")
             if part.labels:
-                lines.append(f"<dataset>/{part.labels}/[<folder>/]<name>{self.spec.label_suffix}")
+                lines.append(f"<dataset>/{part.labels}/[<folder>/]<name>{part.label_suffix}")
         return f"expected for '{self.spec.name}'" + "".join(f"\n  {line}" for line in lines)
 
     def _found(self, part: Split) -> List[Sample]:
         """The images of two folders."""
-        suffixes = (self.spec.image_suffix, self.spec.label_suffix, self.spec.train_id_suffix)
+        suffixes = (self.spec.image_suffix, part.label_suffix, self.spec.train_id_suffix)
         images = _find(self.root / part.images, suffixes[0], suffixes if part.images == part.labels else ())
         labels = {}
         has_labels = bool(part.labels) and os.path.isdir(self.root / part.labels)
         for suffix in filter(None, reversed(suffixes[1:] if has_labels else ())):
             labels.update(_find(self.root / part.labels, suffix, suffixes))
         for key in images.keys() - labels.keys():
-            self._expected_labels[images[key]] = f"{part.labels}/{key}{self.spec.label_suffix}"
+            self._expected_labels[images[key]] = f"{part.labels}/{key}{part.label_suffix}"
         self.labels_without_image += [path for key, path in labels.items() if key not in images]
         return [Sample(Path(key).name, path.parent.name, path, labels.get(key)) for key, path in images.items()]
 
@@ -185,7 +185,7 @@ class SegmentationDataset:
         """What a line of a list means that names images of a folder without their suffixes, as mmsegmentation does."""
         image = self.root / part.images / f"{stem}{self.spec.image_suffix}"
         labels = [self.root / part.labels / f"{stem}{suffix}"
-                  for suffix in (self.spec.label_suffix, self.spec.train_id_suffix) if part.labels and suffix]
+                  for suffix in (part.label_suffix, self.spec.train_id_suffix) if part.labels and suffix]
         label = next((path for path in labels if os.path.isfile(path)), None)
         if label is None and labels:
             self._expected_labels[image] = str(labels[0].relative_to(self.root))

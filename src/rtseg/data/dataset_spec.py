@@ -41,6 +41,7 @@ class Split(NamedTuple):
     images: str = ""
     labels: str = ""
     list: str = ""
+    label_suffix: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class DatasetSpec:
 
     def holds_train_ids(self, file_name: str) -> bool:
         """Whether a label file of this name holds train ids already."""
-        suffixes = filter(None, (self.label_suffix, self.train_id_suffix))
+        suffixes = filter(None, (self.label_suffix, self.train_id_suffix,
+                                 *(split.label_suffix for split in self.splits.values())))
         longest = max((suffix for suffix in suffixes if file_name.endswith(suffix)), key=len, default="")
         return longest != "" and longest == self.train_id_suffix
 
@@ -188,7 +190,8 @@ def _build(content: Mapping[str, Any], origin: Union[str, Dict[str, Any]]) -> Da
                     for train_id, entry in enumerate(class_entries))
     ignored = tuple(LabelEntry(entry.name, _rgb(getattr(entry, "color", None)), values_of(entry))
                     for entry in ignored_entries)
-    splits = {name: Split(files.images or "", files.labels or "", files.list or "")
+    splits = {name: Split(files.images or "", files.labels or "", files.list or "",
+                          files.label_suffix or file.label_suffix or "")
               for name, files in file.splits if files is not None}
     return DatasetSpec(file.name, classes, ignored, file.label_form, file.unknown_labels, splits,
                        file.image_suffix or "", file.label_suffix or "", file.train_id_suffix or "", origin)

@@ -68,6 +68,8 @@ class SplitFiles(_Keys):
 
     images: Optional[_LineOrEmpty] = _key("folder of the images, below the data set's root", None, expected=_LINE)
     labels: Optional[_LineOrEmpty] = _key("folder of the labels; test may lack it", None, expected=_LINE)
+    label_suffix: Optional[_LineOrEmpty] = _key("the label_suffix of this split, if it has another", None,
+                                                expected=_LINE)
     list: Optional[_LineOrEmpty] = _key(
         "text file below the root with a line for each image: with folders, the name without suffix, such as "
         "aachen/aachen_000000_000019; alone, image and label, two paths below the root with a blank, a tab or a comma "
@@ -252,10 +254,11 @@ def _check_splits(spec: SpecFile) -> None:
         if missing:
             needed = "images" if name == "test" else "images, labels"
             raise SpecError(where, f"expected {needed} (or 'list' alone), found no {', no '.join(missing)}")
-        for key in ("image_suffix", "label_suffix"):
-            if not getattr(spec, key) and (key == "image_suffix" or files.labels):
+        label_suffix = files.label_suffix or spec.label_suffix
+        for key, suffix in (("image_suffix", spec.image_suffix), ("label_suffix", label_suffix)):
+            if not suffix and (key == "image_suffix" or files.labels):
                 raise SpecError(key, f"expected what the names in the folders of {where} end with, such as .png, found "
                                 "nothing")
-        if spec.image_suffix == spec.label_suffix and Path(files.images or "") == Path(files.labels or ""):
+        if spec.image_suffix == label_suffix and Path(files.images or "") == Path(files.labels or ""):
             raise SpecError(where, "expected images and labels to differ in their folder or their suffix, found the "
                             "same")
