@@ -149,12 +149,12 @@ def evaluate(group, dataset_path):
     config = load_config(RECIPE)
     dataset = Damaged(dataset_path, "val", config.data.dataset_config)
     predictor = network_predictor(network, mean=config.data.mean, std=config.data.std)
-    evaluator = Evaluator(predictor, dataset, num_classes=19, num_workers=1, group=group)
+    evaluator = Evaluator(predictor, dataset, num_classes=19, num_workers=1, boundary_iou=True, group=group)
     seen = []
     found = evaluator.run(lambda index, *_: seen.append(index))
     stopped = evaluator.run(should_stop=lambda: group.rank == group.size - 1)
-    return {"matrix": found.matrix.matrix.tolist(), "images": found.images, "seen": seen,
-            "errors": [str(error) for error in found.errors], "stopped": stopped is None}
+    return {"matrix": found.matrix.matrix.tolist(), "boundary": found.boundary.counts.tolist(), "images": found.images,
+            "seen": seen, "errors": [str(error) for error in found.errors], "stopped": stopped is None}
 
 
 def digests_of_network(seed):

@@ -43,6 +43,11 @@ def test_scores_literal(folders, content, capsys):
     lines = {line.rpartition(" ")[0].strip(): line.split()[-1] for line in capsys.readouterr().out.splitlines()}
     assert (lines["road"], lines["car"], lines["sky"]) == ("66.67", "33.33", "n/a")
     assert (lines["mIoU"], lines["pixAcc"]) == ("50.00", "71.43")
+    # road 4/5 and car 1/2 are right; IoU 4/6 and 1/3 weighted with 5 and 2 of 7 pixels
+    assert (lines["mAcc"], lines["fwIoU"]) == ("65.00", "57.14") and "mBIoU" not in lines
+    assert run(folders, "--boundary_iou=1") == 0
+    # In an image of 2x4 every pixel is at its edge.
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["mBIoU", "50.00"]
 
 
 def test_masks(folders, tmp_path):

@@ -74,9 +74,9 @@ def test_scores_equal_the_official_evaluation_on_real_images(tmp_path):
 def test_any_image_size_and_batch(batch_size):
     """8x13 blocks of 8 pixels: 64x104, not a multiple of 32; two neighbours of one size, then another."""
     dataset, seen = Pictures((8, 13), (8, 13), (5, 4)), []
-    evaluation = evaluator(Brightness(), dataset, batch_size=batch_size).run(
+    evaluation = evaluator(Brightness(), dataset, batch_size=batch_size, boundary_iou=True).run(
         lambda index, image, label, prediction: seen.append((index, prediction.shape, prediction.dtype)))
-    assert mean_iou(evaluation.matrix.matrix) == 1.0
+    assert mean_iou(evaluation.matrix.matrix) == 1.0 == evaluation.boundary.mean()
     assert seen == [(0, (64, 104), np.uint8), (1, (64, 104), np.uint8), (2, (40, 32), np.uint8)]
     assert evaluation.matrix.matrix.sum() == 2 * 64 * 104 + 40 * 32
 
@@ -98,7 +98,8 @@ def test_crop_mode_scores_the_resized_centre():
 
 def test_broken_images_are_listed_and_the_others_scored():
     evaluation = evaluator(Brightness(), Pictures((4, 4), (4, 4), (4, 4), broken=[1])).run()
-    assert evaluation.images == 2 and [str(error) for error in evaluation.errors] == ["image 1 is broken"]
+    assert evaluation.images == 2 and evaluation.boundary is None
+    assert [str(error) for error in evaluation.errors] == ["image 1 is broken"]
 
 
 def test_it_can_be_stopped_and_leaves_the_network_as_it_was():

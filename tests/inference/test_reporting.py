@@ -1,4 +1,5 @@
 """What eval.py leaves behind: the worst images first, a bar for each class, and nothing else without masks."""
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +10,12 @@ from PIL import Image
 from rtseg.inference import reporting
 from rtseg.inference.evaluator import Evaluation
 from rtseg.inference.reporting import EvaluationReport
+from rtseg.metrics.boundary_iou import BoundaryIoU
 from rtseg.metrics.confusion_matrix import ConfusionMatrix
 
 IMAGE = np.full((4, 8, 3), 100, np.uint8)
 ROAD = np.zeros((4, 8), np.uint8)
-FILES = ["class_iou.png", "confusion_matrix.png", "eval_results.txt", "scores.csv"]
+FILES = ["class_iou.png", "confusion_matrix.png", "eval_results.json", "eval_results.txt", "scores.csv"]
 
 
 def prediction(wrong):
@@ -52,8 +54,8 @@ def test_worst_images_are_on_the_sheet(make_report, tmp_path, monkeypatch):
     assert text == (tmp_path / "out" / "eval_results.txt").read_text()
     assert text.endswith("7 images in 2.0 s with compilation, 3.50 images/s\n")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "class_iou.png", "confusion_matrix.png", "contact_sheet.png", "eval_results.txt", "mask", "overlay",
-        "scores.csv"]
+        "class_iou.png", "confusion_matrix.png", "contact_sheet.png", "eval_results.json", "eval_results.txt", "mask",
+        "overlay", "scores.csv"]
     sheet = np.array(Image.open(tmp_path / "out" / "contact_sheet.png"))
     assert sheet[24 + 24 + 128, 8 + 3 * 520 + 256].tolist() == [230, 25, 25]  # all of p1 is wrong
 
@@ -65,6 +67,22 @@ def test_without_masks_there_are_scores_only(make_report, tmp_path):
     assert (tmp_path / "out" / "scores.csv").read_text() == (
         "image,pix_acc,miou\np0,0.906250,0.453125\np1,0.000000,0.000000\np2,1.000000,1.000000\n"
         "p3,0.750000,0.375000\np4,0.843750,0.421875\np5,0.968750,0.484375\np6,,\n")
+
+
+def test_scores_for_programs(make_report, tmp_path):
+    report, evaluation = make_report(False)
+    boundary = BoundaryIoU(19)
+    boundary.counts[:, 0] = 1, 3, 2  # intersection, label, prediction
+    text = report.finish(evaluation._replace(boundary=boundary), "title")
+    assert "\nmAcc             74.48\nfwIoU            74.48\nmBIoU            25.00\n" in text
+    scores = json.loads((tmp_path / "out" / "eval_results.json").read_text())
+    classes = scores.pop("classes")
+    # Six images of 32 pixels of road, of which 49 were taken for cars.
+    assert scores == {"images": 7, "miou": 0.372396, "pixel_accuracy": 0.744792, "mean_accuracy": 0.744792,
+                      "frequency_weighted_iou": 0.744792, "mean_boundary_iou": 0.25}
+    assert classes["road"] == {"iou": 0.744792, "accuracy": 0.744792, "boundary_iou": 0.25}
+    assert classes["car"] == {"iou": 0.0, "accuracy": None, "boundary_iou": None}
+    assert classes["sky"] == {"iou": None, "accuracy": None, "boundary_iou": None} and len(classes) == 19
 
 
 def test_an_evaluation_of_nothing_is_reported(tmp_path):

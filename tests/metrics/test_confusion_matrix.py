@@ -13,7 +13,8 @@ from official_evaluation import official_scores
 from PIL import Image
 
 from rtseg.data.dataset_spec import IGNORE_LABEL
-from rtseg.metrics.confusion_matrix import ConfusionMatrix, iou_per_class, mean_iou, pixel_accuracy
+from rtseg.metrics.confusion_matrix import (ConfusionMatrix, accuracy_per_class, frequency_weighted_iou, iou_per_class,
+                                            mean_accuracy, mean_iou, pixel_accuracy)
 from rtseg.utils.errors import ConfigError, DataError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -39,6 +40,16 @@ def test_literal_scores():
     np.testing.assert_array_equal(iou, [1 / 2, 2 / 3, np.nan])  # class 2 was predicted on ignored pixels only
     assert mean_iou(matrix) == pytest.approx(7 / 12)
     assert pixel_accuracy(matrix) == 0.75
+
+
+def test_literal_mean_accuracy_and_frequency_weighted_iou():
+    matrix = np.array([[6, 2, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0]])  # the last class is absent
+    np.testing.assert_array_equal(accuracy_per_class(matrix), [6 / 8, 0 / 2, np.nan])
+    assert mean_accuracy(matrix) == 3 / 8
+    # IoU 6 / (8 + 7 - 6) and 0, weighted with 8 and 2 of 10 labelled pixels
+    assert frequency_weighted_iou(matrix) == pytest.approx(0.8 * 6 / 9)
+    # Predicted only: it lowers nothing but the IoU of others.
+    assert mean_accuracy(np.array([[3, 1], [0, 0]])) == 0.75 == frequency_weighted_iou(np.array([[3, 1], [0, 0]]))
 
 
 def test_class_predicted_but_never_labelled_scores_zero():
@@ -68,6 +79,7 @@ def test_scores_of_a_square_matrix():
 
 def test_nothing_counted_gives_nan_without_a_warning():
     matrix = matrix_of([1, 2], [255, 255])
+    assert np.isnan(mean_accuracy(matrix)) and np.isnan(frequency_weighted_iou(matrix))
     assert np.isnan(mean_iou(matrix)) and np.isnan(pixel_accuracy(matrix)) and np.isnan(iou_per_class(matrix)).all()
 
 
@@ -167,7 +179,10 @@ def test_summary_literal():
         "----------------------\n"
         "mIoU             58.33\n"
         "pixAcc           75.00\n"
+        "mAcc             75.00\n"
+        "fwIoU            58.33\n"
     )
+    assert confusion.summary(["a", "b", "c"], [("mBIoU", 0.125)]).endswith("fwIoU     58.33\nmBIoU     12.50\n")
     with pytest.raises(ConfigError, match="needs 3 class names, got 2"):
         confusion.summary(["road", "sky"])
 

@@ -121,6 +121,7 @@ def test_ranks_compute_together_what_one_process_does(ranks, losses, single, dat
 
         evaluation = result["evaluation"]
         assert evaluation["matrix"] == single["evaluation"]["matrix"] and evaluation["images"] == PICTURES - 1
+        assert evaluation["boundary"] == single["evaluation"]["boundary"] and np.sum(evaluation["boundary"]) > 1000
         assert np.sum(evaluation["matrix"]) > 6 * 60 * 120
         assert evaluation["errors"] == ["image 2 is damaged"] and evaluation["stopped"]
         assert evaluation["seen"] == [index for index in range(rank, PICTURES, ranks) if index != 2]

@@ -1,4 +1,5 @@
-"""Scores a checkpoint on a labelled split: mIoU, pixel accuracy, the IoU of each class, coloured masks."""
+"""Scores a checkpoint on a labelled split: mIoU, pixel accuracy, mean accuracy, frequency-weighted IoU, the IoU of each
+class, coloured masks."""
 import json
 import sys
 from pathlib import Path
@@ -44,7 +45,8 @@ def evaluate(config: Config) -> int:
                                   mode=config.evaluation.eval_mode, **averaging_options(config.prediction))
     evaluator = Evaluator(predictor, dataset, num_classes=num_classes, num_workers=config.num_workers,
                           crop_size=config.data.crop_size if config.evaluation.eval_mode == "crop" else None,
-                          batch_size=config.evaluation.eval_batch_size, group=group)
+                          batch_size=config.evaluation.eval_batch_size,
+                          boundary_iou=config.evaluation.boundary_iou, group=group)
     report = EvaluationReport(Path(config.run.output_path), dataset, config.evaluation.save_mask)
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
         items, total=len(evaluator.indices), unit="image", disable=not sys.stderr.isatty()))

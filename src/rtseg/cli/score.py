@@ -1,4 +1,5 @@
-"""Scores the inference program's result files: the IoU of each class, mIoU and pixel accuracy. Needs no MindSpore.
+"""Scores the inference program's result files: the IoU of each class, mIoU, pixel accuracy, mean accuracy,
+frequency-weighted IoU. Needs no MindSpore.
 
 Every label needs its result and every result its label; what is missing, extra or damaged is listed, and the exit code
 is 3, but the others are scored.
@@ -17,6 +18,7 @@ from rtseg.data.dataset_spec import load_dataset_spec
 from rtseg.data.loader import prefetch
 from rtseg.inference.bin_files import LABEL_SUFFIX, RESULT_SUFFIX, list_files, read_label, read_result
 from rtseg.inference.metadata import read_metadata
+from rtseg.metrics.boundary_iou import BoundaryIoU
 from rtseg.metrics.confusion_matrix import ConfusionMatrix
 from rtseg.utils.errors import ConfigError, DataError, report_errors
 from rtseg.visualization.masks import colorize, save_png
@@ -36,6 +38,7 @@ class ScoreOptions(Section):
     output_type: Optional[Literal["logits", "class_map", "head_logits"]] = option(
         "what the results are, without metadata; empty: a class map or logits, as their bytes say", None)
     align_corners: bool = option("head logits without metadata: how the network upsamples them", False)
+    boundary_iou: bool = option("also score boundary IoU (Cheng et al. 2021, 2 % of the diagonal)", False)
     save_mask: bool = option("write coloured masks", False)
     mask_result_path: str = option("folder for the masks", "mask_Result", metavar="DIR")
 
@@ -64,7 +67,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         metadata = read_metadata(options.metadata)
         class_names, palette = metadata.classes, metadata.palette
         stride, align_corners = metadata.output.stride, bool(metadata.output.align_corners)
-    matrix = ConfusionMatrix(len(class_names))
+    matrix, boundary = ConfusionMatrix(len(class_names)), BoundaryIoU(len(class_names))
     read_one = partial(read_result, height=options.image_height, width=options.image_width,
                        num_classes=len(class_names), stride=stride, align_corners=align_corners)
     read = partial(read_pair, labels, results, read_one, options.image_height, options.image_width)
@@ -76,12 +79,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 raise pair
             prediction, label = pair
             matrix.update(prediction, label)
+            if options.boundary_iou:
+                boundary.update(prediction, label)
         except DataError as error:
             problems.append(str(error) if isinstance(pair, DataError) else f"{labels[name]}: {error}")
             continue
         if options.save_mask:
             save_png(Path(options.mask_result_path) / f"{name}_mask.png", colorize(prediction, palette))
-    print(matrix.summary(class_names), end="")
+    print(matrix.summary(class_names, [("mBIoU", boundary.mean())] if options.boundary_iou else []), end="")
     if problems:
         return report_errors(f"{len(problems)} files are not in this score:", problems)
     return 0

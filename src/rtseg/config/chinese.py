@@ -68,6 +68,7 @@ FLAGS = {
     "eval_start_epoch": "此轮之前不评估",
     "eval_batch_size": "每个评估步的图像数",
     "eval_mode": "full：整图；crop：model zoo 的缩放后中心裁剪；ms_flip：多尺度加翻转",
+    "boundary_iou": "同时评估边界 IoU（Cheng 等，2021；对角线的 2 %）",
     "save_mask": "写出彩色掩码和叠加图",
     "pretrained": "起始检查点：整个网络或骨干网络的权重，或 rtseg fetch-weights 的名称",
     "resume_path": "检查点所在目录，或文件本身；train：auto 表示继续 output_path（ModelArts：outer_path）"

@@ -143,6 +143,8 @@ class Evaluation(Section):
                                   ge=1)
     eval_mode: Literal["full", "crop", "ms_flip"] = option(
         "full images; the model zoo's resized centre crop; several scales and flipped", "full", commands=_EVAL)
+    boundary_iou: bool = option("also score boundary IoU (Cheng et al. 2021, 2 % of the diagonal)", False,
+                                commands=_EVAL)
     save_mask: bool = option("write coloured masks and overlays", True, commands=_EVAL)
 
 

@@ -10,6 +10,7 @@ from rtseg.data.loader import LabelledImages, prefetch
 from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import resize_center_crop
 from rtseg.inference.predictor import Prediction, Predictor
+from rtseg.metrics.boundary_iou import BoundaryIoU
 from rtseg.metrics.confusion_matrix import ConfusionMatrix, mean_iou, pixel_accuracy
 from rtseg.runtime.distributed import ProcessGroup
 from rtseg.utils.errors import DataError
@@ -24,6 +25,7 @@ class Evaluation(NamedTuple):
     images: int              # that were scored
     errors: List[DataError]  # of the images that could not be read
     seconds: float
+    boundary: Optional[BoundaryIoU] = None  # if it was asked for
 
     @property
     def miou(self) -> float:
@@ -57,17 +59,19 @@ class Evaluator:
             the model zoo's protocol.
         num_workers: threads that decode images while the network runs.
         batch_size: neighbouring images of one size that go through the network together.
+        boundary_iou: whether that is counted, too.
         group: processes that share the images; all must run the evaluation, and all get the whole result.
     """
 
     def __init__(self, predictor: Predictor, dataset: LabelledImages, *, num_classes: int,
                  crop_size: Optional[Tuple[int, int]] = None, num_workers: int = 2, batch_size: int = 1,
-                 group: Optional[ProcessGroup] = None):
+                 boundary_iou: bool = False, group: Optional[ProcessGroup] = None):
         self.predictor = predictor
         self.dataset = dataset
         self.num_classes = num_classes
         self.crop_size = crop_size
         self.num_workers = num_workers
+        self.boundary_iou = boundary_iou
         self.batch_size = 1 if predictor.needs_probabilities else max(batch_size, predictor.batch_size)
         self.group = group = group or ProcessGroup()
         self.indices = DistributedSampler(len(dataset), rank=group.rank, group_size=group.size, shuffle=False,
@@ -98,6 +102,8 @@ class Evaluator:
     def _of_all_ranks(self, share: Evaluation) -> Evaluation:
         matrix = ConfusionMatrix(self.num_classes)
         matrix.add(self.group.all_reduce_int(share.matrix.matrix))
+        if share.boundary is not None:
+            share.boundary.counts = self.group.all_reduce_int(share.boundary.counts)
         errors = self.group.gather(json.dumps([str(error) for error in share.errors]))
         return share._replace(matrix=matrix, images=int(self.group.all_reduce_int(np.array(share.images))),
                               errors=[DataError(text) for texts in errors for text in json.loads(texts)])
@@ -106,6 +112,7 @@ class Evaluator:
                    progress: Progress) -> Optional[Evaluation]:
         """Evaluates the images of this rank; the time is not in its result."""
         matrix, errors = ConfusionMatrix(self.num_classes), []
+        boundary = BoundaryIoU(self.num_classes) if self.boundary_iou else None
         items = prefetch(self._load, self.indices.tolist(), num_workers=self.num_workers)
         # While the network works on a batch, another thread finds the classes of the one before, counts and writes.
         scorer, scoring = ThreadPoolExecutor(1, thread_name_prefix="score"), Deque[Future]()
@@ -122,7 +129,7 @@ class Evaluator:
                 if should_stop():
                     return None
                 finish = self.predictor.start([item.image for item in batch])
-                scoring.append(scorer.submit(self._score, batch, finish, matrix, on_prediction))
+                scoring.append(scorer.submit(self._score, batch, finish, matrix, boundary, on_prediction))
                 if len(scoring) > 1:
                     scoring.popleft().result()
             while scoring:
@@ -130,7 +137,7 @@ class Evaluator:
         finally:
             items.close()
             scorer.shutdown()
-        return Evaluation(matrix, len(self.indices) - len(errors), errors, 0.0)
+        return Evaluation(matrix, len(self.indices) - len(errors), errors, 0.0, boundary)
 
     def _batches(self, items: Iterable[_Item]) -> Iterator[List[_Item]]:
         batch: List[_Item] = []
@@ -153,9 +160,11 @@ class Evaluator:
 
     @staticmethod
     def _score(batch: List[_Item], finish: Callable[[], List[Prediction]], matrix: ConfusionMatrix,
-               on_prediction: Optional[OnPrediction]) -> None:
+               boundary: Optional[BoundaryIoU], on_prediction: Optional[OnPrediction]) -> None:
         for item, prediction in zip(batch, finish()):
             matrix.update(prediction.classes, item.label)
+            if boundary is not None:
+                boundary.update(prediction.classes, item.label)
             if on_prediction is not None:
                 on_prediction(item.number, item.image, item.label, prediction.classes)
 

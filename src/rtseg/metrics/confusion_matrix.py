@@ -1,10 +1,10 @@
-"""Confusion matrix of semantic segmentation and the scores read from it: pixel accuracy, IoU per class, mean IoU.
+"""Confusion matrix of semantic segmentation, and the scores read from it: pixel accuracy, IoU and accuracy per class.
 
 The scores equal those of the Cityscapes benchmark (cityscapesscripts, evalPixelLevelSemanticLabeling): one matrix over
 all images, pixels whose label is ignored are left out, a prediction that is no class counts against the label's class,
 and a class found neither in the labels nor in the predictions is left out of the mean. No MindSpore.
 """
-from typing import Sequence
+from typing import Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -86,8 +86,12 @@ class ConfusionMatrix:
             )
         self.matrix += matrix
 
-    def summary(self, class_names: Sequence[str]) -> str:
-        """Text table in per cent: the IoU of each class ("n/a" if absent), then mIoU and pixAcc; ends in a newline.
+    def summary(self, class_names: Sequence[str], more: Sequence[Tuple[str, float]] = ()) -> str:
+        """Text table in per cent: the IoU of each class ("n/a" if absent), then mIoU, pixAcc, mAcc and fwIoU; ends in a
+        newline.
+
+        Args:
+            more: names and scores, 0..1, of lines at the end.
 
         Raises:
             ConfigError: there is not exactly one name for each class.
@@ -95,7 +99,8 @@ class ConfusionMatrix:
         if len(class_names) != self.num_classes:
             raise ConfigError(f"summary needs {self.num_classes} class names, got {len(class_names)}")
         scores = list(zip(class_names, iou_per_class(self.matrix)))
-        totals = [("mIoU", mean_iou(self.matrix)), ("pixAcc", pixel_accuracy(self.matrix))]
+        totals = [("mIoU", mean_iou(self.matrix)), ("pixAcc", pixel_accuracy(self.matrix)),
+                  ("mAcc", mean_accuracy(self.matrix)), ("fwIoU", frequency_weighted_iou(self.matrix)), *more]
         width = max(len(name) for name, _ in scores + totals)
         rows = [_table_row(name, score, width=width) for name, score in scores + totals]
         rows.insert(self.num_classes, "-" * len(rows[0]))
@@ -138,8 +143,37 @@ def iou_per_class(matrix: np.ndarray) -> np.ndarray:
 
 def mean_iou(matrix: np.ndarray) -> float:
     """Mean of `iou_per_class` over the classes that are not NaN, 0..1; NaN if nothing was counted."""
-    iou = iou_per_class(matrix)
-    present = iou[~np.isnan(iou)]
+    return mean_of_present(iou_per_class(matrix))
+
+
+def accuracy_per_class(matrix: np.ndarray) -> np.ndarray:
+    """Share of each class's labelled pixels that are right (recall), 0..1.
+
+    Args:
+        matrix: integers (num_classes, num_classes) or (num_classes, num_classes + 1), [label, prediction].
+
+    Returns:
+        float64 (num_classes,); NaN for a class absent from the labels.
+    """
+    with np.errstate(invalid="ignore"):
+        return np.diagonal(matrix) / matrix.sum(axis=1)
+
+
+def mean_accuracy(matrix: np.ndarray) -> float:
+    """Mean of `accuracy_per_class` over the classes that are in a label, 0..1; NaN if nothing was counted."""
+    return mean_of_present(accuracy_per_class(matrix))
+
+
+def frequency_weighted_iou(matrix: np.ndarray) -> float:
+    """Mean of `iou_per_class`, weighted with each class's share of the labelled pixels; NaN if nothing was counted."""
+    labelled = matrix.sum(axis=1)
+    total = labelled.sum()
+    return float(np.nansum(labelled * iou_per_class(matrix)) / total) if total else float("nan")
+
+
+def mean_of_present(scores: np.ndarray) -> float:
+    """Mean of the scores that are not NaN, which says that a class is absent; NaN if there is none."""
+    present = scores[~np.isnan(scores)]
     return float(present.mean()) if present.size else float("nan")
 
 
