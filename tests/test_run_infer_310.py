@@ -1,5 +1,6 @@
 """run_infer_310.sh: its stages and flags with fakes for the programs, and the whole of it with the real ones."""
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 from script_helpers import PROJECT, SCRIPTS, run
 
+FUSION_OFF = PROJECT / "ascend310_infer" / "fusion_switch.cfg"
 # Takes the place of every program: appends its arguments to calls.txt and fails if it is the one that FAIL names.
 FAKE_PROGRAM = """#!{python}
 import os, sys
@@ -54,15 +56,16 @@ def test_stages_and_flags(project):
     (project.parent / "result_Files").mkdir()
     (project.parent / "result_Files" / "old_img_0.bin").write_text("")
     done, calls = infer(project, "net.mindir", "data", "masks", "64", "128", "3", "--num_workers=4", "--threads=2",
-                        "--save_mask=0", "-DRUNTIME=openvino")
+                        "--save_mask=0", "-DRUNTIME=openvino", f"--fusion_switch_path={FUSION_OFF}")
     assert done.returncode == 0, done.stderr
+    assert json.loads(FUSION_OFF.read_text()) == {"Switch": {"GraphFusion": {"ALL": "off"}, "UBFusion": {"ALL": "off"}}}
     assert calls == [
         "export.py --from_mindir=net.mindir --file_format=ONNX",
         "build.py -DRUNTIME=openvino",
         "preprocess.py --image_path=data --out_dir=preprocess_Result --image_height=64 --image_width=128 "
         "--num_workers=4 --model_card=net.json",
         "program --model_path=net.onnx --dataset_path=preprocess_Result/img_data --result_path=result_Files "
-        "--time_path=time_Result --device_id=3 --threads=2",
+        f"--time_path=time_Result --device_id=3 --threads=2 --fusion_switch_path={FUSION_OFF}",
         "cal_mIoU.py --label_path=preprocess_Result/label --output_path=result_Files --image_height=64 "
         "--image_width=128 --save_mask=1 --mask_result_path=masks --save_mask=0"]
     assert "converting net.mindir to net.onnx" in done.stdout and done.stdout.endswith("cal_mIoU.py says hello\n")
