@@ -7,14 +7,15 @@ Two published graphs, which differ in one activation and in dropout:
 Both differ from the paper: the attention of the feature fusion is one 1x1 convolution with BatchNorm, not two without,
 and the global context is added to the attended 1/32 features before they are upsampled.
 """
-from typing import NamedTuple, Optional, Tuple, Union
+from typing import NamedTuple, Optional, Tuple
 
 from mindspore import Tensor, nn, ops
 
 from rtseg.models.initialization import initialize
-from rtseg.models.interpolation import resize_bilinear, resize_nearest
+from rtseg.models.interpolation import resize_nearest
 from rtseg.models.layers import ClassifierHead, ConvBN, adaptive_average_pool
 from rtseg.models.resnet import CHANNELS, ResNet
+from rtseg.models.segmentation_network import SegmentationNetwork
 
 
 class Variant(NamedTuple):
@@ -92,7 +93,7 @@ class FeatureFusionModule(nn.Cell):
         return x + x * ops.sigmoid(self.attention(adaptive_average_pool(x, 1)))
 
 
-class BiSeNetV1(nn.Cell):
+class BiSeNetV1(SegmentationNetwork):
     """BiSeNetV1.
 
     Args:
@@ -112,12 +113,8 @@ class BiSeNetV1(nn.Cell):
         (main, aux...) before the upsampling, which the loss does: at H/8 and, the second auxiliary, H/16.
     """
 
-    align_corners = False
-    labels_to_logits = False
-    head_stride = 8
-
-    def __init__(self, num_classes: int = 19, variant: str = "coincheung", aux: int = 2, dropout: float = 0.1,
-                 bn_momentum: Optional[float] = None, seed: int = 0, backbone: str = "resnet18") -> None:
+    def __init__(self, num_classes: int, variant: str, *, aux: int, dropout: float, bn_momentum: Optional[float],
+                 seed: int, backbone: str) -> None:
         super().__init__()
         momentum = 0.9 if bn_momentum is None else bn_momentum
         dropout = dropout if VARIANTS[variant].dropout else 0.0
@@ -130,18 +127,7 @@ class BiSeNetV1(nn.Cell):
                                       for i in range(aux)])
         initialize(self, variant)
 
-    def construct(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
-        outputs = self.head_outputs(x)
-        if self.training:
-            return outputs
-        return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
-
-    def head_logits(self, x: Tensor) -> Tensor:
-        """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""
-        return self.head_outputs(x)[0]
-
     def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """(main, aux...) at the heads' strides; in inference (main,)."""
         context = self.context_path(x)
         outputs: Tuple[Tensor, ...] = (self.head(self.ffm(self.spatial_path(x), context[0])),)
         if self.training:

@@ -6,7 +6,7 @@ The published graphs differ in details that their weights depend on:
 - "tramac": github.com/Tramac/Fast-SCNN-pytorch, the closest to the paper.
 - "modelzoo": the MindSpore model zoo, research/cv/fastscnn.
 """
-from typing import NamedTuple, Optional, Tuple, Union
+from typing import NamedTuple, Optional, Tuple
 
 from mindspore import Tensor, nn, ops
 
@@ -14,6 +14,7 @@ from rtseg.models.initialization import initialize
 from rtseg.models.interpolation import products_are_faster, resize_bilinear, upsample_bilinear
 from rtseg.models.layers import (ChannelDropout, ClassifierHead, ConvBN, DepthwiseSeparableConv, Padding,
                                  PyramidPooling, classifier)
+from rtseg.models.segmentation_network import SegmentationNetwork
 
 
 class Variant(NamedTuple):
@@ -140,7 +141,7 @@ class Classifier(nn.Cell):
         return self.classifier(self.dropout(self.dsconv2(self.dsconv1(x))))
 
 
-class FastSCNN(nn.Cell):
+class FastSCNN(SegmentationNetwork):
     """Fast-SCNN.
 
     Args:
@@ -159,11 +160,8 @@ class FastSCNN(nn.Cell):
         (main, aux...) before the upsampling, which the loss does: at H/8 or, on the extractor's features, H/32.
     """
 
-    labels_to_logits = False
-    head_stride = 8
-
-    def __init__(self, num_classes: int = 19, variant: str = "mmseg", aux: int = 2, dropout: float = 0.1,
-                 bn_momentum: Optional[float] = None, seed: int = 0) -> None:
+    def __init__(self, num_classes: int, variant: str, *, aux: int, dropout: float, bn_momentum: Optional[float],
+                 seed: int) -> None:
         super().__init__()
         self.variant = VARIANTS[variant]
         if bn_momentum is not None:
@@ -178,18 +176,7 @@ class FastSCNN(nn.Cell):
             for i, feature in enumerate(self.variant.aux_features[:aux])])
         initialize(self, variant)
 
-    def construct(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
-        outputs = self.head_outputs(x)
-        if self.training:
-            return outputs
-        return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
-
-    def head_logits(self, x: Tensor) -> Tensor:
-        """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""
-        return self.head_outputs(x)[0]
-
     def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """(main, aux...) at the heads' strides; in inference (main,)."""
         downsample = self.learning_to_downsample(x)
         extractor = self.global_feature_extractor(downsample)
         outputs: Tuple[Tensor, ...] = (self.classifier(self.feature_fusion(downsample, extractor)),)

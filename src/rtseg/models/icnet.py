@@ -6,7 +6,7 @@ Two published graphs share the cascade but little else:
 - "mmseg": mmsegmentation, whose weights have the best published score: the image passes the backbone once, at half
   size, and its 1/16 features are halved instead of the image; losses at full size.
 """
-from typing import NamedTuple, Optional, Tuple, Union
+from typing import NamedTuple, Optional, Tuple
 
 from mindspore import Tensor, nn, ops
 
@@ -14,6 +14,7 @@ from rtseg.models.initialization import initialize
 from rtseg.models.interpolation import resize_bilinear
 from rtseg.models.layers import ClassifierHead, ConvBN, PyramidPooling, adaptive_average_pool, avg_pool_2x2, classifier
 from rtseg.models.resnet import CHANNELS, PLAIN_STEM, ResNet
+from rtseg.models.segmentation_network import SegmentationNetwork
 
 # Output stride 8: layer3 and layer4 are dilated instead of strided.
 _STRIDES, _DILATIONS = (1, 2, 1, 1), (1, 1, 2, 4)
@@ -107,7 +108,7 @@ class CascadeFeatureFusion(nn.Cell):
         return ops.relu(low + self.conv_high(high)), low
 
 
-class ICNet(nn.Cell):
+class ICNet(SegmentationNetwork):
     """ICNet.
 
     Args:
@@ -129,8 +130,8 @@ class ICNet(nn.Cell):
         (N, num_classes, H/4, W/4), then H/8 and H/16; its loss reduces the labels to these.
     """
 
-    def __init__(self, num_classes: int = 19, variant: str = "mmseg", aux: int = 2, dropout: float = 0.1,
-                 bn_momentum: Optional[float] = None, seed: int = 0, backbone: str = "resnet50") -> None:
+    def __init__(self, num_classes: int, variant: str, *, aux: int, dropout: float, bn_momentum: Optional[float],
+                 seed: int, backbone: str) -> None:
         super().__init__()
         momentum = 0.9 if bn_momentum is None else bn_momentum
         self.variant = VARIANTS[variant]
@@ -153,18 +154,7 @@ class ICNet(nn.Cell):
             return classifier(_FUSION_CHANNELS, num_classes, has_bias=False)
         return ClassifierHead(_FUSION_CHANNELS, _FUSION_CHANNELS, num_classes, dropout, seed, momentum)
 
-    def construct(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
-        outputs = self.head_outputs(x)
-        if self.training:
-            return outputs
-        return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
-
-    def head_logits(self, x: Tensor) -> Tensor:
-        """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""
-        return self.head_outputs(x)[0]
-
     def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """(main, aux...) at the heads' strides; in inference (main,)."""
         size = x.shape[2:]
         half, quarter = self.encoder(x)
         fused, low_24 = self.cff_24(quarter, half)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Tuple
 from rtseg.utils.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mindspore import nn
+    from rtseg.models.segmentation_network import SegmentationNetwork
 
 
 class Network(NamedTuple):
@@ -46,7 +46,8 @@ def check_model(name: str, variant: str, *, aux: int = 0, backbone: Optional[str
 
 
 def create_model(name: str, variant: str, *, num_classes: int, aux: int = 0, dropout: float = 0.1,
-                 bn_momentum: Optional[float] = None, seed: int = 0, backbone: Optional[str] = None) -> "nn.Cell":
+                 bn_momentum: Optional[float] = None, seed: int = 0,
+                 backbone: Optional[str] = None) -> "SegmentationNetwork":
     """Builds a network as a graph-mode Cell with fresh weights.
 
     Args:
@@ -67,4 +68,4 @@ def create_model(name: str, variant: str, *, num_classes: int, aux: int = 0, dro
     network = getattr(importlib.import_module(module), class_name)
     backbones = MODEL_BACKBONES[name]
     own = {"backbone": backbone or backbones[0]} if backbones else {}
-    return network(num_classes, variant, aux, dropout, bn_momentum, seed, **own)
+    return network(num_classes, variant, aux=aux, dropout=dropout, bn_momentum=bn_momentum, seed=seed, **own)

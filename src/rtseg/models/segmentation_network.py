@@ -1,0 +1,40 @@
+"""What the networks share: how the outputs of their heads become what a caller asks for."""
+from typing import Tuple, Union
+
+from mindspore import Tensor, nn
+
+from rtseg.models.interpolation import resize_bilinear
+
+
+class SegmentationNetwork(nn.Cell):
+    """Base of all networks; one of them writes `head_outputs` and sets the attributes where it differs.
+
+    Attributes:
+        head_stride: of the main logits before they are upsampled.
+        align_corners: how they are upsampled, here and in the loss.
+        labels_to_logits: whether the loss brings the labels to the size of the logits, instead of the reverse.
+
+    Inputs:
+        x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.
+
+    Outputs:
+        float32 logits: in inference (N, num_classes, H, W), in training `head_outputs`.
+    """
+
+    head_stride = 8
+    align_corners = False
+    labels_to_logits = False
+
+    def construct(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
+        outputs = self.head_outputs(x)
+        if self.training:
+            return outputs
+        return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
+
+    def head_logits(self, x: Tensor) -> Tensor:
+        """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""
+        return self.head_outputs(x)[0]
+
+    def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """(main, auxiliary...) at the heads' strides; in inference (main,)."""
+        raise NotImplementedError
