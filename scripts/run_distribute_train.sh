@@ -20,13 +20,17 @@ usage="Usage: run_distribute_train.sh [train_code_path] [dataset] [epochs] [batc
   --node_rank=K    number of this server, 0 to N-1; needed when there are several
   --master_addr=A  without a rank table: address of server 0, the same on all; needed when there are several
   --master_port=P  without a rank table: port of server 0; default: one that is free, or 8118 with several servers
+  --bind_cores=C   cores of the processes on this server: auto (default, also by BIND_CORES=C in the environment: an even
+                   split on devices, none on the CPU), on, off, or a list for each process, such as 0-11:12-23
   --stop_seconds=S after Ctrl-C, or SIGTERM to the process id: time for the ranks to finish their step and save,
                    default 60; once more ends them at once
   --rank_table_seconds=S  how long to wait for a rank table that a platform has not completed, default 300
-  --dry_run        only print what each process would get: environment, command and log
+  --dry_run        only print what each process would get: environment, cores, command and log
   --foreground     stay in front and print what rank 0 prints; without it: background, process id and log are printed
-The exit code (in front) is that of the process that failed first: its rank and the end of its log are printed, and the
-others on this server are ended. Other servers notice by themselves: on the CPU within five minutes, on Ascend
+Kept if the environment has them, else set for each process: HCCL_CONNECT_TIMEOUT=600, HCCL_EXEC_TIMEOUT=1836 (seconds,
+Ascend), MS_COMPILER_CACHE_ENABLE=0 (1: graphs are kept in compile_cache/ of the output path for the next start).
+The exit code (in front) is that of the process that failed first: its rank and the end of its log (on Ascend also of
+CANN's log of it) are printed, and the others on this server are ended. Other servers notice by themselves: on the CPU within five minutes, on Ascend
 when a collective times out.
 1 server with 8 devices:
   run_distribute_train.sh . /data 1000 2 0.045 /out
@@ -66,7 +70,8 @@ for flag in "${flags[@]}"; do
         --node_rank=*)
             script_flags+=("$flag")
             logs=$6/node${flag#*=} ;;
-        --node_num=* | --master_addr=* | --master_port=* | --stop_seconds=* | --rank_table_seconds=*)
+        --node_num=* | --master_addr=* | --master_port=* | --stop_seconds=* | --rank_table_seconds=* | \
+            --bind_cores=*)
             script_flags+=("$flag") ;;
         --rank=* | --group_size=* | --is_distributed=* | --device_id=*)
             fail "${flag%%=*}: expected it to be left out, this script gives every process its own" ;;

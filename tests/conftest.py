@@ -14,8 +14,9 @@ os.environ["PYTHONPATH"] = str(PROJECT / "src")  # for the processes that tests 
 
 TESTS = Path(__file__).resolve().parent
 # Folders and modules that neither import MindSpore nor start a process that does.
-UNIT = ("config", "data", "metrics", "models/test_reference_names.py", "runtime/test_rank_table.py", "synthetic",
-        "test_architecture.py", "training/test_lr_schedules.py", "utils", "visualization")
+UNIT = ("config", "data", "launch/test_rank_settings.py", "metrics", "models/test_reference_names.py",
+        "runtime/test_rank_table.py", "synthetic", "test_architecture.py", "test_dockerfile.py",
+        "tools/test_doctor.py", "training/test_lr_schedules.py", "utils", "visualization")
 
 
 def tier_of(path: Path) -> str:

@@ -15,7 +15,8 @@ SCRIPT = SCRIPTS / "run_distribute_train.sh"
 # Stands in for train.py: says how it was started, then does what the test says.
 STAND_IN = """\
 import json, os, signal, subprocess, sys, time
-print(json.dumps({"arguments": sys.argv, "environment": dict(os.environ)}), flush=True)
+print(json.dumps({"arguments": sys.argv, "environment": dict(os.environ), "cores": sorted(os.sched_getaffinity(0))}),
+      flush=True)
 rank = int(os.environ["RANK_ID"])
 if os.environ.get("MS_ROLE") == "MS_SCHED":
     time.sleep(100)

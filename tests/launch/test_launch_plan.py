@@ -15,6 +15,7 @@ TABLE_OF_8 = {"version": "1.0", "server_count": "1", "server_list": [{
     "server_id": "10.0.0.1", "host_nic_ip": "reserve",
     "device": [{"device_id": str(i), "device_ip": ip, "rank_id": str(i)} for i, ip in enumerate(DEVICE_IPS)]}],
     "status": "completed"}
+DEFAULTS = "HCCL_CONNECT_TIMEOUT=600 HCCL_EXEC_TIMEOUT=1836 MS_COMPILER_CACHE_ENABLE=0"
 NO_SCHEDULER = "-u MS_ROLE -u MS_SCHED_HOST -u MS_SCHED_PORT -u MS_WORKER_NUM -u MS_NODE_ID -u MS_NODE_RANK"
 
 
@@ -38,9 +39,10 @@ def test_plan_of_8_processes_with_a_rank_table(place):
     made = run(SCRIPTS / "make_rank_table.py", "--hccn_conf=hccn.conf", "--server_id=10.0.0.1", cwd=place.path)
     assert made.returncode == 0, made.stderr
     assert json.loads((place.path / "rank_table.json").read_text()) == TABLE_OF_8
-    done = place.run("rank_table.json", "--aux=1", "--dry_run")
+    done = place.run("rank_table.json", "--aux=1", "--dry_run", "--bind_cores=off")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == plan(place, f"env {NO_SCHEDULER} RANK_TABLE_FILE={place.path}/rank_table.json RANK_SIZE=8")
+    assert done.stdout == plan(
+        place, f"env {NO_SCHEDULER} {DEFAULTS} RANK_TABLE_FILE={place.path}/rank_table.json RANK_SIZE=8")
     assert list(place.output.iterdir()) == []
 
 
@@ -50,8 +52,8 @@ def test_plan_of_8_processes_without_a_rank_table(place):
     for table in (("-",), ()):  # the seventh position is optional
         done = place.run(*table, "--aux=1", "--dry_run", f"--master_port={port}", DEVICE_TARGET="CPU")
         assert done.returncode == 0, done.stderr
-        variables = (f"env -u RANK_TABLE_FILE MS_SCHED_HOST=127.0.0.1 MS_SCHED_PORT={port} MS_WORKER_NUM=8 "
-                     "MS_TOPO_TIMEOUT=600 RANK_SIZE=8 MS_ROLE=")
+        variables = ("env -u RANK_TABLE_FILE MS_COMPILER_CACHE_ENABLE=0 MS_SCHED_HOST=127.0.0.1 "
+                     f"MS_SCHED_PORT={port} MS_WORKER_NUM=8 MS_TOPO_TIMEOUT=600 RANK_SIZE=8 MS_ROLE=")
         assert done.stdout == plan(place, variables + "MS_WORKER MS_NODE_ID=<rank>", target="CPU",
                                    scheduler=variables + "MS_SCHED")
     assert list(place.output.iterdir()) == []
@@ -76,14 +78,15 @@ def test_a_rank_table_next_to_the_script_is_taken_when_none_is_given(place):
 def test_plan_of_server_1_of_2(place):
     out = f"{place.output}/node1"
     table = place.table(cards=8, servers=2)
-    done = place.run(table, "--aux=1", "--dry_run", "--node_rank=1")
-    assert done.stdout == plan(place, f"env {NO_SCHEDULER} RANK_TABLE_FILE={table} RANK_SIZE=16", out=out,
+    done = place.run(table, "--aux=1", "--dry_run", "--node_rank=1", BIND_CORES="off")
+    assert done.stdout == plan(place, f"env {NO_SCHEDULER} {DEFAULTS} RANK_TABLE_FILE={table} RANK_SIZE=16", out=out,
                                first_rank=8, group_size=16), done.stderr
 
-    done = place.run("-", "--aux=1", "--dry_run", "--node_num=2", "--node_rank=1", "--master_addr=10.0.0.1")
+    done = place.run("-", "--aux=1", "--dry_run", "--node_num=2", "--node_rank=1", "--master_addr=10.0.0.1",
+                     BIND_CORES="off")
     assert done.stdout == plan(
-        place, "env -u RANK_TABLE_FILE MS_SCHED_HOST=10.0.0.1 MS_SCHED_PORT=8118 MS_WORKER_NUM=16 MS_TOPO_TIMEOUT=600 "
-        "RANK_SIZE=16 MS_ROLE=MS_WORKER MS_NODE_ID=<rank>", out=out, first_rank=8, group_size=16), done.stderr
+        place, f"env -u RANK_TABLE_FILE {DEFAULTS} MS_SCHED_HOST=10.0.0.1 MS_SCHED_PORT=8118 MS_WORKER_NUM=16 "
+        "MS_TOPO_TIMEOUT=600 RANK_SIZE=16 MS_ROLE=MS_WORKER MS_NODE_ID=<rank>", out=out, first_rank=8, group_size=16), done.stderr
 
 
 def test_some_cards_of_a_table_in_the_form_of_modelarts(place):

@@ -16,6 +16,9 @@ from data_helpers import write_sample
 from launcher_helpers import HELPER, SCRIPT, WAIT, free_port, is_running, process_ids, wait_for
 from script_helpers import TRAIN_TINY, untimed
 
+from rtseg.launch.rank_settings import cores_text
+from rtseg.launch.supervisor import find_plog
+
 
 @pytest.mark.parametrize("start", ["rank table", "scheduler"])
 def test_processes_get_what_the_plan_says(spaced, start):
@@ -34,6 +37,13 @@ def test_processes_get_what_the_plan_says(spaced, start):
         program = words.index(sys.executable)
         found = json.loads(spaced.lines(i)[0])
         assert found["arguments"] == words[program + 1:]
+        cores = sorted(os.sched_getaffinity(0))
+        assert ("taskset" in words) == (start == "rank table" and len(cores) > 1)
+        if "taskset" in words:
+            program = words.index("taskset")
+            cores = cores[:len(cores) // 2] if i == 0 else cores[len(cores) // 2:]
+            assert words[program + 1:program + 3] == ["-c", cores_text(cores)]
+        assert found["cores"] == cores
         assert dict(word.split("=", 1) for word in words[:program]).items() <= found["environment"].items()
         assert not unset & set(found["environment"])
         assert spaced.lines(i)[1] == "[WARNING] ME(1) noise"
@@ -67,6 +77,44 @@ def test_kill_of_one_rank(place):
     assert launcher.returncode == 128 + signal.SIGKILL
     assert "error: rank 1 failed first: killed by SIGKILL (exit code 137); the end of " in errors
     assert not any(map(is_running, first + helpers))
+
+
+PLOG = """
+folder = os.environ["ASCEND_PROCESS_LOG_PATH"] + "/debug/plog"
+os.makedirs(folder, exist_ok=True)
+for pid, text in (os.getpid(), "older"), (os.getpid() + 1, "another's"), (os.getpid(), "EI0006: no answer of rank 3"):
+    with open(f"{folder}/plog-{pid}_{time.time_ns()}.log", "w") as file:
+        file.write("[INFO] HCCL(1) noise\\n[ERROR] HCCL(1) " + text + "\\n")
+    time.sleep(0.02)
+sys.exit(rank)
+"""
+
+
+def test_cann_log_of_the_first_to_fail_is_printed(spaced):
+    done = spaced.run(spaced.table(), "--foreground", RANK_SIZE="2", do=PLOG,
+                      ASCEND_PROCESS_LOG_PATH=str(spaced.path / "ascend log"))
+    assert done.returncode == 1
+    plog = re.search(r"^CANN's log of rank 1; the end of (.*):\n\[ERROR\] HCCL\(1\) EI0006: no answer of rank 3$",
+                     done.stderr, re.MULTILINE)[1]
+    assert plog.startswith(f"{spaced.path}/ascend log/debug/plog/plog-{process_ids(done.stdout)[1]}_")
+
+
+@pytest.mark.parametrize("variables, folder", [
+    ({"ASCEND_PROCESS_LOG_PATH": "given", "ASCEND_WORK_PATH": "work"}, "given"),
+    ({"ASCEND_WORK_PATH": "work"}, "work/log"), ({}, "ascend/log")])
+def test_places_of_cann_logs(tmp_path, monkeypatch, variables, folder):
+    for name in ("ASCEND_PROCESS_LOG_PATH", "ASCEND_WORK_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    plog = tmp_path / folder / "debug" / "plog" / "plog-7_20261121.log"
+    assert find_plog(7, since=0) is None
+    plog.parent.mkdir(parents=True)
+    plog.write_text("[ERROR]")
+    assert find_plog(7, since=0) == plog
+    assert find_plog(77, since=0) is None
+    assert find_plog(7, since=time.time() + 60) is None  # an earlier process had that number
 
 
 SAVE = """

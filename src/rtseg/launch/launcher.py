@@ -6,6 +6,7 @@ See supervisor.py for why msrun itself is not used. No MindSpore.
 The environment gives RANK_SIZE, the number of ranks on all servers (default 8 on each).
 """
 import argparse
+import dataclasses
 import math
 import os
 import socket
@@ -16,6 +17,7 @@ from typing import Callable, Dict, List, NoReturn, Optional, Sequence, Tuple, Un
 if __name__ == "__main__":  # from any working folder, which stays that of the ranks
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from rtseg.launch.rank_settings import cores_of_ranks, environment_of_ranks
 from rtseg.launch.supervisor import Process, Supervisor
 from rtseg.runtime.rank_table import RankTable, read_rank_table
 from rtseg.utils.errors import ConfigError, run_command
@@ -52,6 +54,8 @@ def _parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--node_rank", type=_integer(0), help="this server")
     parser.add_argument("--master_addr", help="address of server 0; not with a rank table")
     parser.add_argument("--master_port", type=_integer(1024, 65535), help="port of server 0; not with a rank table")
+    parser.add_argument("--bind_cores", default=os.environ.get("BIND_CORES") or "auto",
+                        help="cores of the ranks: auto, on, off, or a list for each, such as 0-3:4-7")
     parser.add_argument("--stop_seconds", type=_integer(0), default=60)
     parser.add_argument("--rank_table_seconds", type=_integer(0), default=300)
     parser.add_argument("--dry_run", action="store_true")
@@ -76,11 +80,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if options.node_rank is not None:  # servers may share the output path
         folder = folder / f"node{options.node_rank}"
     _check_node_rank(options)
+    group_size = table.group_size if table else rank_size or DEVICES_PER_SERVER * options.node_num
+    options.settings = environment_of_ranks(options, group_size)
     if table is not None:
         ranks, scheduler = _plan_with_rank_table(options, table, folder=folder), None
     else:
-        ranks, scheduler = _plan_with_scheduler(
-            options, rank_size or DEVICES_PER_SERVER * options.node_num, folder=folder)
+        ranks, scheduler = _plan_with_scheduler(options, group_size, folder=folder)
+    cores = cores_of_ranks(options.bind_cores, options.device_target, len(ranks))
+    ranks = [dataclasses.replace(rank, cores=own) for rank, own in zip(ranks, cores)]
     if options.dry_run:
         print(f"working folder: {os.getcwd()}")
         for process in filter(None, (scheduler, *ranks)):
@@ -113,7 +120,7 @@ def _check_node_rank(options: argparse.Namespace) -> None:
 
 def _train_process(options: argparse.Namespace, name: str, environment: Dict[str, Union[int, str]], *,
                    unset: Tuple[str, ...], log: Path) -> Process:
-    variables = {variable: str(value) for variable, value in environment.items()}
+    variables = {variable: str(value) for variable, value in {**options.settings, **environment}.items()}
     command = [sys.executable, os.path.abspath(options.script), *options.train_arguments, "--is_distributed=1",
                f"--rank={variables['RANK_ID']}", f"--group_size={variables['RANK_SIZE']}",
                f"--device_id={variables['DEVICE_ID']}"]

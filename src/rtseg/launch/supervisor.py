@@ -23,6 +23,8 @@ from typing import Dict, List, Optional, Sequence, TextIO, Tuple
 
 import psutil
 
+from rtseg.launch.rank_settings import cores_text
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TAIL_LINES = 20
@@ -43,6 +45,7 @@ class Process:
         unset: variables it must not have.
         command: absolute path of the program, and its arguments.
         log: file for what it prints.
+        cores: that it may use; empty for all.
     """
 
     name: str
@@ -50,12 +53,14 @@ class Process:
     unset: Tuple[str, ...]
     command: List[str]
     log: Path
+    cores: Tuple[int, ...] = ()
 
     def shell_line(self) -> str:
         """The same as a line for the shell."""
         unset = [word for name in self.unset for word in ("-u", name)]
         values = [f"{name}={value}" for name, value in self.environment.items()]
-        return f"{shlex.join(['env', *unset, *values, *self.command])} > {shlex.quote(str(self.log))} 2>&1"
+        bound = ["taskset", "-c", cores_text(self.cores)] if self.cores else []
+        return f"{shlex.join(['env', *unset, *values, *bound, *self.command])} > {shlex.quote(str(self.log))} 2>&1"
 
 
 class Supervisor:
@@ -84,6 +89,7 @@ class Supervisor:
         self.stopping = False
         self.deadline = float("inf")                    # of the present stage
         self.shown_bytes = 0                            # of the first rank's log
+        self.start_time = time.time()
 
     def run(self) -> int:
         """Returns the exit code of the job: 0, that of the rank that failed first (128 + number if a signal killed it),
@@ -117,7 +123,8 @@ class Supervisor:
         with open(process.log, "wb") as log:
             popen = subprocess.Popen(process.command, env={**environment, **process.environment},
                                      stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                     start_new_session=True, preexec_fn=functools.partial(_die_with, os.getpid()))
+                                     start_new_session=True,
+                                     preexec_fn=functools.partial(_prepare, os.getpid(), process.cores))
         self.running[process.name] = popen
         threading.Thread(target=lambda: self.exits.put((process, popen.wait())), daemon=True).start()
         _print(f"{process.name}: process id {popen.pid}, log {process.log}")
@@ -129,20 +136,24 @@ class Supervisor:
                 process, code = self.exits.get(timeout=seconds)
                 seconds = 0
                 code = 128 - code if code < 0 else code
-                self.running.pop(process.name)
+                popen = self.running.pop(process.name)
                 ranks_remain = any(rank.name in self.running for rank in self.ranks)
                 self.codes[process.name] = code
                 if code and (process is not self.scheduler or ranks_remain):
-                    self._fail(process, code)
+                    self._fail(process, code, pid=popen.pid)
         except queue.Empty:
             pass
 
-    def _fail(self, process: Process, code: int) -> None:
+    def _fail(self, process: Process, code: int, *, pid: int) -> None:
         if self.stopping:
             return
         self.failure = (process, code)
         _print(f"error: {process.name} failed first: {_exit_text(code)}; the end of {process.log}:\n"
                f"{_tail(process.log)}", sys.stderr)
+        device_log = find_plog(pid, since=self.start_time)
+        if device_log:
+            with contextlib.suppress(OSError):  # what is only extra must not keep the others running
+                _print(f"CANN's log of {process.name}; the end of {device_log}:\n{_tail(device_log)}", sys.stderr)
         self._stop([(signal.SIGTERM, _FAILURE_SECONDS), (signal.SIGKILL, _KILL_SECONDS)])
 
     def _handle_requests(self) -> None:
@@ -218,8 +229,10 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
-def _die_with(parent: int) -> None:
-    """Makes the kernel kill this process as soon as its parent, which must be process `parent`, has gone."""
+def _prepare(parent: int, cores: Tuple[int, ...]) -> None:
+    """Binds this process to `cores`, and makes the kernel kill it as soon as its parent, process `parent`, has gone."""
+    if cores:
+        os.sched_setaffinity(0, cores)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it went before that
         os._exit(1)
@@ -246,6 +259,22 @@ def _exit_text(code: int) -> str:
         return f"killed by {signal.Signals(code - 128).name} (exit code {code})"
     except ValueError:
         return f"exit code {code}"
+
+
+def find_plog(pid: int, *, since: float) -> Optional[Path]:
+    """The newest log that CANN has written for process `pid` since that time; None without CANN or errors.
+
+    Source: CANN's log reference and ASCEND_PROCESS_LOG_PATH, ASCEND_WORK_PATH among its environment variables.
+    """
+    work = os.environ.get("ASCEND_WORK_PATH")
+    folder = os.environ.get("ASCEND_PROCESS_LOG_PATH") or (
+        os.path.join(work, "log") if work else os.path.expanduser("~/ascend/log"))
+    found = []
+    for path in Path(folder).glob(f"debug/plog/plog-{pid}_*.log"):
+        with contextlib.suppress(OSError):  # CANN removes old ones
+            found.append((path.stat().st_mtime, path))
+    modified, newest = max(found, default=(0.0, None))
+    return newest if modified >= since else None  # an earlier process may have had the same number
 
 
 def _without_noise(text: bytes) -> List[str]:
