@@ -13,7 +13,7 @@ from script_helpers import PROJECT, run, skip_unless_installed
 PACKAGED = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "requirements.txt", "requirements-test.txt",
             "requirements-benchmark.txt", "requirements-tensorboard.txt", "configs", "src")
 COMMANDS = ("train", "eval", "export", "predict", "preprocess", "score", "check-data", "build-cache", "convert-weights",
-            "fetch-weights", "complexity", "parity", "rank-table", "synthetic")
+            "fetch-weights", "complexity", "parity", "doctor", "rank-table", "synthetic")
 
 
 def pip(*arguments):

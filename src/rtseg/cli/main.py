@@ -40,8 +40,9 @@ GROUPS: Dict[str, Dict[str, Command]] = {
         "complexity": Command("rtseg.tools.complexity", "count parameters and multiply-accumulates"),
         "parity": Command("rtseg.tools.parity", "compare a network with its reference implementation"),
     },
-    "Ascend servers": {
-        "rank-table": Command("rtseg.cli.rank_table", "write the rank table of a server",
+    "This machine": {
+        "doctor": Command("rtseg.tools.doctor", "say what is missing here for training, export and inference"),
+        "rank-table": Command("rtseg.cli.rank_table", "write the rank table of an Ascend server",
                               "scripts/make_rank_table.py"),
     },
 }

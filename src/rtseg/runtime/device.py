@@ -43,7 +43,7 @@ def resolve_device_target(device_target: str, say: Callable[[str], None] = lambd
     """
     if device_target != "auto":
         return device_target
-    problem, devices = _why_no_ascend(), sorted(glob.glob(_DEVICE_FILES))
+    problem, devices = why_no_ascend(), sorted(glob.glob(_DEVICE_FILES))
     target = "CPU" if problem else "Ascend"
     if problem and devices:
         print(f"WARNING: this machine has Ascend devices ({', '.join(devices)}), but the CPU is used,\n"
@@ -54,7 +54,7 @@ def resolve_device_target(device_target: str, say: Callable[[str], None] = lambd
     return target
 
 
-def _why_no_ascend() -> str:
+def why_no_ascend() -> str:
     """Why this process has no Ascend; "" if it has one."""
     prepare_environment()
     import mindspore  # noqa: F401  loads the plugins
