@@ -86,7 +86,8 @@ def test_plan_of_server_1_of_2(place):
                      BIND_CORES="off")
     assert done.stdout == plan(
         place, f"env -u RANK_TABLE_FILE {DEFAULTS} MS_SCHED_HOST=10.0.0.1 MS_SCHED_PORT=8118 MS_WORKER_NUM=16 "
-        "MS_TOPO_TIMEOUT=600 RANK_SIZE=16 MS_ROLE=MS_WORKER MS_NODE_ID=<rank>", out=out, first_rank=8, group_size=16), done.stderr
+        "MS_TOPO_TIMEOUT=600 RANK_SIZE=16 MS_ROLE=MS_WORKER MS_NODE_ID=<rank>",
+        out=out, first_rank=8, group_size=16), done.stderr
 
 
 def test_some_cards_of_a_table_in_the_form_of_modelarts(place):
