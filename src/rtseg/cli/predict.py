@@ -16,12 +16,20 @@ their class maps are scaled back (nearest).
 
 A model of somebody else has no metadata: --mean, --std and --dataset_config then say what it would.
 
+Images that this model has already written results of are not done again (--overwrite 1 does them), so a broken-off
+prediction goes on where it was. --shard 2/4 takes the second quarter of the images: start one on each of four machines.
+
+The index of a camera as the only input, such as 0, predicts what it sees until Ctrl-C or --max_frames, writes
+overlay/camera_0_<time>_overlay.mp4 and says how many frames per second went the whole way.
+
 Images that cannot be read are listed, the others are done, and the exit code is 3.
 """
+import signal
 import sys
 import time
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Sequence
 
 from rtseg.cli.configuration import read_configuration
 from rtseg.config.config import Config
@@ -37,19 +45,106 @@ if TYPE_CHECKING:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     config = read_configuration("predict", __doc__, argv)
 
-    from rtseg.inference.input_files import find_inputs, for_submission
+    from rtseg.inference.input_files import camera_of, find_inputs, for_submission, shard_of
     from rtseg.inference.prediction import RESULTS
 
     output = Path(config.run.output_path)
+    camera = camera_of(config.prediction.inputs)
+    if camera is not None:
+        return predict_from_camera(config, camera, output)
     files, problems = find_inputs(config.prediction.inputs, [output / name for name in RESULTS])
     if config.prediction.submit:
         files, wrong_names = for_submission(files, config.data.dataset_config.image_suffix)
         problems += wrong_names
+    files = shard_of(files, config.prediction.shard_numbers)
+    for file in files:
+        if not config.prediction.submit and file.name != file.path.stem:
+            print(f"note: the results of {file.path} are called {file.name}")
+    if files:
+        files = unfinished(config, files, output)
     if files:
         problems += predict(config, files, output)
     if problems:
         return report_errors(f"{len(problems)} of the inputs cannot be predicted:", problems)
     return 0
+
+
+def unfinished(config: Config, files: Sequence["InputFile"], output: Path) -> List["InputFile"]:
+    """The files that are still to be done, with the keys that their results will carry. Says how many are left out."""
+    from rtseg.inference.finished import are_finished, image_key, settings_key
+    from rtseg.inference.prediction import result_paths
+
+    prediction = config.prediction
+    if not Path(config.run.ckpt_file or prediction.model_path).is_file():
+        return list(files)  # open_segmenter says what is wrong
+    settings = settings_key(config)
+    keyed = [file._replace(key=image_key(settings, file.path)) for file in files]
+    left = [file for file in keyed if prediction.overwrite or file.is_video or not are_finished(
+        result_paths(output, file.name, prediction.save_kinds, submit=prediction.submit), file.key)]
+    if len(left) < len(files):
+        print(f"{len(files) - len(left)} of {len(files)} inputs are finished: their results are in {output} "
+              "(--overwrite 1 does them again)", flush=True)
+    return left
+
+
+def predict_from_camera(config: Config, index: int, output: Path) -> int:
+    """Predicts what a camera sees until Ctrl-C or --max_frames; returns the exit code."""
+    from rtseg.inference.input_files import InputFile
+    from rtseg.inference.prediction import OVERLAY, predict_camera
+    from rtseg.visualization.video import Camera
+
+    if config.prediction.submit or config.prediction.shard_numbers != (1, 1):
+        raise ConfigError(f"camera {index}: expected neither --submit nor --shard with a camera")
+    make_output_folder(output)
+    file = InputFile(Path(f"camera {index}"), f"camera_{index}_{time.strftime('%Y%m%d_%H%M%S')}")
+    problems, times = [], []
+    with closing(Camera(index)) as camera:  # before the network, which takes longer to load
+        segmenter = open_segmenter(config)
+        height, width = camera.size
+        print(f"{segmenter.description}\ncamera {index}: {width}x{height} pixels; Ctrl-C ends it", flush=True)
+        with stop_asked() as should_stop:
+            for problem in predict_camera(segmenter, camera, file, output, palette=segmenter.palette,
+                                          max_frames=config.prediction.max_frames, should_stop=should_stop):
+                if problem is None:
+                    times.append(time.perf_counter())
+                else:
+                    problems.append(problem)
+    # The first frame includes MindSpore's compilation.
+    rate = f"{(len(times) - 1) / (times[-1] - times[0]):.2f} frames/s" if len(times) > 1 else "too few to measure"
+    print(f"{len(times)} frames; end to end (camera, network, drawing, writing), without the first: {rate}; "
+          f"the video is in {output / OVERLAY}")
+    return report_errors("the camera stopped:", problems) if problems else 0
+
+
+@contextmanager
+def stop_asked() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether Ctrl-C (or SIGTERM) has asked for an end; a second one acts as usual."""
+    asked = []
+
+    def ask(number: int, _frame: object) -> None:
+        asked.append(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    # Both, because MindSpore turns a SIGINT into a SIGTERM while a graph runs.
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        restore()
+
+
+def make_output_folder(output: Path) -> None:
+    """Raises ConfigError when it cannot be made."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output_path {output}: expected a folder that can be written; {error.strerror}") from None
 
 
 def predict(config: Config, files: Sequence["InputFile"], output: Path) -> List[str]:
@@ -58,19 +153,13 @@ def predict(config: Config, files: Sequence["InputFile"], output: Path) -> List[
 
     from rtseg.inference.prediction import predict_files
 
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output_path {output}: expected a folder that can be written; {error.strerror}") from None
+    make_output_folder(output)
     segmenter = open_segmenter(config)
     if config.prediction.submit and segmenter.class_names != config.data.dataset_config.class_names:
         raise ConfigError("--submit: expected a network for the classes of --dataset_config "
                           f"'{config.data.dataset_config.name}', whose label ids are to be written, found one for "
                           f"{', '.join(segmenter.class_names)}")
     print(segmenter.description, flush=True)
-    for file in files:
-        if not config.prediction.submit and file.name != file.path.stem:
-            print(f"note: the results of {file.path} are called {file.name}")
 
     problems, done, start = [], 0, time.perf_counter()
     has_video = any(file.is_video for file in files)

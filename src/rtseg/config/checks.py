@@ -1,4 +1,5 @@
 """Values that are right one by one but not together, and what each command needs."""
+import re
 from pathlib import Path
 from typing import Union
 
@@ -93,6 +94,9 @@ def _check_predict(config: Config) -> None:
     unknown = [kind for kind in config.prediction.save_kinds if kind not in SAVE_KINDS]
     if unknown or not config.prediction.save_kinds:
         raise ConfigError(f"--save: expected some of {', '.join(SAVE_KINDS)}, found '{config.prediction.save}'")
+    shard = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", config.prediction.shard)
+    if shard is None or int(shard[1]) > int(shard[2]):
+        raise ConfigError(f"--shard: expected i/n with 1 <= i <= n, such as 1/4, found '{config.prediction.shard}'")
     model_path, ckpt_file = config.prediction.model_path, config.run.ckpt_file
     if bool(ckpt_file) == bool(model_path):
         raise ConfigError("--ckpt_file, --model_path: expected one of them, found "

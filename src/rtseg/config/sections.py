@@ -213,8 +213,9 @@ SAVE_KINDS = ("overlay", "mask", "class_map", "confidence")
 class Prediction(Section):
     """What predict segments."""
 
-    inputs: Tuple[str, ...] = option("images (PNG, JPEG), videos, folders of them, and quoted patterns such as "
-                                     "'day1/*.jpg'", (), nargs="+", metavar="INPUT")
+    inputs: Tuple[str, ...] = option(
+        "images (PNG, JPEG), videos, folders of them, and quoted patterns such as 'day1/*.jpg'; or the index of a "
+        "camera, such as 0", (), nargs="+", metavar="INPUT")
     model_path: str = option("exported .onnx or .mindir instead of a checkpoint; the metadata file next to it says all "
                              "about the network", "", commands=_PREDICT, metavar="FILE")
     resize: Literal["letterbox", "squeeze"] = option(
@@ -233,12 +234,22 @@ class Prediction(Section):
                        "overlay,mask,class_map", commands=_PREDICT, metavar="KIND,...")
     align_corners: bool = option("head logits of a model without metadata: how its network upsamples them", False,
                                  commands=_PREDICT)
+    shard: str = option("i/n: only part i of n of the images, i from 1 to n, so that n machines share them; all must "
+                        "get the same inputs", "1/1", commands=_PREDICT, metavar="I/N")
+    overwrite: bool = option("do images again whose results this model has already written", False, commands=_PREDICT)
+    max_frames: int = option("camera: stop after so many frames; 0: at Ctrl-C", 0, commands=_PREDICT, ge=0)
     submit: bool = option("write only label ids, as the Cityscapes test server takes them", False, commands=_PREDICT)
 
     @property
     def save_kinds(self) -> Tuple[str, ...]:
         """`save` as a tuple."""
         return tuple(kind.strip() for kind in self.save.split(",") if kind.strip())
+
+    @property
+    def shard_numbers(self) -> Tuple[int, int]:
+        """`shard` as (i, n), 1 <= i <= n."""
+        number, count = map(int, self.shard.split("/"))
+        return number, count
 
 
 class Export(Section):

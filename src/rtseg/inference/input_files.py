@@ -2,12 +2,13 @@
 import glob
 import os
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from PIL import Image
 
 from rtseg.data.image_io import read_image
+from rtseg.utils.errors import ConfigError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg")
@@ -24,6 +25,7 @@ class InputFile(NamedTuple):
 
     path: Path
     name: str
+    key: str = ""  # that its results carry, see rtseg.inference.finished
 
     @property
     def is_video(self) -> bool:
@@ -63,6 +65,25 @@ def read_upright(path: Path) -> np.ndarray:
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, Image.DecompressionBombError):
         turn = None  # such a note is no image data
     return image if turn is None else np.asarray(Image.fromarray(image).transpose(turn))
+
+
+def camera_of(inputs: Sequence[str]) -> Optional[int]:
+    """The index of the camera that `inputs` mean: one word of digits that names no file. None: no camera.
+
+    Raises:
+        ConfigError: a camera is not the only input.
+    """
+    indices = [text for text in inputs if text.isascii() and text.isdigit() and not os.path.exists(text)]
+    if indices and len(inputs) > 1:
+        raise ConfigError(f"camera {indices[0]}: expected a camera to be the only input, found {len(inputs)}; if a "
+                          "file was meant, it is not there")
+    return int(indices[0]) if indices else None
+
+
+def shard_of(files: Sequence[InputFile], shard: Tuple[int, int]) -> List[InputFile]:
+    """Part i of n, counted from 1: every n-th file from the i-th on."""
+    number, count = shard
+    return list(files[number - 1::count])
 
 
 def for_submission(files: Sequence[InputFile], image_suffix: str) -> Tuple[List[InputFile], List[str]]:

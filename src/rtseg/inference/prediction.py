@@ -10,12 +10,13 @@ import numpy as np
 from rtseg.data.dataset_spec import Color
 from rtseg.data.image_io import read_image
 from rtseg.data.loader import prefetch
+from rtseg.inference.finished import KEYWORD
 from rtseg.inference.input_files import InputFile, read_upright
 from rtseg.inference.predictor import Prediction
 from rtseg.inference.segmenter import Segmenter
 from rtseg.utils.errors import DataError
 from rtseg.visualization.masks import colorize, legend, overlay, save_png
-from rtseg.visualization.video import Video, video_format, writing_video
+from rtseg.visualization.video import Frames, Video, video_format, writing_video
 
 OVERLAY, MASK, CLASS_MAP, CONFIDENCE, SUBMISSION, LEGEND = (
     "overlay", "mask", "class_map", "confidence", "submit", "legend.png")
@@ -25,7 +26,9 @@ RESULTS = (OVERLAY, MASK, CLASS_MAP, CONFIDENCE, SUBMISSION, LEGEND)  # all that
 class ImagePredictor(Protocol):
     """What predicts, such as a Segmenter."""
 
-    batch_size: int
+    @property
+    def batch_size(self) -> int:
+        """Images that are best given together."""
 
     def predict(self, images: Sequence[np.ndarray]) -> List[Prediction]:
         """Classes and confidence of up to `batch_size` images. Raises DataError."""
@@ -58,7 +61,7 @@ def predict_files(segmenter: Segmenter, files: Sequence[InputFile], folder: Path
     """
     images = [file for file in files if not file.is_video]
     read: Callable[[Path], np.ndarray]
-    write: Callable[[str, np.ndarray, Prediction], None]
+    write: Callable[[InputFile, np.ndarray, Prediction], None]
     if label_ids is not None:
         read, write = read_image, partial(_write_label_ids, folder, label_ids)
     else:
@@ -74,14 +77,14 @@ def predict_files(segmenter: Segmenter, files: Sequence[InputFile], folder: Path
 
 
 def predict_images(segmenter: ImagePredictor, files: Iterable[InputFile], read: Callable[[Path], np.ndarray],
-                   write: Callable[[str, np.ndarray, Prediction], None], *,
+                   write: Callable[[InputFile, np.ndarray, Prediction], None], *,
                    num_workers: int) -> Iterator[Optional[DataError]]:
     """Predicts images; the good ones are written whatever is wrong with others.
 
     Args:
         files: the images.
         read: path -> uint8 (H, W, 3) RGB; may raise DataError.
-        write: called with name, image and prediction.
+        write: called with file, image and prediction.
         num_workers: threads that read, and as many that write; 0 for none next to the calling one.
 
     Yields:
@@ -95,12 +98,19 @@ def predict_images(segmenter: ImagePredictor, files: Iterable[InputFile], read: 
 
     def write_one(image: _Image) -> Optional[DataError]:
         if image.error is None:
-            write(image.file.name, image.pixels, image.prediction)
+            write(image.file, image.pixels, image.prediction)
         return image.error
 
     with closing(prefetch(read_one, files, num_workers=num_workers)) as images, \
             closing(prefetch(write_one, _predicted(segmenter, images), num_workers=num_workers)) as written:
         yield from written
+
+
+def result_paths(folder: Path, name: str, kinds: Sequence[str], *, submit: bool) -> List[Path]:
+    """The files that are written for an image of that name."""
+    if submit:
+        return [folder / SUBMISSION / f"{name}_labelIds.png"]
+    return [folder / kind / f"{name}_{kind}.png" for kind in kinds]
 
 
 def predict_video(segmenter: ImagePredictor, file: InputFile, folder: Path, *,
@@ -113,38 +123,67 @@ def predict_video(segmenter: ImagePredictor, file: InputFile, folder: Path, *,
     Raises:
         DataError: it is no video, or the network cannot be computed for its size; nothing is written.
     """
-    with closing(Video(file.path)) as video, \
-            writing_video(folder / OVERLAY / f"{file.name}_overlay{video_format()[0]}", video.size,
-                          rate=video.rate) as add:
+    written = 0
+    with closing(Video(file.path)) as video:
+        for written, step in enumerate(_overlays(segmenter, video, file, folder, palette=palette), 1):
+            yield step
+    if written + video.rate < video.frames:  # the number in the file may be a guess; a second less is not
+        yield DataError(f"{file.path}: is damaged after {written} of {video.frames} frames; only these are done")
+
+
+def predict_camera(segmenter: ImagePredictor, camera: Frames, file: InputFile, folder: Path, *,
+                   palette: Sequence[Color], max_frames: int = 0,
+                   should_stop: Callable[[], bool] = lambda: False) -> Iterator[Optional[DataError]]:
+    """Predicts what a camera sees, and writes it as predict_video does.
+
+    Args:
+        file: names the camera and the result.
+        max_frames: how many; 0: until should_stop() or until the camera gives none.
+
+    Yields:
+        None for each frame, as soon as it is written; at the end what is wrong, if the camera gave no more frames.
+    """
+    written = 0
+    for written, step in enumerate(_overlays(segmenter, camera, file, folder, palette=palette, max_frames=max_frames,
+                                             should_stop=should_stop), 1):
+        yield step
+    if written != max_frames and not should_stop():
+        yield DataError(f"{file.path}: gave no more frames after {written}; these are done. Is it still connected?")
+
+
+def _overlays(segmenter: ImagePredictor, video: Frames, file: InputFile, folder: Path, *, palette: Sequence[Color],
+              max_frames: int = 0, should_stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Writes the overlays of a video's frames; the file is there when the last has been."""
+    with writing_video(folder / OVERLAY / f"{file.name}_overlay{video_format()[0]}", video.size,
+                       rate=video.rate) as add:
         def write_one(image: _Image) -> None:
             if image.error is not None:
                 raise image.error
             add(overlay(image.pixels, image.prediction.classes, palette=palette))
 
-        written = 0
         # One thread each, so that the frames stay in order.
-        with closing(prefetch(lambda _: video.read(), count(), num_workers=1)) as frames:
-            images = map(partial(_Image, file), takewhile(lambda frame: frame is not None, frames))
+        with closing(prefetch(lambda _: video.read(), range(max_frames) if max_frames else count(),
+                              num_workers=1)) as frames:
+            wanted = takewhile(lambda frame: frame is not None and not should_stop(), frames)
+            images = map(partial(_Image, file), wanted)
             with closing(prefetch(write_one, _predicted(segmenter, images), num_workers=1)) as steps:
-                for written, step in enumerate(steps, 1):
-                    yield step
-    if written + video.rate < video.frames:  # the number in the file may be a guess; a second less is not
-        yield DataError(f"{file.path}: is damaged after {written} of {video.frames} frames; only these are done")
+                yield from steps
 
 
-def _write_images(folder: Path, palette: Sequence[Color], kinds: Sequence[str], name: str, image: np.ndarray,
-                  prediction: Prediction) -> None:
+def _write_images(folder: Path, palette: Sequence[Color], kinds: Sequence[str], file: InputFile,
+                  image: np.ndarray, prediction: Prediction) -> None:
     classes = prediction.classes
     pixels: Dict[str, Callable[[], Optional[np.ndarray]]] = {
         OVERLAY: lambda: overlay(image, classes, palette=palette), MASK: lambda: colorize(classes, palette),
         CLASS_MAP: lambda: classes, CONFIDENCE: lambda: prediction.confidence}
-    for kind in kinds:
-        save_png(folder / kind / f"{name}_{kind}.png", pixels[kind]())
+    for kind, path in zip(kinds, result_paths(folder, file.name, kinds, submit=False)):
+        save_png(path, pixels[kind](), text=(KEYWORD, file.key))
 
 
-def _write_label_ids(folder: Path, label_ids: np.ndarray, name: str, _image: np.ndarray,
+def _write_label_ids(folder: Path, label_ids: np.ndarray, file: InputFile, _image: np.ndarray,
                      prediction: Prediction) -> None:
-    save_png(folder / SUBMISSION / f"{name}_labelIds.png", label_ids[prediction.classes])
+    path, = result_paths(folder, file.name, (), submit=True)
+    save_png(path, label_ids[prediction.classes], text=(KEYWORD, file.key))
 
 
 def _predicted(segmenter: ImagePredictor, images: Iterable[_Image]) -> Iterator[_Image]:

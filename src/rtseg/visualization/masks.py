@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from rtseg.data.dataset_spec import IGNORE_LABEL
 from rtseg.utils.atomic import atomic_write
@@ -75,8 +75,11 @@ def overlay(image: np.ndarray, train_ids: np.ndarray, *, palette: Palette, alpha
     return np.array(Image.blend(Image.fromarray(image), Image.fromarray(colors), alpha))
 
 
-def save_png(path: Union[str, Path], rgb: np.ndarray) -> None:
+def save_png(path: Union[str, Path], rgb: np.ndarray, *, text: Optional[Tuple[str, str]] = None) -> None:
     """Writes uint8 (H, W, 3) RGB, or (H, W) grey such as label ids, to a PNG file, atomically.
+
+    Args:
+        text: keyword and value of a text chunk.
 
     Raises:
         DataError: the array is of another shape or type.
@@ -84,9 +87,12 @@ def save_png(path: Union[str, Path], rgb: np.ndarray) -> None:
     """
     if rgb.dtype != np.uint8 or rgb.ndim not in (2, 3) or rgb.shape[2:] not in ((), (3,)):
         raise DataError(f"a PNG needs uint8 of shape (H, W, 3) or (H, W), got {rgb.dtype} {rgb.shape} for {path}")
+    chunks = PngImagePlugin.PngInfo()
+    if text is not None:
+        chunks.add_text(*text)
     with atomic_write(path) as temporary:
         # Level 1 writes a photo five times faster than the default and 15 % larger.
-        Image.fromarray(rgb).save(temporary, format="PNG", compress_level=1)
+        Image.fromarray(rgb).save(temporary, format="PNG", compress_level=1, pnginfo=chunks)
 
 
 def error_map(image: np.ndarray, prediction: np.ndarray, *, label: np.ndarray) -> np.ndarray:

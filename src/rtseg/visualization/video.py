@@ -14,30 +14,26 @@ from rtseg.utils.files import open_regular_file
 _USUAL_RATE = 25.0
 
 
-class Video:
-    """A video file, opened for reading.
+class Frames:
+    """The frames of something that OpenCV has opened.
+
+    Args:
+        capture: it.
+        problem: what to say if it has not a single frame.
 
     Raises:
-        DataError: it cannot be opened, or has not a single frame.
+        DataError: with `problem`.
     """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            open_regular_file(path).close()  # OpenCV would wait for a pipe
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
-        # An absolute path is never taken for an address.
-        self.capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    def __init__(self, capture: cv2.VideoCapture, problem: str) -> None:
+        self.capture = capture
         self.first: Optional[np.ndarray] = self._decode()
         if self.first is None:
             self.close()
-            raise DataError(f"{path}: expected a video, found a file without a frame that OpenCV can decode; copy it "
-                            "again, or convert it to .mp4")
+            raise DataError(problem)
         self.size = self.first.shape[:2]  # (height, width)
         rate = self.capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate < 1000 else _USUAL_RATE  # frames per second
-        frames = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.frames = int(frames) if 0 < frames < 1e9 else 0  # as the file says, for some formats a guess; 0: unknown
 
     def read(self) -> Optional[np.ndarray]:
         """The next frame, or None at the end or where the file is damaged."""
@@ -49,8 +45,41 @@ class Video:
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if there else None
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Lets go of the file or camera."""
         self.capture.release()
+
+
+class Video(Frames):
+    """A video file.
+
+    Raises:
+        DataError: it cannot be opened, or has not a single frame.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            open_regular_file(path).close()  # OpenCV would wait for a pipe
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+        # An absolute path is never taken for an address.
+        super().__init__(cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG),
+                         f"{path}: expected a video, found a file without a frame that OpenCV can decode; copy it "
+                         "again, or convert it to .mp4")
+        frames = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.frames = int(frames) if 0 < frames < 1e9 else 0  # as the file says, for some formats a guess; 0: unknown
+
+
+class Camera(Frames):
+    """A camera by OpenCV's index, 0 being the first.
+
+    Raises:
+        DataError: it cannot be opened, or gives no frame.
+    """
+
+    def __init__(self, index: int) -> None:
+        super().__init__(cv2.VideoCapture(index),
+                         f"camera {index}: expected a camera that gives frames, found none that OpenCV can open; is it "
+                         f"connected, free, and may you read it (on Linux /dev/video{index})?")
 
 
 def video_format() -> Tuple[str, str]:
