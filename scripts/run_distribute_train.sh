@@ -28,7 +28,7 @@ usage="Usage: run_distribute_train.sh [train_code_path] [dataset] [epochs] [batc
   --dry_run        only print what each process would get: environment, cores, command and log
   --foreground     stay in front and print what rank 0 prints; without it: background, process id and log are printed
 Kept if the environment has them, else set for each process: HCCL_CONNECT_TIMEOUT=600, HCCL_EXEC_TIMEOUT=1836 (seconds,
-Ascend), MS_COMPILER_CACHE_ENABLE=0 (1: graphs are kept in compile_cache/ of the output path for the next start).
+Ascend), MS_COMPILER_CACHE_ENABLE=0 (1, with --eval_while_train=0: graphs are kept in compile_cache/ of the output path).
 The exit code (in front) is that of the process that failed first: its rank and the end of its log (on Ascend also of
 CANN's log of it) are printed, and the others on this server are ended. Other servers notice by themselves: on the CPU within five minutes, on Ascend
 when a collective times out.

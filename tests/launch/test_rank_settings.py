@@ -22,10 +22,10 @@ def clone(tmp_path, monkeypatch):
     return tmp_path
 
 
-def environment(clone, device_target="Ascend", group_size=8):
+def environment(clone, device_target="Ascend", group_size=8, flags=("--eval_while_train=0",)):
     return environment_of_ranks(argparse.Namespace(
         device_target=device_target, output_path=str(clone / "out"), script=str(clone / "train.py"),
-        train_arguments=["--lr=0.1", f"--config={clone / 'own.yaml'}", f"--output_path={clone / 'out'}"]), group_size)
+        train_arguments=["--lr=0.1", f"--output_path={clone / 'out'}", "--dataset=data", *flags]), group_size)
 
 
 def test_defaults(clone):
@@ -51,6 +51,12 @@ def test_cache_that_is_asked_for_lies_in_the_output_path(clone, monkeypatch):
     assert os.path.dirname(paths[0]) == str(clone / "out" / "compile_cache")
 
 
+def test_cache_is_refused_with_evaluations(clone, monkeypatch):
+    monkeypatch.setenv("MS_COMPILER_CACHE_ENABLE", "1")
+    with pytest.raises(ConfigError, match="^MS_COMPILER_CACHE_ENABLE=1: expected --eval_while_train=0 with it, "):
+        environment(clone, flags=("--eval_while_train=1",))
+
+
 def test_key_changes_with_all_that_makes_the_graph(clone):
     flags = ["--lr=0.1", f"--config={clone / 'own.yaml'}"]
     key = graph_key(clone / "train.py", flags)
@@ -71,7 +77,7 @@ def twelve_cores(monkeypatch):
     ("auto", "Ascend", 3, [(0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 20, 21)]),
     ("auto", "Ascend", 8, [(0,), (1, 2), (3,), (4, 5), (6,), (7, 8), (9,), (20, 21)]),
     ("auto", "Ascend", 13, [()] * 13),
-    ("auto", "CPU", 2, [(), ()]),
+    ("auto", "CPU", 2, [(), ()]), ("auto", "auto", 2, [(), ()]),
     ("on", "CPU", 2, [(0, 1, 2, 3, 4, 5), (6, 7, 8, 9, 20, 21)]),
     ("off", "Ascend", 2, [(), ()]),
     ("0-2,20:3", "Ascend", 2, [(0, 1, 2, 20), (3,)])])

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
+from rtseg.config.arguments import parse_arguments
 from rtseg.utils.errors import ConfigError
 
 # Seconds. CANN's own 120 end a start in which one rank still copies the data set; MindSpore's default is 600 as well.
@@ -32,6 +33,10 @@ def environment_of_ranks(options: argparse.Namespace, group_size: int) -> Dict[s
         "HCCL_EXEC_TIMEOUT": os.environ.get("HCCL_EXEC_TIMEOUT") or _HCCL_EXEC_TIMEOUT}
     if os.environ.get("MS_COMPILER_CACHE_ENABLE") != "1":
         return {**hccl, "MS_COMPILER_CACHE_ENABLE": "0"}
+    if parse_arguments("train", "", options.train_arguments).evaluation.eval_while_train:
+        # MindSpore numbers the graphs as they come. A resumed run may begin with an evaluation, and got the step's.
+        raise ConfigError("MS_COMPILER_CACHE_ENABLE=1: expected --eval_while_train=0 with it, because MindSpore takes "
+                          "one cached graph for another when a run that is resumed begins with an evaluation")
     cache = os.environ.get("MS_COMPILER_CACHE_PATH") or os.path.join(
         os.path.abspath(options.output_path), "compile_cache",
         graph_key(Path(options.script), [*options.train_arguments, f"--group_size={group_size}"]))
@@ -78,7 +83,7 @@ def cores_of_ranks(text: str, device_target: str, count: int) -> List[Tuple[int,
     """The cores of each of this server's `count` ranks; an empty tuple leaves a rank where the system puts it.
 
     Args:
-        text: of --bind_cores. "auto": an even split on devices; on a CPU, whose ranks compute on all cores anyway,
+        text: of --bind_cores. "auto": an even split on devices; on what may be a CPU, whose ranks compute on all cores,
             none. "on": an even split everywhere. "off": none. Otherwise one list for each rank, "0-3,8:4-7,9".
         device_target: of the ranks.
         count: number of ranks.
@@ -87,7 +92,7 @@ def cores_of_ranks(text: str, device_target: str, count: int) -> List[Tuple[int,
         ConfigError: lists that are none, too few or too many, or with cores that this process may not use.
     """
     available = sorted(os.sched_getaffinity(0))  # in a container often fewer than the machine has
-    if text in ("off", "0") or text == "auto" and device_target == "CPU":
+    if text in ("off", "0") or text == "auto" and device_target in ("CPU", "auto"):
         return [()] * count
     if text in ("auto", "on", "1"):
         edges = [i * len(available) // count for i in range(count + 1)]
