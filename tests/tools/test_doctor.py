@@ -54,6 +54,7 @@ def server(tmp_path, monkeypatch):
     write(home / "x86_64-linux" / "ascend_toolkit_install.info", "version=8.5.0\ninnerversion=V100R001C24SPC001B1\n"
           "compatible_version=[V100R001C22],[V100R001C23]\n")
     write(home / "lib64" / "libascendcl.so", "")
+    write(home.parent / "set_env.sh", "")
     write(tmp_path / "usr" / "local" / "bin" / "npu-smi", NPU_SMI.replace("cat", "/bin/cat"), 0o755)
     monkeypatch.setenv("ASCEND_HOME_PATH", str(home))
     return Machine(tmp_path)
@@ -77,7 +78,7 @@ def test_with_nothing_at_all(tmp_path):
     assert [line[:25] for line in found if "onnxruntime" in line] == ["note    onnxruntime: expe"]
     assert any(line.startswith("note    no CANN in /nowhere; ") for line in found)
     assert any(line.startswith("warning check_disk: could not be finished, FileNotFoundError: ") for line in found)
-    assert any(line.startswith(f"error   rank table: {tmp_path}/jobstart_hccl.json: ") for line in found)
+    assert any(line.startswith(f"error   {tmp_path}/jobstart_hccl.json: expected a rank table in ") for line in found)
 
 
 def test_server_that_is_in_order(server):
@@ -104,7 +105,7 @@ def test_driver_and_cann(server):
     write(driver, "Version=23.0.0\nInnerversion=V100R001C15\ncompatible_version=[V100R001C14]\n")
     assert lines(check_cann(server))[2].startswith("warning driver 23.0.0: neither it nor CANN lists the other as ")
     write(driver, "Version=23.0.0\n")
-    assert lines(check_cann(server))[2] == "ok      driver 23.0.0; ascend-dmi -c compares it with CANN"
+    assert lines(check_cann(server))[2] == "note    driver 23.0.0: ascend-dmi -c compares it with CANN"
     driver.unlink()
     os.mkfifo(driver)  # must not be waited for
     assert lines(check_cann(server))[2].startswith(f"error   {driver}: expected the driver's version, found nothing ")
@@ -162,14 +163,15 @@ def test_import_that_fails_or_crashes(tmp_path, monkeypatch):
         (False, "ImportError: libGL.so.1: cannot open shared object file"), (False, "exit code -6"), (True, "")]
 
 
-def test_rank_table(tmp_path):
+def test_rank_table(tmp_path, monkeypatch):
     table = RankTable((Server("10.0.0.1", (Device(0, 0, "192.168.100.101"),)),))
     table.write(tmp_path / "table.json")
     assert lines(check_rank_table(Machine(rank_table=str(tmp_path / "table.json")))) == [
-        f"ok      rank table {tmp_path}/table.json: 1 devices on 1 servers"]
+        f"ok      rank table {tmp_path}/table.json: devices 1, servers 1"]
     write(tmp_path / "wrong.json", '{"status": "completed", "server_list": []}')
-    (finding,) = lines(check_rank_table(Machine(rank_table=str(tmp_path / "wrong.json"))))
-    assert finding.startswith(f"error   rank table: {tmp_path}/wrong.json: not a usable rank table: - ")
+    monkeypatch.setattr(doctor, "CHECKS", (check_rank_table,))
+    (finding,) = lines(examine(Machine(rank_table=str(tmp_path / "wrong.json"))))
+    assert finding.startswith(f"error   {tmp_path}/wrong.json: not a usable rank table: - ")
     assert finding.endswith("make a new one with scripts/make_rank_table.py")
 
 

@@ -18,7 +18,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import rtseg
 from rtseg.runtime.rank_table import read_rank_table
-from rtseg.utils.errors import ConfigError
+from rtseg.utils.errors import ConfigError, UserError
 from rtseg.utils.files import read_regular_file
 
 # Packages with libraries that may fail to load -> their modules.
@@ -30,8 +30,7 @@ _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-hea
 _CANN_OF_MINDSPORE = {"2.7.0": "8.2", "2.7.1": "8.3", "2.7.2": "8.5", "2.9.0": "9.0"}
 _MANAGERS = ("davinci_manager", "devmm_svm", "hisi_hdc")  # device files beside /dev/davinci<n>
 _NPU_LINE = re.compile(r"^\|\s*(\d+)\s+([A-Za-z0-9]+)\s*\|\s*(\w+)\s*\|", re.MULTILINE)
-_IMPORT_SECONDS = 120
-_TOOL_SECONDS = 20
+_SECONDS = 120  # after which a program is given up
 _LEAST_GIGABYTES = 5
 _MOST_BYTES = 1 << 20
 
@@ -134,18 +133,18 @@ def _import(module: str) -> Tuple[bool, str]:
     code = f"import sys; sys.path[0] = {source!r}; import {module}"  # not from the working folder
     if module == "mindspore":
         code += "; from rtseg.runtime.device import why_no_ascend; print('why:', why_no_ascend())"
-    exit_code, output = _run([sys.executable, "-c", code], seconds=_IMPORT_SECONDS)
+    exit_code, output = _run([sys.executable, "-c", code])
     lines = output.strip().splitlines() or [f"exit code {exit_code}"]
     if exit_code:
         return False, lines[-1]
     return True, next((line[len("why:"):].strip() for line in lines if line.startswith("why:")), "")
 
 
-def _run(command: Sequence[str], *, seconds: float) -> Tuple[int, str]:
+def _run(command: Sequence[str]) -> Tuple[int, str]:
     """(exit code, what it printed); code 1 and the reason if it cannot be started or takes too long."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=seconds)
+                              timeout=_SECONDS)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return 1, str(error)
     return done.returncode, done.stdout.decode(errors="replace")
@@ -178,7 +177,7 @@ def _npu_smi(machine: Machine) -> Iterator[Finding]:
         yield Finding("note", "npu-smi not found, so the health of the devices is unknown; in a container mount "
                               "/usr/local/bin/npu-smi")
         return
-    code, output = _run([tool, "info"], seconds=_TOOL_SECONDS)
+    code, output = _run([tool, "info"])
     chips = _NPU_LINE.findall(output)
     if code or not chips:
         reason = (output.strip().splitlines() or ["no output"])[-1]
@@ -206,8 +205,9 @@ def check_cann(machine: Machine) -> Iterator[Finding]:
         return
     yield Finding("ok", f"CANN {version} in {home}")
     if not os.environ.get("ASCEND_HOME_PATH"):
+        scripts = [place / "set_env.sh" for place in (home, home.parent)]
         yield Finding("warning", "ASCEND_HOME_PATH is not set, so CANN's libraries are not found; source "
-                                 f"{home.parent / 'set_env.sh'}")
+                                 f"{next(filter(Path.is_file, scripts), scripts[0])}")
     yield from _mindspore_fits(version)
     driver = machine.root / "usr" / "local" / "Ascend" / "driver" / "version.info"
     yield from _driver_fits(_facts([driver]), facts, file=driver, level=level)
@@ -251,7 +251,7 @@ def _driver_fits(driver: Dict[str, str], cann: Dict[str, str], *, file: Path, le
     releases = [re.match(r"V\d+R\d+C\d+", facts.get("innerversion", "")) for facts in (driver, cann)]
     lists = [facts.get("compatible_version", "") for facts in (cann, driver)]
     if not all(releases) or not all(lists):
-        yield Finding("ok", f"driver {version}; ascend-dmi -c compares it with CANN")
+        yield Finding("note", f"driver {version}: ascend-dmi -c compares it with CANN")
     elif any(release and f"[{release[0]}]" in listed for release, listed in zip(releases, lists)):
         yield Finding("ok", f"driver {version} fits CANN")
     else:
@@ -275,24 +275,20 @@ def check_engines(machine: Machine) -> Iterator[Finding]:
 
 def check_disk(machine: Machine) -> Iterator[Finding]:
     """Free space where runs, temporary files and ModelArts' copies go."""
-    for folder in dict.fromkeys([os.getcwd(), tempfile.gettempdir(), str(machine.root / "cache")]):
-        if os.path.isdir(folder):
-            free = shutil.disk_usage(folder).free / 1e9
-            yield Finding("ok", f"disk: {free:.1f} GB free in {folder}") if free >= _LEAST_GIGABYTES else Finding(
-                "warning", f"disk: {free:.1f} GB free in {folder}, expected {_LEAST_GIGABYTES}; free some, or choose "
-                           "another --output_path (TMPDIR for temporary files)")
+    folders = dict.fromkeys([os.getcwd(), tempfile.gettempdir(), str(machine.root / "cache")])
+    for folder in filter(os.path.isdir, folders):
+        free = shutil.disk_usage(folder).free / 1e9
+        yield Finding("ok", f"disk: {free:.1f} GB free in {folder}") if free >= _LEAST_GIGABYTES else Finding(
+            "warning", f"disk: {free:.1f} GB free in {folder}, expected {_LEAST_GIGABYTES}; free some, or choose "
+                       "another --output_path (TMPDIR for temporary files)")
 
 
 def check_rank_table(machine: Machine) -> Iterator[Finding]:
     """The table that is given, in either form."""
     if not machine.rank_table:
         return
-    try:
-        table = read_rank_table(machine.rank_table)
-    except ConfigError as error:
-        yield Finding("error", f"rank table: {error}")
-        return
-    yield Finding("ok", f"rank table {table.source}: {table.group_size} devices on {len(table.servers)} servers")
+    table = read_rank_table(machine.rank_table)
+    yield Finding("ok", f"rank table {table.source}: devices {table.group_size}, servers {len(table.servers)}")
 
 
 CHECKS = (check_python, check_packages, check_devices, check_cann, check_engines, check_disk, check_rank_table)
@@ -303,6 +299,8 @@ def examine(machine: Machine) -> Iterator[Finding]:
     for check in CHECKS:
         try:
             yield from check(machine)
+        except UserError as error:  # it says what to do
+            yield Finding("error", str(error))
         except Exception as error:  # whatever is broken here, the other checks are still wanted
             yield Finding("warning", f"{check.__name__}: could not be finished, {type(error).__name__}: {error}")
 
