@@ -51,7 +51,9 @@ class Section(BaseModel):
     """A frozen group of fields that reads values as YAML and command lines write them: a section of the configuration,
     or the options of a command."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    # The validators are built when a value is first read: --help needs none.
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(),
+                              defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod

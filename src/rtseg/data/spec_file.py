@@ -34,7 +34,7 @@ _ID = "an id of 0..255, or a list of them"
 
 
 class _Keys(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class IdClass(_Keys):
@@ -146,13 +146,13 @@ def parse_spec(content: Mapping[str, Any]) -> SpecFile:
     except ValidationError as errors:
         found = errors.errors(include_url=False, include_input=False)
         unknown = [error for error in found if error["type"] in _UNKNOWN]  # maybe why others are missing
-        raise _spec_error(model, content, (unknown or found)[0]) from None
+        raise _spec_error(model, content, error=(unknown or found)[0]) from None
     _check_classes(spec)
     _check_splits(spec)
     return spec
 
 
-def _spec_error(owner: Type[BaseModel], value: Any, error: Mapping[str, Any]) -> SpecError:
+def _spec_error(owner: Type[BaseModel], value: Any, *, error: Mapping[str, Any]) -> SpecError:
     """One of pydantic's errors in our words, at the innermost key or item that says what is expected."""
     *location, last = error["loc"]
     is_about_key = error["type"] in ("missing", *_UNKNOWN)
