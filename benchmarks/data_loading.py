@@ -103,7 +103,7 @@ def random_geometry(width: int, height: int, crop_size):
 def pil_way(sample, crop_size):
     image, label = Image.open(sample.image).convert("RGB"), Image.open(sample.label)
     if random.random() < 0.5:
-        image, label = (picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in (image, label))
+        image, label = (item.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for item in (image, label))
     scaled, (x, y) = random_geometry(*image.size, crop_size)
     image, label = image.resize(scaled, Image.Resampling.BILINEAR), label.resize(scaled, Image.Resampling.NEAREST)
     right, bottom = (max(0, crop - side) for side, crop in zip(scaled, crop_size[::-1]))
@@ -134,7 +134,7 @@ def cv2_way(sample, crop_size):
     if right or bottom:
         image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=PAD_COLOR)
         label = cv2.copyMakeBorder(label, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=IGNORE_LABEL)
-    image, label = (picture[y:y + crop_size[0], x:x + crop_size[1]] for picture in (image, label))
+    image, label = (item[y:y + crop_size[0], x:x + crop_size[1]] for item in (image, label))
     if random.random() < 0.5:
         image = cv2.GaussianBlur(image, (0, 0), 1.0 - random.random())
     return image, label
@@ -174,7 +174,7 @@ def main() -> None:
     cv2.setNumThreads(0)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         cache = arguments.prepared_cache or folder
-        dataset = SegmentationDataset(arguments.dataset, arguments.split, CITYSCAPES)
+        dataset = SegmentationDataset(arguments.dataset, arguments.split, spec=CITYSCAPES)
         if not arguments.prepared_cache:
             prepare(dataset, cache)
         png, raw = (Repeated(with_cache(dataset, path), arguments.samples) for path in ("", cache))

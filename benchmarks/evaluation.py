@@ -45,7 +45,7 @@ def measure_parts(arguments) -> dict:
     cv2.setNumThreads(0)
     model, variant = arguments.model.split("/")
     recipe = load_config(PROJECT / "configs" / "fast_scnn.yaml")
-    source = SegmentationDataset(arguments.dataset, arguments.split, recipe.data.dataset_config)
+    source = SegmentationDataset(arguments.dataset, arguments.split, spec=recipe.data.dataset_config)
     dataset = Repeated(with_cache(source, arguments.prepared_cache), arguments.images)
     before = peak_memory()
     network = create_model(model, variant, num_classes=19).set_train(False)

@@ -40,7 +40,8 @@ def mindspore_step(config: Config, rates: List[float]):
     network = create_model(graph.model, graph.variant, num_classes=config.data.dataset_config.num_classes,
                            aux=graph.aux, dropout=graph.dropout, bn_momentum=graph.bn_momentum,
                            seed=config.run.seed).set_train(True)
-    step = TrainStep(network, build_loss(config, network), build_optimizer(config, network, lr_per_step=rates),
+    step = TrainStep(network, build_loss(config, network),
+                     optimizer=build_optimizer(config, network, lr_per_step=rates),
                      mean=config.data.mean, std=config.data.std)
     return lambda images, labels: float(step(Tensor(images), Tensor(labels)).asnumpy())
 
@@ -80,7 +81,7 @@ def train(side: str, config: Config) -> Iterator[float]:
     from rtseg.training.build import build_loader
     from rtseg.training.lr_schedules import learning_rates
 
-    dataset = SegmentationDataset(config.data.dataset, config.data.train_split, config.data.dataset_config)
+    dataset = SegmentationDataset(config.data.dataset, config.data.train_split, spec=config.data.dataset_config)
     loader = build_loader(config, with_cache(dataset, config.data.prepared_cache))
     step = (mindspore_step if side == "MindSpore" else torch_step)(config, learning_rates(config, len(loader)))
     for epoch in range(config.schedule.epochs):
@@ -117,7 +118,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments, flags = parser.parse_known_args()
-    config = parse_arguments("train", __doc__, flags)
+    config = parse_arguments("train", __doc__, argv=flags)
     if (config.network.model, config.network.variant) != ("fast_scnn", "tramac"):
         raise SystemExit(f"expected the recipe of fast_scnn tramac, found {config.network.model} "
                          f"{config.network.variant}")

@@ -54,7 +54,7 @@ def mindspore_side(arguments) -> None:
     np.savez(arguments.weights, **{name: value.asnumpy() for name, value in network.parameters_dict().items()})
     optimizer = nn.Momentum(network.trainable_params(), RATE, MOMENTUM, WEIGHT_DECAY)
     loss = MixSoftmaxCrossEntropy(align_corners=network.align_corners, labels_to_logits=network.labels_to_logits)
-    step = TrainStep(network, loss, optimizer, mean=MEAN, std=STD)
+    step = TrainStep(network, loss, optimizer=optimizer, mean=MEAN, std=STD)
     images, labels = map(ms.Tensor, make_batch(arguments.batch_size, arguments.size))
     serve({"version": ms.__version__}, lambda: float(step(images, labels).asnumpy()), before)
 

@@ -21,7 +21,7 @@ needs_real_cityscapes = pytest.mark.skipif(not REAL_CITYSCAPES.is_dir(),
 
 def Cityscapes(root, split, require_labels=True):
     """A split of a data set in the layout of Cityscapes."""
-    return SegmentationDataset(root, split, CITYSCAPES, require_labels=require_labels)
+    return SegmentationDataset(root, split, spec=CITYSCAPES, require_labels=require_labels)
 
 
 def write_png(path: Path, pixels: np.ndarray) -> Path:

@@ -40,19 +40,20 @@ def tiny_network(num_classes, variant, aux, dropout, bn_momentum, seed):
 
         def __init__(self):
             super().__init__()
-            self.encoder = ConvBN(3, 8, 3, stride=2, padding=1)
-            self.head = ClassifierHead(8, 8, num_classes, dropout, seed)
-            self.aux_heads = nn.CellList([ClassifierHead(8, 4, num_classes, dropout, seed + 1 + i)
+            self.encoder = ConvBN(3, 8, kernel_size=3, stride=2, padding=1)
+            self.head = ClassifierHead(8, 8, num_classes=num_classes, dropout=dropout, seed=seed)
+            self.aux_heads = nn.CellList([ClassifierHead(8, 4, num_classes=num_classes, dropout=dropout,
+                                                         seed=seed + 1 + i)
                                           for i in range(aux)])
 
         def construct(self, x):
             feature = self.encoder(x)
-            main = resize_bilinear(self.head(feature), x.shape[2:], False)
+            main = resize_bilinear(self.head(feature), x.shape[2:], align_corners=False)
             if not self.training:
                 return main
             outputs = (main,)
             for head in self.aux_heads:
-                outputs = outputs + (resize_bilinear(head(feature), x.shape[2:], False),)
+                outputs = outputs + (resize_bilinear(head(feature), x.shape[2:], align_corners=False),)
             return outputs
 
     return Tiny()

@@ -21,6 +21,13 @@ NEVER_MINDSPORE = ("rtseg.cli.preprocess", "rtseg.cli.score", "rtseg.config.", "
                    "rtseg.inference.bin_files", "rtseg.inference.metadata", "rtseg.inference.postprocessing",
                    "rtseg.inference.preprocessing", "rtseg.metrics.", "rtseg.utils.")
 
+# Drawing takes coordinates: box(left, bottom, right, top, color).
+COORDINATES = "rtseg.synthetic."
+NOT_YET = ("rtseg.cli.predict", "rtseg.inference.predict")
+# Their callers are others, which pass by position, as they do to a network's `construct` and to operators.constexpr.
+CALLED_BY_POSITION = {"rtseg.tools.torch_file._rebuild_tensor", "rtseg.training.train_step.scaled_part_loss",
+                      "rtseg.training.weight_average._move"}
+
 
 def imports_of(source, only_at_once=False):
     """Names of what a program imports, `from x import y` as x.y; with `only_at_once` not what its functions import.
@@ -118,6 +125,28 @@ def test_imports_are_absolute_and_of_what_is_installed():
     """Tests and benchmarks stay out of the programs."""
     for module, source in SOURCES.items():
         assert not [name for name in imports_of(source) if name.split(".")[0] in ("", "tests", "benchmarks")], module
+
+
+def positions(source):
+    """(line, name, positional parameters without self) of each function that a caller of its module or class sees."""
+    bodies = [ast.parse(source).body]
+    while bodies:
+        for node in bodies.pop():
+            if isinstance(node, ast.ClassDef):
+                bodies.append(node.body)
+            elif isinstance(node, ast.FunctionDef) and not any("constexpr" in ast.unparse(decorator)
+                                                               for decorator in node.decorator_list):
+                names = [argument.arg for argument in node.args.posonlyargs + node.args.args]
+                yield node.lineno, node.name, names[names[:1] in (["self"], ["cls"]):]
+
+
+def test_from_the_third_parameter_on_they_are_keyword_only():
+    source = "class K:\n    def m(self, a, b, c, *, d): pass\n    @ops.constexpr\n    def n(): pass\n"
+    assert list(positions(source)) == [(2, "m", ["a", "b", "c"])]
+    assert [f"{module}:{line} {name}({', '.join(names)})" for module, source in SOURCES.items()
+            if not module.startswith((COORDINATES, *NOT_YET)) for line, name, names in positions(source)
+            if len(names) > 2 and f"{module}.{name}" not in CALLED_BY_POSITION and name not in ("construct", "__call__")
+            ] == []
 
 
 @pytest.mark.parametrize("begin", NEVER_MINDSPORE)

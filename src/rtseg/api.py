@@ -37,7 +37,7 @@ class Dataset(SegmentationDataset):
             spec = dataset_spec_of(dict(spec), "spec")
         elif not isinstance(spec, DatasetSpec):
             spec = load_dataset_spec(spec)
-        super().__init__(root, split, spec, require_labels=require_labels)
+        super().__init__(root, split, spec=spec, require_labels=require_labels)
 
 
 def list_models() -> List[str]:

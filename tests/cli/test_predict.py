@@ -50,7 +50,7 @@ def varied_network(variant, num_classes, image):
             parameter.set_data(Tensor(rng.uniform(*limits[kind], parameter.shape).astype(np.float32)))
     weight, bias = network.classifier.classifier.weight, network.classifier.classifier.bias
     weight.set_data(Tensor(rng.normal(0, 0.5, weight.shape).astype(np.float32)))
-    x = Tensor(normalize(image, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))[None])
+    x = Tensor(normalize(image, (0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))[None])
     logits = network.set_train(False)(x).asnumpy()
     mean, spread = (statistic(axis=(0, 2, 3)) for statistic in (logits.mean, logits.std))
     weight.set_data(Tensor(weight.asnumpy() / spread[:, None, None, None]))

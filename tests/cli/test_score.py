@@ -121,15 +121,15 @@ def test_wrong_usage(flags, message):
 def test_first_of_equal_classes_wins(tmp_path):
     path = tmp_path / "a_img_0.bin"
     path.write_bytes(np.zeros((19, HEIGHT, WIDTH), "<f4").tobytes())
-    assert read_result(path, HEIGHT, WIDTH, num_classes=19).tolist() == [[0] * 4] * 2
+    assert read_result(path, HEIGHT, width=WIDTH, num_classes=19).tolist() == [[0] * 4] * 2
 
 
 def test_any_logits_give_numpys_argmax(tmp_path):
     logits = np.random.default_rng(0).integers(-3, 4, (19, 24, 40)).astype("<f4")
     path = tmp_path / "a_img_0.bin"
     path.write_bytes(logits.tobytes())
-    np.testing.assert_array_equal(read_result(path, 24, 40, num_classes=19), logits.argmax(0))
+    np.testing.assert_array_equal(read_result(path, 24, width=40, num_classes=19), logits.argmax(0))
     with pytest.raises(DataError, match=r"expected 960 bytes \(uint8 train ids\), found 72960"):
-        read_label(path, 24, 40)
+        read_label(path, 24, width=40)
     with pytest.raises(DataError, match="cannot be read"):
-        read_label(tmp_path / "none", 24, 40)
+        read_label(tmp_path / "none", 24, width=40)

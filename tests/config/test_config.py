@@ -42,10 +42,10 @@ def test_every_recipe_is_complete_and_right(path):
 
 
 def test_command_line_overrides_the_recipe():
-    config = parse_arguments("train", "", ["--dataset", "d", "--crop_size", "128,256", "--lr", "0.5"])
+    config = parse_arguments("train", "", argv=["--dataset", "d", "--crop_size", "128,256", "--lr", "0.5"])
     assert (config.data.dataset, config.data.crop_size, config.data.batch_size) == ("d", (128, 256), 4)
     assert config.optimizer.lr == 0.5
-    assert parse_arguments("train", "", ["--dataset", "d", "--crop_size=96"]).data.crop_size == (96, 96)
+    assert parse_arguments("train", "", argv=["--dataset", "d", "--crop_size=96"]).data.crop_size == (96, 96)
 
 
 def test_learning_rate_follows_the_global_batch_unless_given():
@@ -65,7 +65,7 @@ def test_learning_rate_follows_the_global_batch_unless_given():
     (["--no-validate"], "eval_while_train", False),
 ])
 def test_names_from_other_repositories(flags, field, value):
-    assert parse_arguments("train", "", ["--dataset", "d"] + flags).value(field) == value
+    assert parse_arguments("train", "", argv=["--dataset", "d"] + flags).value(field) == value
 
 
 def test_saved_configuration_reads_back_the_same(tmp_path):
@@ -158,7 +158,7 @@ def test_missing_keys_are_all_named(recipe):
 ])
 def test_impossible_combinations(flags, message):
     with pytest.raises(ConfigError) as caught:
-        parse_arguments("train", "", ["--dataset", "d"] + flags)
+        parse_arguments("train", "", argv=["--dataset", "d"] + flags)
     assert message in str(caught.value) and ("fast_scnn.yaml" in str(caught.value) or "unet" in message)
 
 
@@ -209,31 +209,33 @@ def test_help_lists_every_flag_without_importing_mindspore(command):
     (["--aux", "--config", "NO_HEADS"], 1)])
 def test_aux_is_a_switch_too(recipe, flags, aux):
     flags = [str(recipe(aux=0)) if flag == "NO_HEADS" else flag for flag in flags]
-    assert parse_arguments("train", "", ["--dataset", "d", *flags]).network.aux == aux
+    assert parse_arguments("train", "", argv=["--dataset", "d", *flags]).network.aux == aux
 
 
 def test_a_recipes_warm_up_is_shortened_for_a_short_run(recipe, capsys):
     path = str(recipe(epochs=400, warmup_epochs=20))
     flags = ["--dataset", "d", "--config", path]
-    assert parse_arguments("train", "", [*flags, "--epochs", "10"]).schedule.warmup_epochs == 0.5
+    assert parse_arguments("train", "", argv=[*flags, "--epochs", "10"]).schedule.warmup_epochs == 0.5
     assert capsys.readouterr().err == ("note: the recipe's warm-up of 20 epochs is longer than this run of 10; it is "
                                        "shortened to 0.5, the same share of the run\n")
-    assert parse_arguments("train", "", [*flags, "--epochs", "20"]).schedule.warmup_epochs == 20
+    assert parse_arguments("train", "", argv=[*flags, "--epochs", "20"]).schedule.warmup_epochs == 20
     with pytest.raises(ConfigError, match="warmup_epochs: expected at most epochs = 10, found 11"):
-        parse_arguments("train", "", [*flags, "--epochs", "10", "--warmup_epochs", "11"])
+        parse_arguments("train", "", argv=[*flags, "--epochs", "10", "--warmup_epochs", "11"])
 
 
 def test_splits_of_the_model_zoo_are_known():
     with pytest.raises(ConfigError, match="split 'test': the data set 'cityscapes' has no labels of it"):
-        parse_arguments("train", "", ["--dataset", "d", "--train_split", "test"])
+        parse_arguments("train", "", argv=["--dataset", "d", "--train_split", "test"])
     with pytest.raises(ConfigError, match="split 'testval': the data set 'cityscapes' has no labels of it"):
-        parse_arguments("train", "", ["--dataset", "d", "--train_split", "testval"])
-    assert parse_arguments("train", "", ["--dataset", "d", "--train_split", "testval", "--dataset_config", "camvid"]
+        parse_arguments("train", "", argv=["--dataset", "d", "--train_split", "testval"])
+    assert parse_arguments("train", "", argv=["--dataset", "d", "--train_split", "testval", "--dataset_config",
+                                              "camvid"]
                            ).data.train_split == "testval"
 
 
 def test_eval_answers_the_training_flags_of_the_model_zoos_eval(capsys):
-    config = parse_arguments("eval", "", ["--dataset", "d", "--resume_path", "r", "--epochs", "5", "--aux", "--lr=0.1"])
+    config = parse_arguments("eval", "", argv=["--dataset", "d", "--resume_path", "r", "--epochs", "5", "--aux",
+                                               "--lr=0.1"])
     assert (config.schedule.epochs, config.network.aux, config.optimizer.lr) == (1720, 2, None)
     assert capsys.readouterr().err == ("note: eval.py has no use for --epochs, --lr, which belong to train.py; "
                                        "images per step are --eval_batch_size\n")
@@ -242,7 +244,7 @@ def test_eval_answers_the_training_flags_of_the_model_zoos_eval(capsys):
 @pytest.mark.parametrize("command", ["train", "eval", "export", "predict"])
 def test_help_says_the_default_of_every_flag(command, capsys):
     with pytest.raises(SystemExit):
-        parse_arguments(command, "", ["--help"])
+        parse_arguments(command, "", argv=["--help"])
     entries = re.split(r"\n  (?=-)", capsys.readouterr().out)[1:]
     texts = {entry.split()[0].rstrip(","): " ".join(entry.split()) for entry in entries}
     assert len(texts) > 15 and [flag for flag, text in texts.items() if flag not in ("-h", "--no-validate")
@@ -257,7 +259,7 @@ def test_help_in_chinese(monkeypatch, capsys, variables, is_chinese):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
-        parse_arguments("train", "", ["--help"])
+        parse_arguments("train", "", argv=["--help"])
     text = "".join(capsys.readouterr().out.split())
     assert ("遍历训练划分的次数（默认：见配方）" in text) == is_chinese
     assert ("两次评估之间的轮数（默认：10）" in text) == is_chinese

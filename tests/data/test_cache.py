@@ -157,7 +157,8 @@ def test_what_is_wrong_is_refused_and_only_that_is_mended(root, prepared, spoil,
 
 def test_another_reading_of_the_labels_makes_it_out_of_date(root, prepared):
     def dataset(**changes):
-        return CachedDataset(SegmentationDataset(root, "train", dataclasses.replace(CITYSCAPES, **changes)), prepared)
+        return CachedDataset(SegmentationDataset(root, "train", spec=dataclasses.replace(CITYSCAPES, **changes)),
+                             prepared)
 
     dataset(name="other").check()
     first, *others = CITYSCAPES.classes

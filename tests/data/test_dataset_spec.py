@@ -181,11 +181,11 @@ def test_a_run_keeps_the_whole_description(describe, tmp_path):
 ])
 def test_splits_are_checked_before_anything_starts(describe, flags, message):
     with pytest.raises(ConfigError, match=message):
-        parse_arguments("train", "", ["--dataset", "d", "--dataset_config", str(describe(BY_COLORS)), *flags])
+        parse_arguments("train", "", argv=["--dataset", "d", "--dataset_config", str(describe(BY_COLORS)), *flags])
     arguments = ["--dataset", "d", "--dataset_config", str(describe(BY_COLORS)), "--eval_while_train", "0"]
-    assert parse_arguments("train", "", arguments).data.dataset_config.num_classes == 2
+    assert parse_arguments("train", "", argv=arguments).data.dataset_config.num_classes == 2
     with pytest.raises(ConfigError, match="the data set 'cityscapes' has no labels of it"):
-        parse_arguments("eval", "", ["--dataset", "d", "--resume_path", "r", "--eval_split", "test"])
+        parse_arguments("eval", "", argv=["--dataset", "d", "--resume_path", "r", "--eval_split", "test"])
 
 
 def fields(root, *names, ids=((7, 3), (255, 0))):
@@ -204,7 +204,7 @@ def test_folders_sub_folders_and_links(describe, tmp_path):
     write_png(root / "images" / "c.png", np.zeros((2, 2, 3), np.uint8))
     write_png(root / "truth" / "c_train.png", np.ones((2, 2), np.uint8))
     (root / "images" / "loop").symlink_to(root / "images")
-    dataset = SegmentationDataset(root, "train", load_dataset_spec(describe(BY_IDS)))
+    dataset = SegmentationDataset(root, "train", spec=load_dataset_spec(describe(BY_IDS)))
     assert [(sample.name, sample.city) for sample in dataset.samples] == [
         ("a", "er"), ("b", "images"), ("c", "images")]
     assert dataset.load(0)[1].tolist() == [[0, 255], [1, 2]] == dataset.load(1)[1].tolist()
@@ -224,7 +224,7 @@ def test_a_folder_that_cannot_be_read_is_no_empty_folder(describe, tmp_path, mon
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=r"images/closed: cannot be read \(Permission denied\)"):
-        SegmentationDataset(tmp_path, "train", load_dataset_spec(describe(BY_IDS)))
+        SegmentationDataset(tmp_path, "train", spec=load_dataset_spec(describe(BY_IDS)))
 
 
 def test_images_and_labels_in_one_folder(describe, tmp_path):
@@ -232,18 +232,18 @@ def test_images_and_labels_in_one_folder(describe, tmp_path):
         write_png(tmp_path / "all" / f"{name}.png", np.zeros((2, 2, 3), np.uint8))
         write_png(tmp_path / "all" / f"{name}_id.png", np.zeros((2, 2), np.uint8))
     path = describe(BY_IDS, ("{images: images, labels: truth}", "{images: all, labels: all}"))
-    dataset = SegmentationDataset(tmp_path, "train", load_dataset_spec(path))
+    dataset = SegmentationDataset(tmp_path, "train", spec=load_dataset_spec(path))
     assert [sample.name for sample in dataset.samples] == ["a", "b"] and dataset.labels_without_image == []
 
 
 def test_equal_names_get_their_folders_in_front(describe, tmp_path):
     fields(tmp_path, "monday/1", "tuesday/1")
     description = load_dataset_spec(describe(BY_IDS))
-    assert [sample.name for sample in SegmentationDataset(tmp_path, "train", description).samples] == [
+    assert [sample.name for sample in SegmentationDataset(tmp_path, "train", spec=description).samples] == [
         "images_monday_1", "images_tuesday_1"]
     (tmp_path / "val.txt").write_text("images/monday/1.png truth/monday/1_id.png\n" * 2)
     with pytest.raises(DataError, match="2 images share the name images_monday_1"):
-        SegmentationDataset(tmp_path, "val", description)
+        SegmentationDataset(tmp_path, "val", spec=description)
 
 
 def test_lists_of_names_without_suffix(describe, tmp_path):
@@ -251,14 +251,14 @@ def test_lists_of_names_without_suffix(describe, tmp_path):
     fields(tmp_path, "monday/a", "monday/b", "c")
     spec = load_dataset_spec(describe(BY_IDS, ("{list: val.txt}", "{list: val.txt, images: images, labels: truth}")))
     (tmp_path / "val.txt").write_text("# of May\nmonday/b\n\nc\n")
-    dataset = SegmentationDataset(tmp_path, "val", spec)
+    dataset = SegmentationDataset(tmp_path, "val", spec=spec)
     assert [(sample.name, sample.image, sample.label) for sample in dataset.samples] == [
         ("b", tmp_path / "images/monday/b.png", tmp_path / "truth/monday/b_id.png"),
         ("c", tmp_path / "images/c.png", tmp_path / "truth/c_id.png")]
     dataset.check()
     (tmp_path / "val.txt").write_text("monday/nobody\n")
     with pytest.raises(DataError, match="nobody.png: has no label, expected truth/monday/nobody_id.png"):
-        SegmentationDataset(tmp_path, "val", spec).check()
+        SegmentationDataset(tmp_path, "val", spec=spec).check()
 
 
 def test_lists_with_commas(describe, tmp_path):
@@ -266,7 +266,7 @@ def test_lists_with_commas(describe, tmp_path):
     fields(tmp_path, "a", "b,c")
     spec = load_dataset_spec(describe(BY_IDS))
     (tmp_path / "val.txt").write_text("images/a.png,truth/a_id.png\nimages/b,c.png\ttruth/b,c_id.png\n")
-    dataset = SegmentationDataset(tmp_path, "val", spec)
+    dataset = SegmentationDataset(tmp_path, "val", spec=spec)
     assert [sample.label.name for sample in dataset.samples] == ["a_id.png", "b,c_id.png"]
     dataset.check()
 
@@ -276,7 +276,7 @@ def test_list_files(describe, tmp_path):
     description = load_dataset_spec(describe(BY_IDS))
     (tmp_path / "val.txt").write_text("# images of May\n\npictures/a.png truth/a_id.png\n"
                                       "images/with blank.png\ttruth/with blank_id.png\npictures/none.png\n")
-    dataset = SegmentationDataset(tmp_path, "val", description)
+    dataset = SegmentationDataset(tmp_path, "val", spec=description)
     assert [sample.name for sample in dataset.samples] == ["a", "none", "with blank"]
     assert dataset.load(2)[1].tolist() == [[0, 255], [1, 2]]
     with pytest.raises(DataError, match=r"none.png: has no label, expected it in line 5 of .*val.txt") as error:
@@ -285,10 +285,10 @@ def test_list_files(describe, tmp_path):
     for line in ("a b c", "a\t\tb", "a\t"):
         (tmp_path / "val.txt").write_text(f"images/a.png truth/a_id.png\n{line}\n")
         with pytest.raises(DataError, match="val.txt, line 2: expected 'image label', two paths relative to"):
-            SegmentationDataset(tmp_path, "val", description)
+            SegmentationDataset(tmp_path, "val", spec=description)
     (tmp_path / "val.txt").unlink()
     with pytest.raises(DataError, match="has no list file val.txt: expected for 'fields'\n  <dataset>/val.txt with "):
-        SegmentationDataset(tmp_path, "val", description)
+        SegmentationDataset(tmp_path, "val", spec=description)
 
 
 def rooms(root, colors=((1, 2, 3), (0, 0, 255), (255, 255, 255), (255, 0, 0)), height=1):
@@ -301,7 +301,7 @@ def rooms(root, colors=((1, 2, 3), (0, 0, 255), (255, 255, 255), (255, 0, 0)), h
 
 def test_colours_literal(describe, tmp_path):
     label = rooms(tmp_path)
-    dataset = SegmentationDataset(tmp_path, "train", load_dataset_spec(describe(BY_COLORS)))
+    dataset = SegmentationDataset(tmp_path, "train", spec=load_dataset_spec(describe(BY_COLORS)))
     dataset.check()
     assert dataset.load(0)[1].tolist() == [[0, 1, 255, 1]]
     Image.open(label).convert("RGBA").save(label)
@@ -314,7 +314,7 @@ def test_colours_literal(describe, tmp_path):
     assert str(error.value) == (f"{label}: holds the RGB colours (0, 0, 0), (9, 8, 7), expected only those of a class "
                                 "or ignored (3 pixels); fix the file, or the specification of 'rooms'")
     lenient = load_dataset_spec(describe(BY_COLORS, ("name: rooms", "name: rooms\nunknown_labels: ignore")))
-    assert SegmentationDataset(tmp_path, "train", lenient).load(0)[1].tolist() == [[0, 255, 255, 255]]
+    assert SegmentationDataset(tmp_path, "train", spec=lenient).load(0)[1].tolist() == [[0, 255, 255, 255]]
 
 
 def test_any_colours_agree_with_a_dictionary(describe, tmp_path):
@@ -325,7 +325,7 @@ def test_any_colours_agree_with_a_dictionary(describe, tmp_path):
     description = load_dataset_spec(describe(BY_COLORS[:start] + classes + BY_COLORS[end:]))
     expected = np.random.default_rng(1).integers(0, 254, (40, 100))
     rooms(tmp_path, [colors[i] for i in expected.ravel()], height=40)
-    assert SegmentationDataset(tmp_path, "train", description).load(0)[1].tolist() == expected.tolist()
+    assert SegmentationDataset(tmp_path, "train", spec=description).load(0)[1].tolist() == expected.tolist()
 
 
 def test_ids_in_a_palette_file(describe, tmp_path):
@@ -335,14 +335,14 @@ def test_ids_in_a_palette_file(describe, tmp_path):
     image.putpalette([5, 6, 7] * 256)
     for bits in (8, 4):
         image.save(tmp_path / "truth" / "a_id.png", bits=bits)
-        dataset = SegmentationDataset(tmp_path, "train", load_dataset_spec(describe(BY_IDS)))
+        dataset = SegmentationDataset(tmp_path, "train", spec=load_dataset_spec(describe(BY_IDS)))
         dataset.check()
         assert dataset.load(0)[1].tolist() == [[0, 255], [0, 2]]
 
 
 def test_labels_of_another_form_are_refused(describe, tmp_path):
     label = rooms(tmp_path)
-    dataset = SegmentationDataset(tmp_path, "train", load_dataset_spec(describe(BY_COLORS)))
+    dataset = SegmentationDataset(tmp_path, "train", spec=load_dataset_spec(describe(BY_COLORS)))
     cv2.imwrite(str(label), np.zeros((1, 4, 3), np.uint16))
     with pytest.raises(DataError, match="is a colour-coded PNG of 16 bits, expected label colours of 8 bits"):
         dataset.check()

@@ -41,12 +41,12 @@ def test_bdd100k(tmp_path):
                   np.array([[0, 1, 13, 18], [255, 255, 10, 8]], np.uint8))
         write_png(root / "labels" / "sem_seg" / "colormaps" / split / f"{name}.png", IMAGE)
     spec = load_dataset_spec("bdd100k")
-    train, val = (SegmentationDataset(root, split, spec) for split in ("train", "val"))
+    train, val = (SegmentationDataset(root, split, spec=spec) for split in ("train", "val"))
     assert [sample.name for sample in train.samples + val.samples] == ["0004a4c0-d4dff0ad", "7d2f7975-e0c1c5a7"]
     image, label = train.load(0)
     assert np.abs(image.astype(int) - IMAGE).max() < 8  # JPEG
     assert label.tolist() == [[0, 1, 13, 18], [255, 255, 10, 8]]
-    assert len(SegmentationDataset(root, "test", spec, require_labels=False)) == 1
+    assert len(SegmentationDataset(root, "test", spec=spec, require_labels=False)) == 1
     assert check_dataset.main([f"--dataset={root}", "--dataset_config=bdd100k"]) == 0
 
 
@@ -58,8 +58,8 @@ def test_mapillary_vistas(tmp_path):
         write_palette_png(tmp_path / folder / "instances" / f"{name}.png", indices)
     write_jpeg(tmp_path / "testing" / "images" / "0035fkbjWljhaftpVM37-g.jpg")
     spec = load_dataset_spec("mapillary_vistas")
-    train, val = (SegmentationDataset(tmp_path, split, spec) for split in ("train", "val"))
-    assert len(train) == len(val) == len(SegmentationDataset(tmp_path, "test", spec, require_labels=False)) == 1
+    train, val = (SegmentationDataset(tmp_path, split, spec=spec) for split in ("train", "val"))
+    assert len(train) == len(val) == len(SegmentationDataset(tmp_path, "test", spec=spec, require_labels=False)) == 1
     assert train.load(0)[1].tolist() == [[0, 0, 0, 255], [1, 5, 5, 255]]
     # Every id of release 1.2 is a class or ignored; others are of release 2.0, and an error.
     expected = {0: [13, 24, 41], 1: [2, 15], 2: [17], 3: [6], 4: [3], 5: [45, 47], 6: [48], 7: [50], 8: [30], 9: [29],
@@ -82,11 +82,11 @@ def test_cityscapes_coarse(tmp_path):
             value = {"gtCoarse": 7, "gtFine": 26}[kind] if suffix == "labelIds" else 99
             write_png(tmp_path / kind / split / city / f"{stem}_{kind}_{suffix}.png", np.full((2, 4), value, np.uint8))
     spec = load_dataset_spec("cityscapes_coarse")
-    train, val = (SegmentationDataset(tmp_path, split, spec) for split in ("train", "val"))
+    train, val = (SegmentationDataset(tmp_path, split, spec=spec) for split in ("train", "val"))
     assert [sample.name for sample in train.samples + val.samples] == ["augsburg_000000_000000",
                                                                        "lindau_000000_000019"]
     assert (np.unique(train.load(0)[1]).tolist(), np.unique(val.load(0)[1]).tolist()) == ([0], [13])
     assert (spec.id_table == CITYSCAPES.id_table).all()
     (tmp_path / "gtFine" / "val" / "lindau" / "lindau_000000_000019_gtFine_labelIds.png").unlink()
     with pytest.raises(DataError, match="expected gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png"):
-        SegmentationDataset(tmp_path, "val", spec).load(0)
+        SegmentationDataset(tmp_path, "val", spec=spec).load(0)

@@ -14,7 +14,7 @@ from rtseg.utils.errors import ConfigError
 PAD = (124, 116, 104)
 
 
-def picture(height, width, seed=0):
+def random_sample(height, width, seed=0):
     """A smooth image and a label of blobs."""
     rng = np.random.default_rng(seed)
     coarse = (max(1, height // 8), max(1, width // 8))
@@ -53,7 +53,7 @@ def assert_same_as_whole_image(image, label, geometry):
     ((251, 123), (349, 171), (100, 0), (200, 200)),  # upright, narrower than the crop
 ])
 def test_crop_equals_scaling_the_whole_image(size, scaled_size, corner, crop_size, flip):
-    assert_same_as_whole_image(*picture(*size), CropGeometry(scaled_size, corner, crop_size, flip))
+    assert_same_as_whole_image(*random_sample(*size), CropGeometry(scaled_size, corner, crop_size, flip))
 
 
 @needs_real_cityscapes
@@ -85,7 +85,7 @@ def test_scaled_size():
 
 
 def test_without_randomness_the_image_passes_unchanged_or_mirrored():
-    image, label = picture(40, 60)
+    image, label = random_sample(40, 60)
     rng = np.random.default_rng(0)
     fixed = dict(crop_size=(40, 60), base_size=40, pad_color=PAD, scale_range=(1, 1), blur_probability=0)
     same = TrainTransform(flip_probability=0, **fixed)(image, label, rng)
@@ -95,7 +95,7 @@ def test_without_randomness_the_image_passes_unchanged_or_mirrored():
 
 
 def test_padding_has_the_pad_color_and_is_ignored():
-    image, label = picture(20, 30)
+    image, label = random_sample(20, 30)
     transform = TrainTransform((50, 50), 20, PAD, scale_range=(1, 1), blur_probability=0)
     image_crop, label_crop = transform(image, label, np.random.default_rng(0))
     padding = np.ones((50, 50), bool)
@@ -116,7 +116,7 @@ def test_image_and_label_stay_aligned():
 
 
 def test_blur_smooths_the_image_only():
-    image, label = picture(64, 64)
+    image, label = random_sample(64, 64)
     fixed = dict(crop_size=(64, 64), base_size=64, pad_color=PAD, scale_range=(1, 1), flip_probability=0)
     transform = TrainTransform(blur_probability=1, **fixed)
     results = [transform(image, label, np.random.default_rng(seed)) for seed in range(8)]
@@ -131,7 +131,7 @@ def test_blur_smooths_the_image_only():
 @given(height=st.integers(1, 40), width=st.integers(1, 40), crop=st.tuples(st.integers(1, 50), st.integers(1, 50)),
        base_size=st.integers(1, 40), ratio=st.sampled_from([0.75, 1.0]), seed=st.integers(0, 2 ** 32 - 1))
 def test_any_size(height, width, crop, base_size, ratio, seed):
-    image, label = picture(height, width, seed % 5)
+    image, label = random_sample(height, width, seed % 5)
     transform = TrainTransform(crop, base_size, PAD, color_jitter=0.4, max_class_ratio=ratio)
     image_crop, label_crop = transform(image, label, np.random.default_rng(seed))
     assert image_crop.shape == (*crop, 3) and label_crop.shape == crop
@@ -193,7 +193,7 @@ def test_resize_center_crop():
 @settings(max_examples=40, deadline=None)
 @given(size=st.tuples(st.integers(1, 40), st.integers(1, 40)), crop=st.tuples(st.integers(1, 40), st.integers(1, 40)))
 def test_resize_center_crop_any_size(size, crop):
-    image, label = picture(*size)
+    image, label = random_sample(*size)
     image_crop, label_crop = resize_center_crop(image, label, crop_size=crop)
     assert image_crop.shape == (*crop, 3) and label_crop.shape == crop
     assert image_crop.flags.c_contiguous and label_crop.flags.c_contiguous

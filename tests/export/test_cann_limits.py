@@ -29,7 +29,7 @@ def build(model, variant):
 
 
 def read_back(network, path, *, input_type="uint8", output_type="head_logits"):
-    graph = InferenceGraph(network, MEAN, STD, input_type=input_type, output_type=output_type).set_train(False)
+    graph = InferenceGraph(network, MEAN, std=STD, input_type=input_type, output_type=output_type).set_train(False)
     x = IMAGE if input_type == "uint8" else IMAGE.transpose(0, 3, 1, 2).astype(np.float32) / 128
     export(graph, Tensor(x), file_name=str(path), file_format="MINDIR")
     return read_mindir(path), x, graph(Tensor(x)).asnumpy()
@@ -90,7 +90,7 @@ def test_any_size(tmp_path):
     graph, _, _ = read_back(network, tmp_path / "net.mindir", output_type="class_map")
     model = to_onnx(graph, dynamic=("batch", "height", "width"))
     larger = np.random.default_rng(1).integers(0, 256, (2, 96, 160, 3), dtype=np.uint8)
-    head = InferenceGraph(network, MEAN, STD, output_type="head_logits")(Tensor(larger)).asnumpy()
+    head = InferenceGraph(network, MEAN, std=STD, output_type="head_logits")(Tensor(larger)).asnumpy()
     expected = np.stack([argmax_upsampled(logits, (96, 160), align_corners=False) for logits in head])
     assert (run(model, larger) == expected).mean() > 0.999
 

@@ -58,11 +58,11 @@ def trained(tmp_path_factory):
     network.set_train(False)
     coarse = rng.integers(0, 216, (HEIGHT // 32, WIDTH // 32, 3), dtype=np.uint8)
     image = np.kron(coarse, np.ones((32, 32, 1), np.uint8)) + rng.integers(0, 40, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    x = Tensor(normalize(image, MEAN, STD)[None])
+    x = Tensor(normalize(image, MEAN, std=STD)[None])
     bias.set_data(Tensor(-network(x).asnumpy().mean(axis=(0, 2, 3))))  # no class is ahead everywhere
     path = tmp_path_factory.mktemp("run") / "best_map.ckpt"
     save_weights(path, network)
-    classes = InferenceGraph(network, MEAN, STD)(Tensor(image[None])).asnumpy()
+    classes = InferenceGraph(network, MEAN, std=STD)(Tensor(image[None])).asnumpy()
     assert len(np.unique(classes)) > 5
     return Trained(path, image, network(x).asnumpy(), classes)
 
@@ -90,7 +90,7 @@ def test_every_form_agrees_with_eval(trained, input_type, output_type, tmp_path,
     assert (done.returncode, done.stdout) == (0, f"exported {name}.onnx\n"), done.stderr
     assert Path(f"{name}.json").read_text() == before
 
-    x = trained.image[None] if input_type == "uint8" else normalize(trained.image, MEAN, STD)[None]
+    x = trained.image[None] if input_type == "uint8" else normalize(trained.image, MEAN, std=STD)[None]
     for result in (nn.GraphCell(ms.load(f"{name}.mindir"))(Tensor(x)).asnumpy(), run_onnx(f"{name}.onnx", x)):
         if output_type == "logits":
             assert np.linalg.norm(result - trained.logits) < 1e-3 * np.linalg.norm(trained.logits)
@@ -220,7 +220,7 @@ def test_om_of_another_shape(tmp_path, capsys):
     assert om_metadata([str(tmp_path / "net.onnx"), str(tmp_path / "b8.om"), "0", "x:8,3,64,96"]) == 0
     assert capsys.readouterr().out == "NCHW x:8,3,64,96\n"
     om = read_metadata(tmp_path / "b8.json")
-    assert (om.input_shape, om.output_shape, om.input.dynamic) == ([8, 3, 64, 96], [8, 19, 64, 96], None)
+    assert (om.input_shape, list(om.output.shape), om.input.dynamic) == ([8, 3, 64, 96], [8, 19, 64, 96], None)
     for shape, message in (("x:8,3,64,128", "expected width 96, found 128; .* --dynamic_size 1"),
                            ("y:8,3,64,96", "expected the model's input .* x:1,3,64,96, found y:8,3,64,96"),
                            ("x:-1,3,64,96", "found x:-1,3,64,96"), ("x:8,3", "found x:8,3")):

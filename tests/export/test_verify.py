@@ -26,11 +26,11 @@ def logits(wrong=0):
 
 
 def test_outputs_literal():
-    same = compare_outputs("x", (logits(), logits() + np.float32(0.25)), metadata())
+    same = compare_outputs("x", (logits(), logits() + np.float32(0.25)), metadata=metadata())
     assert same == Comparison("x", 1.0, 0.25)
     mask = np.zeros((32, 64), np.uint8)
     mask[:8] = 1
-    against_mask = compare_outputs("x", (mask, logits()), metadata())
+    against_mask = compare_outputs("x", (mask, logits()), metadata=metadata())
     assert against_mask.agreement == 0.75 and np.isnan(against_mask.difference)
 
 
@@ -43,7 +43,7 @@ def test_back_ends_get_the_same_pixels():
             self.seen.append(images)
             return logits(self.wrong)[None]
     fakes = Fake(0), Fake(0)
-    (found,) = compare_backends([("p", np.full((100, 100, 3), 7, np.uint8))], fakes, metadata())
+    (found,) = compare_backends([("p", np.full((100, 100, 3), 7, np.uint8))], fakes, metadata=metadata())
     assert found == Comparison("p", 1.0, 0.0)
     np.testing.assert_array_equal(fakes[0].seen[0], fakes[1].seen[0])
     assert fakes[0].seen[0].shape == (1, 32, 64, 3)
@@ -61,7 +61,7 @@ def folders(tmp_path):
 
 
 def test_results_of_another_engine(folders, capsys):
-    found = list(compare_results(*folders, lambda x: logits()[None], metadata()))
+    found = list(compare_results(*folders, run=lambda x: logits()[None], metadata=metadata()))
     assert found[0] == Comparison("a", 1.0, 0.0) and found[1].difference == 3.0 and found[1].agreement < 0.8
     with pytest.raises(UserError, match=r"at least 99.9 % of the classes .* found less in\n  b: .* difference .* 3"):
         report(found)
@@ -76,13 +76,13 @@ def test_bad_results(folders):
     inputs, results = folders
     (results / "a_img_0.bin").write_bytes(b"12345")
     with pytest.raises(DataError, match=r"a_img_0.bin: expected 256 bytes \(float32 head logits\) or"):
-        list(compare_results(inputs, results, lambda x: logits()[None], metadata()))
+        list(compare_results(inputs, results, run=lambda x: logits()[None], metadata=metadata()))
     with pytest.raises(DataError, match="expected results <name>_img_0.bin in .* found none"):
-        list(compare_results(inputs, inputs, lambda x: logits()[None], metadata()))
+        list(compare_results(inputs, inputs, run=lambda x: logits()[None], metadata=metadata()))
     (inputs / "b_img.bin").write_bytes(b"12345")
     (results / "a_img_0.bin").unlink()
     with pytest.raises(DataError, match=r"b_img.bin: expected 6144 bytes \(uint8 image\), found 5"):
-        list(compare_results(inputs, results, lambda x: logits()[None], metadata()))
+        list(compare_results(inputs, results, run=lambda x: logits()[None], metadata=metadata()))
 
 
 def test_the_command(folders, tmp_path, monkeypatch, capsys):

@@ -208,6 +208,6 @@ def test_device_number_of_the_environment(value):
             return
         patch.setenv("DEVICE_ID", value)
         try:
-            assert 0 <= parse_arguments("train", "", ["--dataset", "d"]).run.device_id < 2 ** 31
+            assert 0 <= parse_arguments("train", "", argv=["--dataset", "d"]).run.device_id < 2 ** 31
         except ConfigError as error:
             assert "device_id" in str(error)

@@ -60,10 +60,10 @@ def commands(data, out):
     }
 
 
-DOORS = sorted(commands(Path(), Path()))
+COMMANDS = sorted(commands(Path(), Path()))
 
 
-@pytest.mark.parametrize("name", DOORS)
+@pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("place", ["below a file", "in /proc", "in a folder without permission"])
 def test_folders_that_cannot_be_written(data, tmp_path, name, place):
     if place == "in a folder without permission":

@@ -155,5 +155,5 @@ def test_augmentation(height, width, crop, base, scale, ratio, jitter, seed):
     found_image, found_label = transform(image, label, rng)
     assert found_image.shape == (*crop, 3) and found_image.dtype == np.uint8
     assert found_label.shape == crop and set(np.unique(found_label)) <= {0, 7, 18, 255}
-    for picture, channels in zip(resize_center_crop(image, label, crop_size=crop), ((3,), ())):
-        assert picture.shape == (*crop, *channels) and picture.dtype == np.uint8
+    for array, channels in zip(resize_center_crop(image, label, crop_size=crop), ((3,), ())):
+        assert array.shape == (*crop, *channels) and array.dtype == np.uint8

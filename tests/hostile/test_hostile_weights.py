@@ -61,7 +61,7 @@ def load_all(path):
     """Loads a checkpoint in every way that there is; each is well or a UserError about this file."""
     moment = {"moment": ms.Parameter(np.zeros(3, np.float32), name="moment")}
     for load in (read_checkpoint, lambda p: load_weights(p, Tiny()), lambda p: load_pretrained(p, Tiny()),
-                 lambda p: load_state(p, Tiny(), moment)):
+                 lambda p: load_state(p, Tiny(), step_state=moment)):
         with limits():
             try:
                 load(path)
@@ -72,7 +72,7 @@ def load_all(path):
 def test_damaged_checkpoints(tmp_path):
     path, rng = tmp_path / "last.ckpt", random_of("checkpoint")
     content = tiny_checkpoint(path)
-    load_state(path, Tiny(), {"moment": ms.Parameter(np.zeros(3, np.float32), name="moment")})
+    load_state(path, Tiny(), step_state={"moment": ms.Parameter(np.zeros(3, np.float32), name="moment")})
     for _ in range(cases(250)):
         count("damaged checkpoint")
         path.write_bytes(damaged(content, rng, rng.choice(OTHER_KINDS)))
@@ -90,7 +90,7 @@ def test_wrong_progress(tmp_path, progress):
     path = tmp_path / "last.ckpt"
     tiny_checkpoint(path, progress)
     with pytest.raises(DataError), limits():
-        load_state(path, Tiny(), {"moment": ms.Parameter(np.zeros(3, np.float32), name="moment")})
+        load_state(path, Tiny(), step_state={"moment": ms.Parameter(np.zeros(3, np.float32), name="moment")})
 
 
 def checkpoint_entry(name: bytes, dims, kind: bytes, content: bytes) -> bytes:

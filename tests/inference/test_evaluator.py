@@ -22,7 +22,7 @@ class Brightness(nn.Cell):
         return ops.concat((-red, red), axis=1)
 
 
-class Pictures:
+class Images:
     """A data set in memory; label 1 where the red channel is bright."""
 
     def __init__(self, *sizes, broken=()):
@@ -73,7 +73,7 @@ def test_scores_equal_the_official_evaluation_on_real_images(tmp_path):
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_any_image_size_and_batch(batch_size):
     """8x13 blocks of 8 pixels: 64x104, not a multiple of 32; two neighbours of one size, then another."""
-    dataset, seen = Pictures((8, 13), (8, 13), (5, 4)), []
+    dataset, seen = Images((8, 13), (8, 13), (5, 4)), []
     evaluation = evaluator(Brightness(), dataset, batch_size=batch_size, boundary_iou=True).run(
         lambda index, image, label, prediction: seen.append((index, prediction.shape, prediction.dtype)))
     assert mean_iou(evaluation.matrix.matrix) == 1.0 == evaluation.boundary.mean()
@@ -83,27 +83,27 @@ def test_any_image_size_and_batch(batch_size):
 
 def test_flip_and_scales():
     """The network is symmetric, so the average over scales still finds every block's interior."""
-    evaluation = evaluator(Brightness(), Pictures((8, 16)), mode="ms_flip").run()
+    evaluation = evaluator(Brightness(), Images((8, 16)), mode="ms_flip").run()
     assert len(SCALES) == 6
     assert pixel_accuracy(evaluation.matrix.matrix) > 0.9
 
 
 def test_crop_mode_scores_the_resized_centre():
     sizes = []
-    evaluation = evaluator(Brightness(), Pictures((8, 16)), crop_size=(32, 32)).run(
+    evaluation = evaluator(Brightness(), Images((8, 16)), crop_size=(32, 32)).run(
         lambda index, image, label, prediction: sizes.append((image.shape, label.shape, prediction.shape)))
     assert sizes == [((32, 32, 3), (32, 32), (32, 32))]
     assert evaluation.matrix.matrix.sum() == 32 * 32
 
 
 def test_broken_images_are_listed_and_the_others_scored():
-    evaluation = evaluator(Brightness(), Pictures((4, 4), (4, 4), (4, 4), broken=[1])).run()
+    evaluation = evaluator(Brightness(), Images((4, 4), (4, 4), (4, 4), broken=[1])).run()
     assert evaluation.images == 2 and evaluation.boundary is None
     assert [str(error) for error in evaluation.errors] == ["image 1 is broken"]
 
 
 def test_it_can_be_stopped_and_leaves_the_network_as_it_was():
     network = Brightness().set_train(True)
-    stoppable = evaluator(network, Pictures((4, 4), (4, 4)))
+    stoppable = evaluator(network, Images((4, 4), (4, 4)))
     assert stoppable.run(should_stop=lambda: True) is None and network.training
     assert stoppable.run().images == 2 and network.training

@@ -29,7 +29,7 @@ def test_normalization_literal():
 def test_the_graph_normalises_as_numpy_does():
     image = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
     np.testing.assert_array_equal(InputNormalization(MEAN, STD)(Tensor(image[None])).asnumpy()[0],
-                                  normalize(image, MEAN, STD))
+                                  normalize(image, MEAN, std=STD))
 
 
 def test_outputs_literal():
@@ -37,17 +37,17 @@ def test_outputs_literal():
     image[0, 0, 1] = (10, 10, 200)
     image[0, 1, 0] = (90, 90, 9)
     mean, std = (0.0,) * 3, (1 / 255,) * 3
-    classes = InferenceGraph(Channels(), mean, std)(Tensor(image)).asnumpy()
+    classes = InferenceGraph(Channels(), mean, std=std)(Tensor(image)).asnumpy()
     assert (classes.dtype, classes.tolist()) == (np.uint8, [[[0, 2], [0, 0]]])  # the first of equal classes
-    logits = InferenceGraph(Channels(), mean, std, output_type="logits")(Tensor(image)).asnumpy()
+    logits = InferenceGraph(Channels(), mean, std=std, output_type="logits")(Tensor(image)).asnumpy()
     np.testing.assert_array_equal(logits, image.transpose(0, 3, 1, 2))
     x = Tensor(np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2))
-    head = InferenceGraph(Channels(), mean, std, input_type="float32", output_type="head_logits")(x).asnumpy()
+    head = InferenceGraph(Channels(), mean, std=std, input_type="float32", output_type="head_logits")(x).asnumpy()
     assert (head.dtype, head.tolist()) == (np.float32, [[[[0]], [[4]], [[8]]]])
 
 
 def test_wrong_types():
     with pytest.raises(ValueError, match="found float16 and class_map"):
-        InferenceGraph(Channels(), MEAN, STD, input_type="float16")
+        InferenceGraph(Channels(), MEAN, std=STD, input_type="float16")
     with pytest.raises(ValueError, match="found uint8 and mask"):
-        InferenceGraph(Channels(), MEAN, STD, output_type="mask")
+        InferenceGraph(Channels(), MEAN, std=STD, output_type="mask")

@@ -18,7 +18,7 @@ def metadata(**changes):
 
 
 def exported(runner, *, options=None, **changes):
-    return Predictor(ExportedBackend("m", metadata(**changes), runner), **(options or {}))
+    return Predictor(ExportedBackend("m", metadata(**changes), runner=runner), **(options or {}))
 
 
 class Bright(Backend):

@@ -9,17 +9,17 @@ MEAN = (0.5, 0.25, 0.0)  # RGB bytes 128, 64, 0
 
 def test_normalization_literal():
     image = np.array([[[0, 255, 51]]], np.uint8)
-    np.testing.assert_allclose(normalize(image, (0.5, 0.25, 0.0), (0.5, 1.0, 0.25)).ravel(), [-1.0, 0.75, 0.8],
+    np.testing.assert_allclose(normalize(image, (0.5, 0.25, 0.0), std=(0.5, 1.0, 0.25)).ravel(), [-1.0, 0.75, 0.8],
                                atol=1e-6)
 
 
 def test_padding_is_at_the_bottom_and_the_right_in_the_mean_colour():
     assert pad_color(MEAN) == [128, 64, 0]
     image = np.full((3, 5, 3), 9, np.uint8)
-    padded = pad_to_multiple(image, 4, MEAN)
+    padded = pad_to_multiple(image, 4, mean=MEAN)
     assert padded.shape == (4, 8, 3) and (padded[:3, :5] == 9).all()
     assert (padded[3] == [128, 64, 0]).all() and (padded[:, 5:] == [128, 64, 0]).all()
-    assert pad_to_multiple(np.zeros((4, 8, 3), np.uint8), 4, MEAN).shape == (4, 8, 3)
+    assert pad_to_multiple(np.zeros((4, 8, 3), np.uint8), 4, mean=MEAN).shape == (4, 8, 3)
 
 
 @pytest.mark.parametrize("original, valid", [

@@ -32,11 +32,11 @@ def make_report(tmp_path):
     def make(save_mask):
         wrong = (3, 32, 0, 8, 5, 1)
         dataset = SimpleNamespace(spec=CITYSCAPES, samples=[SimpleNamespace(name=f"p{i}") for i in range(7)])
-        report, matrix = EvaluationReport(tmp_path / "out", dataset, save_mask), ConfusionMatrix(19)
+        report, matrix = EvaluationReport(tmp_path / "out", dataset, save_mask=save_mask), ConfusionMatrix(19)
         for index, count in enumerate(wrong):
-            report.add(index, IMAGE, ROAD, prediction(count))
+            report.add(index, IMAGE, label=ROAD, prediction=prediction(count))
             matrix.update(prediction(count), ROAD)
-        report.add(6, IMAGE, np.full_like(ROAD, 255), ROAD)
+        report.add(6, IMAGE, label=np.full_like(ROAD, 255), prediction=ROAD)
         return report, Evaluation(matrix, 7, [], 2.0)
     return make
 
@@ -86,6 +86,6 @@ def test_scores_for_programs(make_report, tmp_path):
 
 
 def test_an_evaluation_of_nothing_is_reported(tmp_path):
-    report = EvaluationReport(tmp_path, SimpleNamespace(spec=CITYSCAPES, samples=[]), True)
+    report = EvaluationReport(tmp_path, SimpleNamespace(spec=CITYSCAPES, samples=[]), save_mask=True)
     assert "no image could be read" in report.finish(Evaluation(ConfusionMatrix(19), 0, [], 2.0), "title")
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES

@@ -39,11 +39,11 @@ class Place:
         for name in ("src", "configs"):
             (self.code / name).symlink_to(PROJECT / name)
 
-    def table(self, cards=2, servers=1):
+    def table(self, devices=2, servers=1):
         path = self.path / "rank_table.json"
         RankTable(tuple(Server(f"10.0.0.{k + 1}", tuple(
-            Device(cards * k + i, i, f"192.168.{100 + k}.{101 + i}") for i in range(cards))) for k in range(servers))
-        ).write(path)
+            Device(devices * k + i, i, f"192.168.{100 + k}.{101 + i}") for i in range(devices)))
+            for k in range(servers))).write(path)
         return path
 
     def command(self, *arguments):

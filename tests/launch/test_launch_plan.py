@@ -77,7 +77,7 @@ def test_a_rank_table_next_to_the_script_is_taken_when_none_is_given(place):
 
 def test_plan_of_server_1_of_2(place):
     out = f"{place.output}/node1"
-    table = place.table(cards=8, servers=2)
+    table = place.table(devices=8, servers=2)
     done = place.run(table, "--aux=1", "--dry_run", "--node_rank=1", BIND_CORES="off")
     assert done.stdout == plan(place, f"env {NO_SCHEDULER} {DEFAULTS} RANK_TABLE_FILE={table} RANK_SIZE=16", out=out,
                                first_rank=8, group_size=16), done.stderr
@@ -90,7 +90,7 @@ def test_plan_of_server_1_of_2(place):
         out=out, first_rank=8, group_size=16), done.stderr
 
 
-def test_some_cards_of_a_table_in_the_form_of_modelarts(place):
+def test_some_devices_of_a_table_in_the_form_of_modelarts(place):
     (place.path / "jobstart_hccl.json").write_text(json.dumps({
         "status": "completed", "group_count": "1", "group_list": [
             {"device_count": "2", "instance_count": "1", "instance_list": [

@@ -215,11 +215,11 @@ def test_the_unrelated_moxing_and_none_are_refused(tmp_path, monkeypatch):
 ])
 def test_flags_that_do_not_go_together(flags, message):
     with pytest.raises(ConfigError, match=message):
-        parse_arguments("train", "", flags)
+        parse_arguments("train", "", argv=flags)
 
 
 def test_everything_is_copied_before_the_device_and_the_group_start(bucket, tmp_path, monkeypatch):
-    """With the environment of ModelArts' boot file on card 3; the rank table is read and converted by `start`."""
+    """With the environment of ModelArts' boot file on device 3; the rank table is read and converted by `start`."""
     for name, value in (("RANK_TABLE_FILE", str(tmp_path)), ("RANK_ID", "3"), ("RANK_SIZE", "8"),
                         ("ASCEND_DEVICE_ID", "3")):
         monkeypatch.setenv(name, value)
@@ -229,9 +229,9 @@ def test_everything_is_copied_before_the_device_and_the_group_start(bucket, tmp_
 
     def start(config, seed):
         assert (Path(config.data.dataset) / "z.txt").read_text() == "the last"
-        raise ConfigError(f"as far as this test goes, on card {config.run.device_id}")
+        raise ConfigError(f"as far as this test goes, on device {config.run.device_id}")
     monkeypatch.setattr("rtseg.runtime.distributed.start", start)
-    with pytest.raises(ConfigError, match="as far as this test goes, on card 3"):
+    with pytest.raises(ConfigError, match="as far as this test goes, on device 3"):
         train.main(["--use_modelarts=1", "--data_url=obs://b/data", f"--train_url={tmp_path}", "--is_distributed=1",
                     "--device_target=Ascend", f"--copy_path={tmp_path / 'cache'}"])
 
@@ -318,7 +318,7 @@ def test_termination_brings_the_results(bucket):
 
 # --- whole jobs, as ModelArts starts them ---
 
-def door(bucket, name, *flags, faults=""):
+def boot(bucket, name, *flags, faults=""):
     job = [sys.executable, name, "--use_modelarts=1", f"--copy_path={bucket.parent / 'cache'}", *flags]
     return subprocess.Popen(job, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True, env=environment(bucket, faults))
@@ -337,7 +337,7 @@ def test_a_preempted_training_goes_on_and_is_evaluated_and_exported(tmp_path):
 
     # Copies after the first epoch: four files, metrics.csv and last.ckpt twice each; after the second epoch three
     # files, and metrics.csv, best_map.ckpt and last.ckpt twice each. The machine goes in the middle of the last one.
-    first = door(bucket, *command, f"--output_path={tmp_path / 'one'}", faults="copy:17:kill")
+    first = boot(bucket, *command, f"--output_path={tmp_path / 'one'}", faults="copy:17:kill")
     ((code, log, err),) = finish(first)
     assert code == -signal.SIGKILL and "nothing to continue in obs://b/out" in log, err
     (run,) = out.iterdir()
@@ -345,7 +345,7 @@ def test_a_preempted_training_goes_on_and_is_evaluated_and_exported(tmp_path):
     assert (run / "last.ckpt").stat().st_size == whole // 2
     assert (run / "last.ckpt.spare").stat().st_size == whole + 32
 
-    second = door(bucket, *command, f"--output_path={tmp_path / 'two'}")
+    second = boot(bucket, *command, f"--output_path={tmp_path / 'two'}")
     log = []
     for line in second.stdout:
         log.append(untimed(line))
@@ -364,9 +364,9 @@ def test_a_preempted_training_goes_on_and_is_evaluated_and_exported(tmp_path):
 
     best = run.relative_to(bucket)
 
-    evaluation = door(bucket, "eval.py", "--data_url=obs://b/cityscapes", f"--resume_path=obs://{best}/best_map.ckpt",
+    evaluation = boot(bucket, "eval.py", "--data_url=obs://b/cityscapes", f"--resume_path=obs://{best}/best_map.ckpt",
                       "--outer_path=obs://b/scores", f"--output_path={tmp_path / 'scores'}", *TINY_TRAINING[1:4])
-    export = door(bucket, "export.py", f"--ckpt_file=obs://{best}/best_map.ckpt", "--data_url=obs://b/cityscapes",
+    export = boot(bucket, "export.py", f"--ckpt_file=obs://{best}/best_map.ckpt", "--data_url=obs://b/cityscapes",
                   "--outer_path=obs://b/models", f"--file_name={tmp_path / 'net'}", "--image_height=64",
                   "--image_width=128")
     ((code, _, err), (export_code, _, export_err)) = finish(evaluation, export)

@@ -82,7 +82,7 @@ def twelve_cores(monkeypatch):
     ("off", "Ascend", 2, [(), ()]),
     ("0-2,20:3", "Ascend", 2, [(0, 1, 2, 20), (3,)])])
 def test_cores(twelve_cores, text, target, count, expected):
-    assert cores_of_ranks(text, target, count) == expected
+    assert cores_of_ranks(text, target, count=count) == expected
 
 
 @pytest.mark.parametrize("text, message", [
@@ -92,7 +92,7 @@ def test_cores(twelve_cores, text, target, count, expected):
     ("0:1-999999999999", "expected auto, on, off, or lists"), ("0:", "expected auto, on, off, or lists")])
 def test_wrong_cores(twelve_cores, text, message):
     with pytest.raises(ConfigError) as error:
-        cores_of_ranks(text, "Ascend", 2)
+        cores_of_ranks(text, "Ascend", count=2)
     assert str(error.value).startswith("--bind_cores: ") and message in str(error.value)
 
 

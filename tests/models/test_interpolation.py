@@ -15,7 +15,7 @@ class Enlargements(nn.Cell):
         self.align_corners = align_corners
 
     def construct(self, x):
-        return (upsample_bilinear(x, self.size, self.align_corners),
+        return (upsample_bilinear(x, self.size, align_corners=self.align_corners),
                 ops.interpolate(x, size=self.size, mode="bilinear", align_corners=self.align_corners))
 
 
@@ -27,8 +27,8 @@ class BothWays(nn.Cell):
         self.align_corners = align_corners
 
     def construct(self, x, y):
-        there = upsample_bilinear(x, y.shape[1:3], self.align_corners) * ops.transpose(y, (0, 3, 1, 2))
-        return there.sum(), (x * upsample_bilinear_transposed(y, x.shape[2:], self.align_corners)).sum()
+        there = upsample_bilinear(x, y.shape[1:3], align_corners=self.align_corners) * ops.transpose(y, (0, 3, 1, 2))
+        return there.sum(), (x * upsample_bilinear_transposed(y, x.shape[2:], align_corners=self.align_corners)).sum()
 
 
 @pytest.mark.parametrize("align_corners, row", [(False, [0, 1, 3, 5, 7, 8]), (True, [0, 1.6, 3.2, 4.8, 6.4, 8])])

@@ -44,17 +44,17 @@ def test_windows_of_the_model_zoo_are_the_usual_grids_at_its_crop(window, bins):
 def test_conv_bn_ends_in_relu_relu6_or_neither():
     x = Tensor(np.array([-1.0, 5.0, 7.0], np.float32).reshape(1, 1, 1, 3))
     for arguments, expected in (({}, [0, 5, 7]), ({"relu6": True}, [0, 5, 6]), ({"relu": False}, [-1, 5, 7])):
-        block = ConvBN(1, 1, 1, **arguments).set_train(False)
+        block = ConvBN(1, 1, kernel_size=1, **arguments).set_train(False)
         block.conv.weight.set_data(Tensor(np.ones((1, 1, 1, 1), np.float32)))
         np.testing.assert_allclose(block(x).asnumpy().ravel(), expected, rtol=1e-4)
 
 
 def test_resize_bilinear_literal():
     x = Tensor(np.array([[[[0.0, 1.0, 2.0]]]], np.float32))
-    assert resize_bilinear(x, (1, 5), True).asnumpy().ravel().tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
-    np.testing.assert_allclose(resize_bilinear(x, (1, 6), False).asnumpy().ravel(),
+    assert resize_bilinear(x, (1, 5), align_corners=True).asnumpy().ravel().tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    np.testing.assert_allclose(resize_bilinear(x, (1, 6), align_corners=False).asnumpy().ravel(),
                                [0.0, 0.25, 0.75, 1.25, 1.75, 2.0], atol=1e-6)
-    assert resize_bilinear(x, (1, 3), True) is x
+    assert resize_bilinear(x, (1, 3), align_corners=True) is x
 
 
 @pytest.mark.parametrize("windows", [None, (24, 12, 8, 4)])

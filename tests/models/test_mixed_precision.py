@@ -6,7 +6,7 @@ from mindspore import Tensor, nn
 
 from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 from rtseg.models.layers import BatchNorm, Conv2d
-from rtseg.models.mixed_precision import AMP_LEVELS, set_amp_level
+from rtseg.models.mixed_precision import set_amp_level
 from rtseg.models.registry import create_model
 from rtseg.training.train_step import TrainStep
 
@@ -31,13 +31,13 @@ def batch():
     return Tensor(images), Tensor(labels)
 
 
-@pytest.mark.parametrize("level", AMP_LEVELS[1:])
+@pytest.mark.parametrize("level", ["O1", "O2", "O3"])
 @pytest.mark.parametrize("model, variant", GRAPHS)
 def test_every_graph_trains_at_every_level(model, variant, level):
     network = build(model, variant, level)
     loss = MixSoftmaxCrossEntropy(0.4, align_corners=network.align_corners, labels_to_logits=network.labels_to_logits)
     optimizer = nn.Momentum(network.trainable_params(), 0.005, 0.9)
-    step = TrainStep(network, loss, optimizer, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
+    step = TrainStep(network, loss, optimizer=optimizer, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
                      loss_scale=SCALES[level])
     before = {weight.name: weight.asnumpy().copy() for weight in network.trainable_params()}
     if level == "O2":

@@ -53,7 +53,7 @@ def test_outputs_in_training_and_inference(model, variant):
         head = network.head_logits(image(batch, height, width))
         assert network.head_stride == (4 if (model, variant) == ("icnet", "liminn") else 8)
         assert head.shape == (batch, 19, height // network.head_stride, width // network.head_stride)
-        upsampled = resize_bilinear(head, (height, width), network.align_corners)
+        upsampled = resize_bilinear(head, (height, width), align_corners=network.align_corners)
         np.testing.assert_array_equal(upsampled.asnumpy(), output.asnumpy())
 
 
@@ -87,7 +87,7 @@ def test_another_number_of_classes():
     ("bisenetv1", "coincheung", "resnet18", 13.28e6, 118.3),
 ])
 def test_complexity_at_full_size(model, variant, backbone, parameters, giga_macs):
-    found = measure(model, variant, backbone, 1024, 2048)
+    found = measure(model, variant, backbone=backbone, height=1024, width=2048)
     assert found.parameters == pytest.approx(parameters, rel=0.01)
     assert found.macs / 1e9 == pytest.approx(giga_macs, rel=0.01)
 
@@ -96,7 +96,8 @@ def test_complexity_at_full_size(model, variant, backbone, parameters, giga_macs
 def test_complexity_of_a_size_equals_a_direct_count(model, variant):
     network = small(model, variant).set_train(False)
     backbone = "resnet18" if MODEL_BACKBONES[model] else None
-    assert measure(model, variant, backbone, 128, 160).macs == _count_macs(network, 128, 160)
+    found = measure(model, variant, backbone=backbone, height=128, width=160)
+    assert found.macs == _count_macs(network, 128, width=160)
 
 
 def test_complexity_by_hand():
@@ -109,7 +110,7 @@ def test_complexity_by_hand():
         def construct(self, x):
             return self.depthwise(self.first(x))
 
-    assert _count_macs(Two(), 4, 8) == 2 * 4 * (8 * 27 + 8 * 9)
+    assert _count_macs(Two(), 4, width=8) == 2 * 4 * (8 * 27 + 8 * 9)
 
 
 def test_complexity_prints_a_table(capsys):

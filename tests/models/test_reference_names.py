@@ -53,7 +53,8 @@ def test_no_two_keys_share_a_name(graph):
     (("icnet", "liminn", "resnet50_v1b"), "icnet_liminn_v1b"), (("icnet", "mmseg", "resnet50_v1b"), "icnet_mmseg"),
 ])
 def test_graph_name(network, graph):
-    assert graph_name(*network) == graph
+    model, variant, backbone = network
+    assert graph_name(model, variant, backbone=backbone) == graph
 
 
 def test_a_checkpoint_of_the_model_zoo_loses_the_state_of_its_optimizer():

@@ -35,7 +35,7 @@ def test_halve_and_nearest_literal():
 
 
 def test_batch_norm_of_a_single_value_uses_and_keeps_the_running_statistics():
-    block = ConvBN(2, 2, 1, relu=False).set_train(True)
+    block = ConvBN(2, 2, kernel_size=1, relu=False).set_train(True)
     block.bn.moving_mean.set_data(Tensor([1.0, 2.0], ms.float32))
     block.bn.moving_variance.set_data(Tensor([4.0, 4.0], ms.float32))
     block.conv.weight.set_data(Tensor(np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1)))
@@ -53,10 +53,10 @@ def convolutions(layer):
 def test_strides_and_dilations():
     plain = ResNet("resnet50")
     assert convolutions(plain.layer2) == [(2, 1), (1, 1), (1, 1), (1, 1)]
-    dilated = ResNet("resnet50", (32, 32, 64), (1, 2, 1, 1), (1, 1, 2, 4))
+    dilated = ResNet("resnet50", (32, 32, 64), strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
     assert convolutions(dilated.layer3) == [(1, 1)] + [(1, 2)] * 5
     assert convolutions(dilated.layer4) == [(1, 2), (1, 4), (1, 4)]
-    assert convolutions(ResNet("resnet18", (32, 32, 64), (1, 2, 1, 1), (1, 1, 2, 4)).layer4) == [
+    assert convolutions(ResNet("resnet18", (32, 32, 64), strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)).layer4) == [
         (1, 2), (1, 1), (1, 4), (1, 1)]
 
 

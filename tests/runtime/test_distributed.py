@@ -29,7 +29,7 @@ from rtseg.utils.errors import ConfigError
 
 PROGRAM = Path(distributed_program.__file__)
 RECIPE = distributed_program.RECIPE
-PICTURES = 7  # of the validation split: neither 2 nor 4 divides them
+IMAGES = 7  # of the validation split: neither 2 nor 4 divides them
 FLAGS = ["--crop_size=64", "--base_size=64", "--lr=0.05", "--lr_end=0", "--aux=1", "--num_workers=0",
          "--log_interval=1", "--epochs=2", "--eval_steps=2"]
 # The order of 11 images in the first two epochs of seed 1.
@@ -39,7 +39,7 @@ ORDER = {0: [7, 10, 5, 4, 0, 1, 8, 2, 9, 6, 3], 1: [7, 2, 4, 6, 1, 0, 3, 5, 9, 8
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     root = tmp_path_factory.mktemp("synthetic") / "data"
-    generate(root, train=11, val=PICTURES, test=1, height=64, width=128)
+    generate(root, train=11, val=IMAGES, test=1, height=64, width=128)
     return root
 
 
@@ -120,11 +120,11 @@ def test_ranks_compute_together_what_one_process_does(ranks, losses, single, dat
                         result["exchanges"]["mismatch"])
 
         evaluation = result["evaluation"]
-        assert evaluation["matrix"] == single["evaluation"]["matrix"] and evaluation["images"] == PICTURES - 1
+        assert evaluation["matrix"] == single["evaluation"]["matrix"] and evaluation["images"] == IMAGES - 1
         assert evaluation["boundary"] == single["evaluation"]["boundary"] and np.sum(evaluation["boundary"]) > 1000
         assert np.sum(evaluation["matrix"]) > 6 * 60 * 120
         assert evaluation["errors"] == ["image 2 is damaged"] and evaluation["stopped"]
-        assert evaluation["seen"] == [index for index in range(rank, PICTURES, ranks) if index != 2]
+        assert evaluation["seen"] == [index for index in range(rank, IMAGES, ranks) if index != 2]
 
         for loss in losses:
             np.testing.assert_allclose(result[loss]["losses"], single[loss]["losses"], rtol=1e-6)
@@ -215,9 +215,9 @@ def test_eval_command_shares_the_images(elastic, dataset, tmp_path, monkeypatch)
     assert distributed_program.main(None) == 0
     folders = [tmp_path / "one", elastic[2] / "two"]
     alone, shared = [(folder / "eval_results.txt").read_text().splitlines() for folder in folders]
-    assert alone[:-1] == shared[:-1] and shared[-1].startswith(f"{PICTURES} images in ")
+    assert alone[:-1] == shared[:-1] and shared[-1].startswith(f"{IMAGES} images in ")
     masks = [{path.name: path.read_bytes() for path in (folder / "mask").iterdir()} for folder in folders]
-    assert len(masks[0]) == PICTURES and masks[0] == masks[1]
+    assert len(masks[0]) == IMAGES and masks[0] == masks[1]
     assert "pixAcc  " in log_of(elastic[2] / "logs", 0) and "pixAcc" not in log_of(elastic[2] / "logs", 1)
 
 
@@ -318,7 +318,7 @@ def test_without_a_launcher_the_answer_is_a_command(no_launcher, target, variabl
 def test_device_of_the_environment(no_launcher, variables, flags, device_id):
     for name, value in variables.items():
         no_launcher.setenv(name, value)
-    assert parse_arguments("train", "", ["--dataset", "d", *flags]).run.device_id == device_id
+    assert parse_arguments("train", "", argv=["--dataset", "d", *flags]).run.device_id == device_id
 
 
 def test_the_saved_configuration_is_not_tied_to_the_number_of_processes(engine, tmp_path):
@@ -332,7 +332,7 @@ def test_the_saved_configuration_is_not_tied_to_the_number_of_processes(engine, 
     (4, 1, "found 4 x 1 = 4; use --batch_size 12"), (12, 2, "found 12 x 2 = 24; use --batch_size 6"),
     (2, 5, "found 2 x 5 = 10; use a number of processes that divides 12")])
 def test_another_global_batch_is_explained_with_the_flag_to_use(monkeypatch, batch_size, ranks, advice):
-    monkeypatch.setattr(resume, "load_state", lambda *_: TrainState(global_batch_size=12))
+    monkeypatch.setattr(resume, "load_state", lambda *_, **__: TrainState(global_batch_size=12))
     config = load_config(RECIPE, {"batch_size": batch_size, "is_distributed": "1", "group_size": ranks,
                                   "resume_path": "run"})
     with pytest.raises(ConfigError) as caught:

@@ -73,7 +73,7 @@ def test_version_1(tmp_path):
     table = read_rank_table(path, group_size=3)
     assert table == RankTable(SERVERS, path, converted=False)
     assert table.group_size == 3
-    assert [table.device_of(rank) for rank in range(3)] == [0, 1, 4]
+    assert [device.device_id for device in table.devices[:3]] == [0, 1, 4]
     assert table.dump() == V1
 
 

@@ -116,7 +116,7 @@ def test_match_reports_classes_heads_and_strangers():
     shapes = {"head.conv.bn.gamma": (2,), "head.classifier.weight": (19, 2, 1, 1), "aux_heads.0.classifier.bias": (19,)}
     state = {"conv_out.conv.bn.weight": np.ones(2), "conv_out.conv_out.weight": np.ones((7, 2, 1, 1)),
              "stranger.weight": np.ones(1), "conv_out.conv.bn.num_batches_tracked": np.ones(())}
-    weights, report = match("bisenetv1_coincheung", state, shapes)
+    weights, report = match("bisenetv1_coincheung", state, shapes=shapes)
     assert list(weights) == report.mapped == ["head.conv.bn.gamma", "head.classifier.weight"]
     assert weights["head.conv.bn.gamma"].dtype == np.float32
     assert report.other_classes == ["head.classifier.weight"]
@@ -133,7 +133,7 @@ def test_match_reports_classes_heads_and_strangers():
 def test_match_refuses_missing_and_misshaped_parameters():
     shapes = {"head.conv.bn.gamma": (2,), "head.conv.bn.beta": (2,)}
     with pytest.raises(DataError) as error:
-        match("bisenetv1_coincheung", {"conv_out.conv.bn.weight": np.ones(3)}, shapes)
+        match("bisenetv1_coincheung", {"conv_out.conv.bn.weight": np.ones(3)}, shapes=shapes)
     assert "conv_out.conv.bn.weight: expected shape (2,), found (3,)" in str(error.value)
     assert "missing: head.conv.bn.beta" in str(error.value)
 
@@ -158,7 +158,8 @@ def test_weights_of_other_classes_start_a_training(tmp_path):
     for key in [key for key in state if key.startswith(("classifier.conv.1.", "auxlayer.4."))]:
         state[key] = state[key][:7]
     save_file(state, tmp_path / "seven.safetensors")
-    report = import_weights("fast_scnn", "tramac", None, tmp_path / "seven.safetensors", tmp_path / "seven.ckpt")
+    report = import_weights("fast_scnn", "tramac", backbone=None, source=tmp_path / "seven.safetensors",
+                            target=tmp_path / "seven.ckpt")
     assert sorted(report.other_classes) == ["aux_heads.0.classifier.bias", "aux_heads.0.classifier.weight",
                                             "classifier.classifier.bias", "classifier.classifier.weight"]
     network = create_model("fast_scnn", "tramac", num_classes=19, aux=2)
@@ -171,7 +172,7 @@ def test_a_wrong_file_leaves_no_output(tmp_path):
     save_file(reference_weights(SHAPES["fast_scnn_mmseg"]), tmp_path / "other.safetensors")
     output = tmp_path / "x.ckpt"
     with pytest.raises(DataError, match="other.safetensors: expected weights of fast_scnn_tramac, found others"):
-        import_weights("fast_scnn", "tramac", None, tmp_path / "other.safetensors", output)
+        import_weights("fast_scnn", "tramac", backbone=None, source=tmp_path / "other.safetensors", target=output)
     assert not output.exists()
 
 
@@ -182,13 +183,15 @@ def test_imports_a_torchvision_backbone(tmp_path):
     state["fc.weight"] = np.ones((1000, 512), np.float32)
     save_file(state, tmp_path / "resnet18.safetensors")
     source = tmp_path / "resnet18.safetensors"
-    report = import_weights("bisenetv1", "coincheung", None, source, tmp_path / "b.ckpt", True)
+    report = import_weights("bisenetv1", "coincheung", backbone=None, source=source, target=tmp_path / "b.ckpt",
+                            backbone_only=True)
     assert (len(report.mapped), report.missing, list(report.ignored)) == (100, [], ["fc.weight"])
     found = ms.load_checkpoint(str(tmp_path / "b.ckpt"))
     assert (found["context_path.backbone.layer1.0.conv1.conv.weight"].asnumpy()
             == state["layer1.0.conv1.weight"]).all() and len(found) == 100
     with pytest.raises(DataError, match=r"expected weights of bisenetv1_coincheung \(its backbone\)"):
-        import_weights("bisenetv1", "coincheung", "resnet50", source, tmp_path / "c.ckpt", True)
+        import_weights("bisenetv1", "coincheung", backbone="resnet50", source=source, target=tmp_path / "c.ckpt",
+                       backbone_only=True)
 
 
 def modelzoo_checkpoint(path, of_a_training):
@@ -207,7 +210,8 @@ def modelzoo_checkpoint(path, of_a_training):
 @pytest.mark.parametrize("of_a_training", [False, True])
 def test_reads_a_checkpoint_of_the_model_zoo(tmp_path, of_a_training):
     state = modelzoo_checkpoint(tmp_path / "zoo.ckpt", of_a_training)
-    report = import_weights("fast_scnn", "modelzoo", None, tmp_path / "zoo.ckpt", tmp_path / "ours.ckpt")
+    report = import_weights("fast_scnn", "modelzoo", backbone=None, source=tmp_path / "zoo.ckpt",
+                            target=tmp_path / "ours.ckpt")
     assert (len(report.mapped), report.missing, len(report.ignored)) == (235, [], 6 if of_a_training else 0)
     network = create_model("fast_scnn", "modelzoo", num_classes=19, aux=2)
     for name in ("ours.ckpt", "zoo.ckpt"):  # the zoo's as it is, too
@@ -232,7 +236,8 @@ def test_a_checkpoint_of_ours_needs_no_conversion(tmp_path):
     ms.save_checkpoint([{"name": "head.weight", "data": ms.Tensor([1.0])}], str(tmp_path / "ours.ckpt"))
     with pytest.raises(DataError, match="ours.ckpt: expected a checkpoint of the MindSpore model zoo's Fast-SCNN, "
                                         "found other names, such as head.weight. One of this package needs no"):
-        import_weights("fast_scnn", "modelzoo", None, tmp_path / "ours.ckpt", tmp_path / "x.ckpt")
+        import_weights("fast_scnn", "modelzoo", backbone=None, source=tmp_path / "ours.ckpt",
+                       target=tmp_path / "x.ckpt")
 
 
 @pytest.mark.parametrize("variant", ["liminn", "mmseg"])
@@ -240,14 +245,16 @@ def test_imports_torchvisions_resnet50_for_icnet(tmp_path, variant):
     state = reference_weights(torchvision_resnet50())
     save_file(state, tmp_path / "resnet50.safetensors")
     output = tmp_path / "b.ckpt"
-    report = import_weights("icnet", variant, "resnet50_v1b", tmp_path / "resnet50.safetensors", output, True)
+    report = import_weights("icnet", variant, backbone="resnet50_v1b", source=tmp_path / "resnet50.safetensors",
+                            target=output, backbone_only=True)
     assert (len(report.mapped), report.missing, sorted(report.ignored)) == (265, [], ["fc.bias", "fc.weight"])
     found = ms.load_checkpoint(str(output))
     assert (found["encoder.backbone.stem.0.conv.weight"].asnumpy() == state["conv1.weight"]).all()
     assert (found["encoder.backbone.layer3.0.downsample.bn.moving_mean"].asnumpy()
             == state["layer3.0.downsample.1.running_mean"]).all()
     with pytest.raises(DataError, match="its backbone"):  # the deep stem of this graph
-        import_weights("icnet", variant, "resnet50", tmp_path / "resnet50.safetensors", output, True)
+        import_weights("icnet", variant, backbone="resnet50", source=tmp_path / "resnet50.safetensors", target=output,
+                       backbone_only=True)
 
 
 def torchvision_resnet50():
@@ -279,4 +286,5 @@ def torchvision_resnet50():
 ])
 def test_wrong_usage(tmp_path, model, output, backbone_only, message):
     with pytest.raises(ConfigError, match=message):
-        import_weights(model, "mmseg", None, tmp_path / "none.pth", tmp_path / output, backbone_only)
+        import_weights(model, "mmseg", backbone=None, source=tmp_path / "none.pth", target=tmp_path / output,
+                       backbone_only=backbone_only)

@@ -70,14 +70,14 @@ def test_files_without_a_hash_are_the_two_that_nobody_has_published_one_of():
 
 def test_downloads_checks_and_keeps(server, tmp_path):
     file = entry(server, sha256=SHA256, size_mib=0.007)
-    assert published(file, tmp_path, ignore) == tmp_path / "w-9bdd2b10.pth"
-    assert published(file, tmp_path, ignore).read_bytes() == CONTENT
+    assert published(file, tmp_path, report=ignore) == tmp_path / "w-9bdd2b10.pth"
+    assert published(file, tmp_path, report=ignore).read_bytes() == CONTENT
     assert len(server.requests) == 1
 
 
 def test_goes_on_after_a_cut(server, tmp_path):
     server.cuts = [4000]
-    assert published(entry(server, sha256=SHA256), tmp_path, ignore).read_bytes() == CONTENT
+    assert published(entry(server, sha256=SHA256), tmp_path, report=ignore).read_bytes() == CONTENT
     assert server.requests[1] == ("/w-9bdd2b10.pth", "bytes=4000-")
 
 
@@ -90,36 +90,36 @@ def test_goes_on_after_a_cut(server, tmp_path):
 ])
 def test_a_file_that_is_not_the_published_one_is_deleted(server, tmp_path, known, message):
     with pytest.raises(DataError, match=f"{message}.*It was deleted again; try once more"):
-        published(entry(server, **known), tmp_path, ignore)
+        published(entry(server, **known), tmp_path, report=ignore)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_the_user_has_put_there_is_checked_and_not_deleted(server, tmp_path):
     (tmp_path / "w-9bdd2b10.pth").write_bytes(b"something else")
     with pytest.raises(DataError, match="begins with 9bdd2b10, found .*Delete it; try once more"):
-        published(entry(server, sha256=SHA256), tmp_path, ignore)
+        published(entry(server, sha256=SHA256), tmp_path, report=ignore)
     assert (tmp_path / "w-9bdd2b10.pth").exists() and server.requests == []
 
 
 def test_hashes_of_git_and_of_a_member(server, tmp_path):
     # `printf 'hello\n' | git hash-object --stdin`
     server.files["/hello.pth"] = b"hello\n"
-    published(entry(server, "/hello.pth", git_blob="ce013625030ba8dba906f756967f9e9ca394464a"), tmp_path, ignore)
+    published(entry(server, "/hello.pth", git_blob="ce013625030ba8dba906f756967f9e9ca394464a"), tmp_path, report=ignore)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("w.pth", CONTENT)
     server.files["/w.zip"] = archive.getvalue()
     sha1 = hashlib.sha1(CONTENT).hexdigest()
-    found = published(entry(server, "/w.zip", member="w.pth", sha1=sha1), tmp_path, ignore)
+    found = published(entry(server, "/w.zip", member="w.pth", sha1=sha1), tmp_path, report=ignore)
     assert found == tmp_path / "w.pth" and found.read_bytes() == CONTENT
 
 
 def test_a_missing_file_and_no_network(server, tmp_path):
     with pytest.raises(DataError, match="none.pth: expected a file, found '404 Not Found'"):
-        published(entry(server, "/none.pth"), tmp_path, ignore)
+        published(entry(server, "/none.pth"), tmp_path, report=ignore)
     file = entry(server)._replace(address="http://127.0.0.1:1/w.pth")
     with pytest.raises(UserError, match=f"Without a network, .* copy it to {tmp_path}/w.pth and try again"):
-        published(file, tmp_path, ignore)
+        published(file, tmp_path, report=ignore)
 
 
 @pytest.fixture
@@ -206,5 +206,5 @@ def test_ranks_that_ask_at_once_download_once(server, tramac, monkeypatch, tmp_p
     monkeypatch.setattr(fetch_weights, "_convert", lambda file, source, checkpoint, report:
                         checkpoint.write_bytes(source.read_bytes()))
     with ThreadPoolExecutor(4) as pool:
-        paths = list(pool.map(lambda _: fetch(tramac, tmp_path, ignore), range(4)))
+        paths = list(pool.map(lambda _: fetch(tramac, tmp_path, report=ignore), range(4)))
     assert set(paths) == {tmp_path / "some_weights.ckpt"} and len(server.requests) == 1

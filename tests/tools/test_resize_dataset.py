@@ -46,7 +46,7 @@ def test_the_copy_fits_the_same_description(data, capsys):
     assert resized(data) == 0
     assert capsys.readouterr().out == f"2 images of 32x64 are in {data.parent / 'copy'}\n"
     spec = load_dataset_spec(data.parent / "spec.yaml")
-    image, label = SegmentationDataset(data.parent / "copy", "train", spec).load(0)
+    image, label = SegmentationDataset(data.parent / "copy", "train", spec=spec).load(0)
     assert image.shape == (32, 64, 3) and not image[:, :28].any() and (image[:, 36:] == 200).all()
     assert (label[:, :32] == 0).all() and (label[:, 32:] == 1).all()
     assert (data.parent / "copy" / "test" / "two.png").is_file()

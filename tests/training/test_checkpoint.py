@@ -37,9 +37,9 @@ def test_state_comes_back_exactly(tmp_path):
     path = tmp_path / "last.ckpt"
     progress = TrainState(epoch=3, step=7, loss_sum=1 / 3, best_miou=0.1 + 0.2, best_epoch=2, seed=5,
                           global_batch_size=8)
-    save_state(path, Network(1.5, dropout_step=11), state(4), train_state=progress)
+    save_state(path, Network(1.5, dropout_step=11), step_state=state(4), train_state=progress)
     network, loaded = Network(), state(0)
-    assert load_state(path, network, loaded) == progress
+    assert load_state(path, network, step_state=loaded) == progress
     assert (network.weight.asnumpy() == 1.5).all() and int(network.counter.asnumpy()) == 11
     assert (loaded["moments.conv.weight"].asnumpy() == 4).all() and loaded["global_step"].asnumpy().tolist() == [4]
     assert path.stat().st_mode & 0o200 and [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
@@ -47,7 +47,7 @@ def test_state_comes_back_exactly(tmp_path):
 
 def test_weights_load_from_weights_and_from_a_whole_state(tmp_path):
     save_weights(tmp_path / "w.ckpt", Network(2.0, extra=["aux_heads.0.bias"]))
-    save_state(tmp_path / "s.ckpt", Network(3.0), state(1), train_state=TrainState())
+    save_state(tmp_path / "s.ckpt", Network(3.0), step_state=state(1), train_state=TrainState())
     network = Network()
     load_weights(tmp_path / "w.ckpt", network)  # a network without auxiliary heads leaves them out
     assert (network.weight.asnumpy() == 2).all()
@@ -70,7 +70,7 @@ def test_every_misfit_is_named_and_nothing_is_loaded(tmp_path):
 def test_weights_are_no_state(tmp_path):
     save_weights(tmp_path / "w.ckpt", Network())
     with pytest.raises(DataError, match="found weights only. Use --pretrained"):
-        load_state(tmp_path / "w.ckpt", Network(), state(0))
+        load_state(tmp_path / "w.ckpt", Network(), step_state=state(0))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "missing", "folder"])

@@ -33,8 +33,8 @@ def make_step(loss_scale=1.0, amp_level="O0", lr=0.5, clip_norm=0.0):
     set_amp_level(network, amp_level)
     config = load_config(PROJECT / "configs" / "fast_scnn.yaml", {"momentum": 0, "weight_decay": 0})
     optimizer = build_optimizer(config, network, lr_per_step=[lr] * 10)
-    return network, TrainStep(network, MixSoftmaxCrossEntropy(), optimizer, mean=MEAN, std=STD, loss_scale=loss_scale,
-                              clip_norm=clip_norm)
+    return network, TrainStep(network, MixSoftmaxCrossEntropy(), optimizer=optimizer, mean=MEAN, std=STD,
+                              loss_scale=loss_scale, clip_norm=clip_norm)
 
 
 def batch():

@@ -13,7 +13,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 import yaml
-from script_helpers import PROJECT, untimed
+from script_helpers import PROJECT, flat_recipe, untimed
 
 from rtseg.models.registry import create_model
 from rtseg.models.weights import load_weights, read_checkpoint
@@ -31,8 +31,8 @@ def dataset(tmp_path_factory):
     return root / "data"
 
 
-def command(door, dataset, output, *flags):
-    return [sys.executable, door, "--dataset", str(dataset), "--output_path", str(output), *flags]
+def command(program, dataset, output, *flags):
+    return [sys.executable, program, "--dataset", str(dataset), "--output_path", str(output), *flags]
 
 
 def run(*arguments):
@@ -209,7 +209,12 @@ def test_accumulation_average_and_clipping_resume_exactly(run_with_features, dat
     assert code == -signal.SIGKILL, output
     killed = run_folder(tmp_path / "out")
     for epoch, number in ((3, signal.SIGTERM), (0, 0)):  # broken off in mid-epoch, and at last to the end
-        code, output = start_and_signal(train_tiny(dataset, tmp_path, *FEATURES, "--resume_path=auto"),
+        flags = FEATURES
+        if not number:  # by its own configuration alone, with all keys at one level as older versions wrote it
+            config = killed / "config.yaml"
+            config.write_text(yaml.safe_dump(flat_recipe(config)))
+            flags = ["--config", str(config)]
+        code, output = start_and_signal(train_tiny(dataset, tmp_path, *flags, "--resume_path=auto"),
                                         f"epoch: {epoch} step: 2,", number)
         assert code == 0, output
         assert f"resumed from {killed / 'last.ckpt'} after epoch 2, step " in output

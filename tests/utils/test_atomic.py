@@ -18,11 +18,11 @@ def names(folder):
 
 
 def test_writes_into_a_new_folder_and_replaces(tmp_path):
-    path = tmp_path / "a" / "b" / "card.json"
+    path = tmp_path / "a" / "b" / "model.json"
     write_text(path, "first, a longer text")
     write_text(str(path), "zweite: ü")
     assert path.read_bytes() == "zweite: ü".encode()
-    assert names(path.parent) == ["card.json"]
+    assert names(path.parent) == ["model.json"]
 
 
 def test_final_name_appears_only_when_the_block_ends(tmp_path):

@@ -29,10 +29,10 @@ def close_log_files():
 
 
 def test_literal_lines():
-    assert log.step_line(1, 372, 1.34) == "epoch: 1 step: 372, loss is 1.34"
-    assert log.step_line(2, 372, 1.00444098) == "epoch: 2 step: 372, loss is 1.00444"
+    assert log.step_line(1, 372, loss=1.34) == "epoch: 1 step: 372, loss is 1.34"
+    assert log.step_line(2, 372, loss=1.00444098) == "epoch: 2 step: 372, loss is 1.00444"
     assert log.epoch_time_line(58.415648, 372) == "epoch time: 58415.648 ms, per step time: 157.031 ms"
-    assert log.evaluation_line(10, 0.834, 0.24449) == "epoch: 10, pixAcc: 83.40, mIou: 24.45"
+    assert log.evaluation_line(10, 0.834, mean_iou=0.24449) == "epoch: 10, pixAcc: 83.40, mIou: 24.45"
     assert log.best_result_line(0.24449) == "update best result: 24.45"
     assert log.best_checkpoint_line("run/best_map.ckpt") == "update best checkpoint at: run/best_map.ckpt"
     assert log.end_line(0.24449, 10) == "End training, the best mIou is: 24.45, it's epoch is 10"
@@ -117,7 +117,7 @@ def test_lines_do_not_tear_a_progress_bar(monkeypatch):
     with logging_redirect_tqdm([logger]), tqdm(total=2, desc="epoch 1", ncols=60, mininterval=0, leave=True) as bar:
         for step in (1, 2):
             bar.update()
-            logger.info(log.step_line(1, step, 0.5))
+            logger.info(log.step_line(1, step, loss=0.5))
             logger.debug("for the file only")
     lines = terminal.shown_lines()
     assert untimed("\n".join(lines[:2])) == [f":INFO: epoch: 1 step: {step}, loss is 0.5" for step in (1, 2)]

@@ -6,14 +6,14 @@ from rtseg.config.config import Config
 from rtseg.models.registry import check_model
 
 
-def read_configuration(command: str, description: str, argv: Optional[Sequence[str]]) -> Config:
+def read_configuration(command: str, description: str, *, argv: Optional[Sequence[str]]) -> Config:
     """The configuration that the command line and its recipe describe.
 
     Raises:
         ConfigError: what is wrong in it, before anything slow starts.
         SystemExit: --help, or a flag that does not exist (code 2).
     """
-    config = parse_arguments(command, description, argv)
+    config = parse_arguments(command, description, argv=argv)
     if not (config.prediction.model_path or config.export.from_mindir):  # whose metadata names the network
         network = config.network
         check_model(network.model, network.variant, aux=network.aux, backbone=network.backbone)

@@ -11,7 +11,7 @@ from rtseg.utils.errors import report_errors
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    config = read_configuration("eval", __doc__, argv)
+    config = read_configuration("eval", __doc__, argv=argv)
 
     from rtseg.launch.modelarts import modelarts_job
     with modelarts_job(config, "eval") as (config, _):
@@ -36,7 +36,8 @@ def evaluate(config: Config) -> int:
 
     checkpoint = checkpoint_path(config, run_folder.BEST)
     num_classes = config.data.dataset_config.num_classes
-    dataset = with_cache(SegmentationDataset(config.data.dataset, config.data.eval_split, config.data.dataset_config),
+    dataset = with_cache(SegmentationDataset(config.data.dataset, config.data.eval_split,
+                                             spec=config.data.dataset_config),
                          config.data.prepared_cache)
     network = create_model(config.network.model, config.network.variant, num_classes=num_classes,
                            backbone=config.network.backbone)
@@ -47,7 +48,7 @@ def evaluate(config: Config) -> int:
                           crop_size=config.data.crop_size if config.evaluation.eval_mode == "crop" else None,
                           batch_size=config.evaluation.eval_batch_size,
                           boundary_iou=config.evaluation.boundary_iou, group=group)
-    report = EvaluationReport(Path(config.run.output_path), dataset, config.evaluation.save_mask)
+    report = EvaluationReport(Path(config.run.output_path), dataset, save_mask=config.evaluation.save_mask)
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
         items, total=len(evaluator.indices), unit="image", disable=not sys.stderr.isatty()))
     if evaluation is None:  # stopped

@@ -7,7 +7,7 @@ from rtseg.config.config import Config
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    config = read_configuration("export", __doc__, argv)
+    config = read_configuration("export", __doc__, argv=argv)
 
     from rtseg.launch.modelarts import modelarts_job
     with modelarts_job(config, "export") as (config, _):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    config = read_configuration("predict", __doc__, argv)
+    config = read_configuration("predict", __doc__, argv=argv)
 
     from rtseg.inference.input_files import camera_of, find_inputs, for_submission, shard_of
     from rtseg.inference.prediction import RESULTS

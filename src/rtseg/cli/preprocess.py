@@ -53,18 +53,19 @@ class PreprocessOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    options = parse_options(PreprocessOptions, "preprocess.py", __doc__, argv=argv)
+    options = parse_options(PreprocessOptions, "preprocess.py", description=__doc__, argv=argv)
     flags = {} if options.dataset_config is None else {"dataset_config": options.dataset_config}
     recipe = load_config(options.config or configs_folder() / "fast_scnn.yaml", flags)
     spec = resolve_input_spec(options, recipe)
-    dataset = SegmentationDataset(options.image_path, options.split, recipe.data.dataset_config)
+    dataset = SegmentationDataset(options.image_path, options.split, spec=recipe.data.dataset_config)
     image_folder, label_folder = (Path(options.out_dir) / name for name in ("img_data", "label"))
     for folder, suffix in zip((image_folder, label_folder), (IMAGE_SUFFIX, LABEL_SUFFIX)):
         folder.mkdir(parents=True, exist_ok=True)
         for left_over in folder.glob(f"*{suffix}"):  # of another data set or size, which would be inferred too
             left_over.unlink()
 
-    convert = partial(convert_sample, dataset, spec, image_folder, label_folder)
+    convert = partial(convert_sample, dataset=dataset, spec=spec, image_folder=image_folder,
+                      label_folder=label_folder)
     done = prefetch(convert, range(len(dataset)), num_workers=options.num_workers)
     results = tqdm(done, total=len(dataset), unit="image",
                    disable=not sys.stderr.isatty())
@@ -100,8 +101,8 @@ def resolve_input_spec(options: PreprocessOptions, recipe: Config) -> InputSpec:
     return InputSpec(metadata.input_type, (height, width), metadata.mean, metadata.std)
 
 
-def convert_sample(dataset: SegmentationDataset, spec: InputSpec, image_folder: Path, label_folder: Path,
-                   index: int) -> Optional[DataError]:
+def convert_sample(index: int, *, dataset: SegmentationDataset, spec: InputSpec, image_folder: Path,
+                   label_folder: Path) -> Optional[DataError]:
     """Writes one image and its label; returns what is wrong with them, if anything is."""
     try:
         image, label = dataset.load(index)
@@ -112,6 +113,6 @@ def convert_sample(dataset: SegmentationDataset, spec: InputSpec, image_folder: 
     image, label = resize_center_crop(image, label, crop_size=spec.size)
     name = dataset.samples[index].name
     write_array(image_folder / f"{name}{IMAGE_SUFFIX}",
-                image if spec.input_type == "uint8" else normalize(image, spec.mean, spec.std))
+                image if spec.input_type == "uint8" else normalize(image, spec.mean, std=spec.std))
     write_array(label_folder / f"{name}{LABEL_SUFFIX}", label)
     return None

@@ -105,7 +105,7 @@ class RankTableOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    options = parse_options(RankTableOptions, "rtseg rank-table", __doc__, argv=argv)
+    options = parse_options(RankTableOptions, "rtseg rank-table", description=__doc__, argv=argv)
     if options.merge and (options.devices or options.server_id):
         raise ConfigError("--devices, --server_id: the tables of --merge have them already; leave them out")
     if options.merge:

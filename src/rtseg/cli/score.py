@@ -44,7 +44,7 @@ class ScoreOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    options = parse_options(ScoreOptions, "cal_mIoU.py", __doc__, argv=argv)
+    options = parse_options(ScoreOptions, "cal_mIoU.py", description=__doc__, argv=argv)
     if options.dataset_config and options.metadata:
         raise ConfigError("--dataset_config, --metadata: both have the classes, expected one of them")
     labels = list_files(Path(options.label_path), LABEL_SUFFIX)
@@ -62,7 +62,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         spec = load_dataset_spec(options.dataset_config or "cityscapes")
         class_names, palette = spec.class_names, spec.palette
         if options.output_type == "head_logits":
-            stride = head_stride(next(iter(results.values()), None), options, spec.num_classes)
+            stride = head_stride(next(iter(results.values()), None), options, num_classes=spec.num_classes)
     else:
         metadata = read_metadata(options.metadata)
         class_names, palette = metadata.classes, metadata.palette
@@ -70,7 +70,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     matrix, boundary = ConfusionMatrix(len(class_names)), BoundaryIoU(len(class_names))
     read_one = partial(read_result, height=options.image_height, width=options.image_width,
                        num_classes=len(class_names), stride=stride, align_corners=align_corners)
-    read = partial(read_pair, labels, results, read_one, options.image_height, options.image_width)
+    read = partial(read_pair, labels=labels, results=results, read_one=read_one, height=options.image_height,
+                   width=options.image_width)
     names = [name for name in labels if name in results]
     for name, pair in zip(names, tqdm(prefetch(read, names, num_workers=2), total=len(names), unit="image",
                                       disable=not sys.stderr.isatty())):
@@ -92,7 +93,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def head_stride(result: Optional[Path], options: ScoreOptions, num_classes: int) -> int:
+def head_stride(result: Optional[Path], options: ScoreOptions, *, num_classes: int) -> int:
     """The stride of head logits, from the bytes of a result file.
 
     Raises:
@@ -107,10 +108,10 @@ def head_stride(result: Optional[Path], options: ScoreOptions, num_classes: int)
                     "--image_height and --image_width right?")
 
 
-def read_pair(labels: Dict[str, Path], results: Dict[str, Path], read_one: Callable[[Path], np.ndarray], height: int,
-              width: int, name: str) -> Union[Tuple[np.ndarray, np.ndarray], DataError]:
+def read_pair(name: str, *, labels: Dict[str, Path], results: Dict[str, Path], height: int, width: int,
+              read_one: Callable[[Path], np.ndarray]) -> Union[Tuple[np.ndarray, np.ndarray], DataError]:
     """Prediction and label, both uint8 (H, W) train ids, or the DataError that says what is wrong with the files."""
     try:
-        return read_one(results[name]), read_label(labels[name], height, width)
+        return read_one(results[name]), read_label(labels[name], height, width=width)
     except DataError as error:
         return error

@@ -5,7 +5,7 @@ from rtseg.cli.configuration import read_configuration
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    config = read_configuration("train", __doc__, argv)
+    config = read_configuration("train", __doc__, argv=argv)
 
     from rtseg.launch.modelarts import modelarts_job
     from rtseg.tools.fetch_weights import check_pretrained, resolve_pretrained
@@ -18,5 +18,5 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         config = config.replace(pretrained=resolve_pretrained(config.run.pretrained, print))
 
         from rtseg.training.trainer import train
-        train(config, upload, group)
+        train(config, upload, group=group)
     return 0

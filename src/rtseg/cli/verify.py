@@ -23,7 +23,7 @@ class VerifyOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    options = parse_options(VerifyOptions, "rtseg verify", __doc__, argv=argv)
+    options = parse_options(VerifyOptions, "rtseg verify", description=__doc__, argv=argv)
 
     from rtseg.export.verify import compare_results, report
     from rtseg.inference.backends import open_mindir, open_onnx
@@ -32,6 +32,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     path = Path(options.model_path)
     metadata = read_metadata(options.metadata or metadata_path(path))
     run = open_mindir(path) if path.suffix.lower() == ".mindir" else open_onnx(path)
-    report(compare_results(Path(options.inputs), Path(options.results), run, metadata),
+    report(compare_results(Path(options.inputs), Path(options.results), run=run, metadata=metadata),
            least_agreement=options.least_agreement)
     return 0

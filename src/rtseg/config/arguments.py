@@ -25,7 +25,7 @@ _METAVARS = {int: "N", float: "X", str: "TEXT", bool: "{0,1}", tuple: "X,X,..."}
 Options = TypeVar("Options", bound=Section)
 
 
-def parse_arguments(command: str, description: str, argv: Optional[Sequence[str]] = None) -> Config:
+def parse_arguments(command: str, description: str, *, argv: Optional[Sequence[str]] = None) -> Config:
     """Reads the command line of train, eval, export or predict, and the YAML recipe that it names.
 
     Args:
@@ -40,7 +40,7 @@ def parse_arguments(command: str, description: str, argv: Optional[Sequence[str]
     parser = _new_parser(f"{command}.py", description, usage=f"{command}.py {'INPUT ... ' * (command == 'predict')}"
                          "[--config FILE] [--flag VALUE ...]")
     if command == "predict":
-        _add_argument(parser, "inputs", FIELDS["inputs"].field)
+        _add_argument(parser, "inputs", field=FIELDS["inputs"].field)
     parser.add_argument("--config", metavar="FILE", help="YAML recipe (default: configs/<model>.yaml)")
     for section, model in SECTIONS.items():
         fields = {name: entry.field for name, entry in FIELDS.items()
@@ -49,7 +49,7 @@ def parse_arguments(command: str, description: str, argv: Optional[Sequence[str]
             text = chinese.SECTIONS.get(section, model.__doc__) if chinese.is_chinese() else model.__doc__
             group = parser.add_argument_group(section, text)
             for name, field in fields.items():
-                _add_argument(group, name, field, required="the recipe's")
+                _add_argument(group, name, field=field, required="the recipe's")
     if command == "train":
         parser.add_argument("--no-validate", dest="eval_while_train", action="store_const", const="0",
                             help="the same as --eval_while_train 0")
@@ -71,7 +71,7 @@ def parse_arguments(command: str, description: str, argv: Optional[Sequence[str]
     return config.with_given(names)
 
 
-def parse_options(options: Type[Options], prog: str, description: str, *, argv: Optional[Sequence[str]] = None,
+def parse_options(options: Type[Options], prog: str, *, description: str, argv: Optional[Sequence[str]] = None,
                   epilog: str = "") -> Options:
     """Reads the command line of a command with options of its own.
 
@@ -88,7 +88,7 @@ def parse_options(options: Type[Options], prog: str, description: str, *, argv: 
     """
     parser = _new_parser(prog, description, epilog=epilog)
     for name, field in options.model_fields.items():
-        _add_argument(parser, name, field)
+        _add_argument(parser, name, field=field)
     given = _given(parser, argv)
     try:
         return options.model_validate(given)
@@ -109,7 +109,7 @@ def _given(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> Di
     return {name: value for name, value in vars(parser.parse_args(argv)).items() if value not in (None, [])}
 
 
-def _add_argument(parser: "argparse._ActionsContainer", name: str, field: FieldInfo, *, required: str = "") -> None:
+def _add_argument(parser: "argparse._ActionsContainer", name: str, *, field: FieldInfo, required: str = "") -> None:
     """Adds the field's flag; `required` says where a value without a default comes from, if not from the flag."""
     extra = extra_of(field)
     if extra["nargs"]:
@@ -121,12 +121,12 @@ def _add_argument(parser: "argparse._ActionsContainer", name: str, field: FieldI
     bare = "1" if field.annotation is bool else extra["bare"]
     if bare:  # elsewhere many flags are switches: --diff_seed means --diff_seed 1
         options.update(nargs="?", const=bare)
-    text = _help_of(name, field, required)
+    text = _help_of(name, field, required=required)
     parser.add_argument(f"--{name}", *extra["aliases"], dest=name, default=None, help=text.replace("%", "%%"),
                         required=field.is_required() and not required, **options)
 
 
-def _help_of(name: str, field: FieldInfo, required: str) -> str:
+def _help_of(name: str, field: FieldInfo, *, required: str) -> str:
     """The meaning of a flag and its default, in Chinese if the environment asks for that."""
     text = str(field.description)
     default = required if field.is_required() else "" if "empty: " in text else default_of(field)

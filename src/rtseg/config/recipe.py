@@ -34,12 +34,12 @@ def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] =
         raise ConfigError(f"{path}: expected all keys of a recipe, missing: {', '.join(missing)}. "
                           "Copy them from configs/fast_scnn.yaml.")
     values = {**recipe, **given}
-    values["dataset_config"] = _dataset_spec(values, origins.get("dataset_config", ""), path)
+    values["dataset_config"] = _dataset_spec(values, origins.get("dataset_config", ""), path=path)
     if "aux" in given:
         values["aux"] = _number_of_heads(given["aux"], recipe.get("aux"))
     config = _complete(_validate(values, origins))
     if "epochs" in given and "warmup_epochs" not in given:
-        config = _shorten_warm_up(config, recipe.get("epochs"), note)
+        config = _shorten_warm_up(config, recipe.get("epochs"), note=note)
     check_combinations(config, path)
     return config
 
@@ -87,7 +87,7 @@ def _named(flag: str, origin: str) -> str:
     return f"'--{flag}'" if origin == "--" else f"{origin}'{flag}'"
 
 
-def _dataset_spec(values: Mapping[str, Any], origin: str, path: Union[str, Path]) -> DatasetSpec:
+def _dataset_spec(values: Mapping[str, Any], origin: str, *, path: Union[str, Path]) -> DatasetSpec:
     found = values.get("dataset_config", FIELDS["dataset_config"].field.default)
     if isinstance(found, DatasetSpec):
         return found
@@ -115,7 +115,7 @@ def _number_of_heads(given: Any, recipe: Any) -> Any:
     return switch.get(str(given).lower(), given)
 
 
-def _shorten_warm_up(config: Config, recipe_epochs: Any, note: Callable[[str], None]) -> Config:
+def _shorten_warm_up(config: Config, recipe_epochs: Any, *, note: Callable[[str], None]) -> Config:
     """A short run keeps the share of warm-up that its recipe has, if the recipe's warm-up is longer than the run."""
     epochs, warmup = config.schedule.epochs, config.schedule.warmup_epochs
     if warmup <= epochs or not isinstance(recipe_epochs, int) or recipe_epochs < warmup:

@@ -33,7 +33,6 @@ from rtseg.utils.errors import DataError, UserError, report_errors, run_command
 from rtseg.utils.files import open_regular_file
 
 FORMAT_VERSION = 1  # raise it whenever the same image and label files give other bytes
-SPLITS = ("train", "val", "trainval")  # those with labels
 
 _HEADER_BYTES = 4096
 _NO_LABEL = "{}: has no label; expected one, the cache is for training and evaluation"
@@ -256,8 +255,8 @@ class CacheOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    options = parse_options(CacheOptions, "rtseg build-cache", __doc__, argv=argv)
-    source = SegmentationDataset(options.dataset, options.split, load_dataset_spec(options.dataset_config))
+    options = parse_options(CacheOptions, "rtseg build-cache", description=__doc__, argv=argv)
+    source = SegmentationDataset(options.dataset, options.split, spec=load_dataset_spec(options.dataset_config))
     errors = prepare(source, options.prepared_cache, num_workers=options.num_workers)
     if errors:
         return report_errors(f"images left out: {len(errors)}", errors)

@@ -42,7 +42,7 @@ class SegmentationDataset:
         DataError: `root` is not laid out as described or holds no image.
     """
 
-    def __init__(self, root: Union[str, Path], split: str, spec: DatasetSpec, *,
+    def __init__(self, root: Union[str, Path], split: str, *, spec: DatasetSpec,
                  require_labels: bool = True) -> None:
         parts = [spec.splits[part] for part in spec.parts(split, require_labels)]
         self.root = Path(os.path.abspath(Path(root).expanduser()))
@@ -73,7 +73,7 @@ class SegmentationDataset:
             return image, None
         label = read_label(sample.label, self.spec)
         if image.shape[:2] != label.shape:
-            raise DataError(_different_sizes(sample, image.shape, label.shape))
+            raise DataError(_different_sizes(sample, image.shape, label=label.shape))
         return image, label
 
     def check(self) -> None:
@@ -101,7 +101,7 @@ class SegmentationDataset:
             except DataError as error:
                 problems.append(str(error))
         if len(sizes) == 2 and sizes[0] != sizes[1]:
-            problems.append(_different_sizes(sample, *sizes))
+            problems.append(_different_sizes(sample, sizes[0], label=sizes[1]))
         return problems
 
     def _check_layout(self, parts: Sequence[Split]) -> None:
@@ -140,11 +140,12 @@ class SegmentationDataset:
     def _found(self, part: Split) -> List[Sample]:
         """The images of two folders."""
         suffixes = (self.spec.image_suffix, part.label_suffix, self.spec.train_id_suffix)
-        images = _find(self.root / part.images, suffixes[0], suffixes if part.images == part.labels else ())
+        images = _find(self.root / part.images, suffixes[0],
+                       other_suffixes=suffixes if part.images == part.labels else ())
         labels = {}
         has_labels = bool(part.labels) and os.path.isdir(self.root / part.labels)
         for suffix in filter(None, reversed(suffixes[1:] if has_labels else ())):
-            labels.update(_find(self.root / part.labels, suffix, suffixes))
+            labels.update(_find(self.root / part.labels, suffix, other_suffixes=suffixes))
         for key in images.keys() - labels.keys():
             self._expected_labels[images[key]] = f"{part.labels}/{key}{part.label_suffix}"
         self.labels_without_image += [path for key, path in labels.items() if key not in images]
@@ -211,7 +212,7 @@ class SegmentationDataset:
                 "again or remove the image")
 
 
-def _find(folder: Path, suffix: str, other_suffixes: Sequence[str]) -> Dict[str, Path]:
+def _find(folder: Path, suffix: str, *, other_suffixes: Sequence[str]) -> Dict[str, Path]:
     """Files by their path below `folder` without `suffix`, hidden ones and those with a longer suffix left out."""
     longer = tuple(other for other in other_suffixes if len(other) > len(suffix))
     found, visited = {}, set()
@@ -235,7 +236,7 @@ def _unreadable(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from None
 
 
-def _different_sizes(sample: Sample, image: Sequence[int], label: Sequence[int]) -> str:
+def _different_sizes(sample: Sample, image: Sequence[int], *, label: Sequence[int]) -> str:
     (height, width), (label_height, label_width) = image[:2], label
     return (f"{sample.image}: is {width}x{height} (width x height), but its label {sample.label} is "
             f"{label_width}x{label_height}; expected equal sizes, put back the original files")

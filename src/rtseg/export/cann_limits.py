@@ -35,7 +35,8 @@ def check_limits(model: "ModelProto") -> List[str]:
     problems = [] if opset in OPSETS else [f"operator set {opset}: CANN before 7.0 reads {OPSETS[0]} to {OPSETS[-1]}"]
     for node in model.graph.node:
         found = ["is not among CANN's ONNX operators"] if node.op_type not in OPERATORS else []
-        found += _CHECKS.get(node.op_type, _nothing)(node, shapes, constants)
+        if node.op_type in _CHECKS:
+            found += _CHECKS[node.op_type](node, shapes, constants=constants)
         problems += [f"{node.op_type} {node.name}: {problem}" for problem in found]
     return problems
 
@@ -46,11 +47,7 @@ def _attributes(node: "NodeProto") -> Dict[str, Any]:
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
 
-def _nothing(_node: "NodeProto", _shapes: Shapes, _constants: set) -> List[str]:
-    return []
-
-
-def _window(node: "NodeProto", shapes: Shapes, _constants: set) -> List[str]:
+def _window(node: "NodeProto", shapes: Shapes, *, constants: set) -> List[str]:
     """Conv, MaxPool and AveragePool."""
     attributes, problems = _attributes(node), []
     shape = shapes.get(node.input[0], ())
@@ -76,7 +73,7 @@ def _window(node: "NodeProto", shapes: Shapes, _constants: set) -> List[str]:
     return problems
 
 
-def _resize(node: "NodeProto", _shapes: Shapes, constants: set) -> List[str]:
+def _resize(node: "NodeProto", shapes: Shapes, *, constants: set) -> List[str]:
     attributes, problems = _attributes(node), []
     if attributes.get("mode", "nearest") == "nearest":
         form = (attributes.get("coordinate_transformation_mode", "half_pixel"),
@@ -90,5 +87,5 @@ def _resize(node: "NodeProto", _shapes: Shapes, constants: set) -> List[str]:
     return problems
 
 
-_CHECKS: Dict[str, Callable[["NodeProto", Shapes, set], List[str]]] = {
+_CHECKS: Dict[str, Callable[..., List[str]]] = {
     "AveragePool": _window, "Conv": _window, "MaxPool": _window, "Resize": _resize}

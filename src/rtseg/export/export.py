@@ -44,13 +44,13 @@ def export_checkpoint(config: Config) -> Path:
         stride=network.head_stride, align_corners=network.align_corners, dynamic=config.export.dynamic_axes)
     check_metadata_is_free(path, metadata)
 
-    graph = InferenceGraph(network, config.data.mean, config.data.std, input_type=config.export.input_type,
+    graph = InferenceGraph(network, config.data.mean, std=config.data.std, input_type=config.export.input_type,
                            output_type=config.export.output_type).set_train(False)
     x = Tensor(np.zeros(metadata.input_shape, config.export.input_type))
     # MindSpore refuses path names with spaces or letters beyond ASCII, so it writes to a folder whose name we choose.
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / ("network.mindir" if config.export.file_format == "ONNX" else f"network{path.suffix}")
-        _export(graph, x, exported, exported.suffix[1:].upper())
+        _export(graph, x, path=exported, file_format=exported.suffix[1:].upper())
         if config.export.file_format == "ONNX":
             convert_file(exported, path, opset=config.export.opset, dynamic=config.export.dynamic_axes)
         else:
@@ -59,24 +59,24 @@ def export_checkpoint(config: Config) -> Path:
     write_metadata(path, metadata)
     if config.export.verify:
         print(f"{path} and {config.run.ckpt_file}:")
-        _verify(config, path, graph, metadata)
+        _verify(config, path, graph=graph, metadata=metadata)
     return path
 
 
-def _verify(config: Config, path: Path, graph: InferenceGraph, metadata: ModelMetadata) -> None:
+def _verify(config: Config, path: Path, *, graph: InferenceGraph, metadata: ModelMetadata) -> None:
     """Raises UserError where the exported model and the graph that it was made of differ in the images of --verify."""
     files, problems = find_inputs([config.export.verify])
     if problems:
         raise DataError(f"--verify {problems[0]}")
     runner = open_onnx(path) if path.suffix == ".onnx" else open_mindir(
         path, device_target=config.run.device_target, device_id=config.run.device_id)
-    exported = ExportedBackend(path, metadata, runner)
-    source = ExportedBackend(Path(config.run.ckpt_file), metadata, lambda x: graph(Tensor(x)).asnumpy())
+    exported = ExportedBackend(path, metadata, runner=runner)
+    source = ExportedBackend(Path(config.run.ckpt_file), metadata, runner=lambda x: graph(Tensor(x)).asnumpy())
     images = ((file.name, read_upright(file.path)) for file in files if not file.is_video)
-    report(compare_backends(images, (exported, source), metadata))
+    report(compare_backends(images, (exported, source), metadata=metadata))
 
 
-def _export(graph: InferenceGraph, x: Tensor, path: Path, file_format: str) -> None:
+def _export(graph: InferenceGraph, x: Tensor, *, path: Path, file_format: str) -> None:
     try:
         ms.export(graph, x, file_name=str(path), file_format=file_format)
     except (RuntimeError, ValueError, TypeError) as error:

@@ -186,7 +186,7 @@ class Builder:
         """The ONNX number of a calculated tensor's dtype."""
         return self.onnx.helper.np_dtype_to_tensor_dtype(self.graph.tensors[name].dtype)
 
-    def emit(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> None:
+    def emit(self, op: str, inputs: Sequence[str], *, output: str, **attributes: Any) -> None:
         """Adds a node; `inputs` and `output` are ONNX names."""
         self.nodes.append(self.onnx.helper.make_node(op, inputs, [output], name=output, **attributes))
 
@@ -209,7 +209,7 @@ class Builder:
         onnx_name, dtype = self.name(name), self.graph.tensors[name].dtype
         weight, bias = (self.array(f"{onnx_name}/{part}", getattr(convolution, part).astype(dtype))
                         for part in ("weight", "bias"))
-        self.emit("Conv", [convolution.input, weight, bias], onnx_name, **convolution.attributes)
+        self.emit("Conv", [convolution.input, weight, bias], output=onnx_name, **convolution.attributes)
 
     def _drop_unused(self) -> None:
         needed = set(self.output_names.values())

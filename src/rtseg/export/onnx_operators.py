@@ -35,7 +35,7 @@ class Convolution(NamedTuple):
 def _elementwise(onnx_op: str) -> Converter:
     def convert(builder: Builder, node: Node) -> None:
         dtype = builder.graph.tensors[node.output].dtype
-        builder.emit(onnx_op, [builder.tensor(name, dtype) for name in node.inputs], builder.name(node.output))
+        builder.emit(onnx_op, [builder.tensor(name, dtype) for name in node.inputs], output=builder.name(node.output))
     return convert
 
 
@@ -72,7 +72,8 @@ def _batch_norm(builder: Builder, node: Node) -> None:
         scale = gamma / np.sqrt(variance + epsilon)
         builder.convolutions[node.output] = builder.convolutions.pop(x).scaled(scale, beta - mean * scale)
         return
-    builder.emit("BatchNormalization", [builder.tensor(name) for name in (x, *parameters)], builder.name(node.output),
+    builder.emit("BatchNormalization", [builder.tensor(name) for name in (x, *parameters)],
+                 output=builder.name(node.output),
                  epsilon=epsilon)
 
 
@@ -92,14 +93,14 @@ def _resize(mode: str) -> Converter:
                 "align_corners" if builder.constant(align_corners)
                 else "half_pixel" if builder.constant(half_pixel) else "asymmetric")}
         if builder.dynamic:
-            inputs = ["", builder.array(f"{output}/scales", _scales(builder, source, size))]
+            inputs = ["", builder.array(f"{output}/scales", _scales(builder, source, size=size))]
         else:
             inputs = ["", "", builder.integers(f"{output}/sizes", (*source[:2], *size))]
-        builder.emit("Resize", [builder.tensor(x), *inputs], output, mode=mode, **attributes)
+        builder.emit("Resize", [builder.tensor(x), *inputs], output=output, mode=mode, **attributes)
     return convert
 
 
-def _scales(builder: Builder, source: Sequence[int], size: Sequence[int]) -> np.ndarray:
+def _scales(builder: Builder, source: Sequence[int], *, size: Sequence[int]) -> np.ndarray:
     """float32 factors whose product with the source's lengths, rounded down, is the wanted size."""
     spatial = {"height", "width"} & set(builder.dynamic)
     if spatial and any(target % length for target, length in zip(size, source[2:])):
@@ -116,24 +117,25 @@ def _scales(builder: Builder, source: Sequence[int], size: Sequence[int]) -> np.
 def _relu6(builder: Builder, node: Node) -> None:
     output, dtype = builder.name(node.output), builder.graph.tensors[node.output].dtype
     limits = [builder.array(f"{output}/{name}", np.array(value, dtype)) for name, value in (("min", 0), ("max", 6))]
-    builder.emit("Clip", [builder.tensor(node.inputs[0]), *limits], output)
+    builder.emit("Clip", [builder.tensor(node.inputs[0]), *limits], output=output)
 
 
 def _reduce_mean(builder: Builder, node: Node) -> None:
     x, axes, keep_dims = node.inputs
-    builder.emit("ReduceMean", [builder.tensor(x)], builder.name(node.output),
+    builder.emit("ReduceMean", [builder.tensor(x)], output=builder.name(node.output),
                  axes=np.atleast_1d(builder.constant(axes)).tolist(), keepdims=int(builder.constant(keep_dims)))
 
 
 def _argmax(builder: Builder, node: Node) -> None:
     x, axis = node.inputs[:2]
     output = builder.name(node.output)
-    builder.emit("ArgMax", [builder.tensor(x)], f"{output}/int64", axis=builder.constant(axis), keepdims=0)
-    builder.emit("Cast", [f"{output}/int64"], output, to=builder.onnx_type(node.output))
+    builder.emit("ArgMax", [builder.tensor(x)], output=f"{output}/int64", axis=builder.constant(axis), keepdims=0)
+    builder.emit("Cast", [f"{output}/int64"], output=output, to=builder.onnx_type(node.output))
 
 
 def _cast(builder: Builder, node: Node) -> None:
-    builder.emit("Cast", [builder.tensor(node.inputs[0])], builder.name(node.output), to=builder.onnx_type(node.output))
+    builder.emit("Cast", [builder.tensor(node.inputs[0])], output=builder.name(node.output),
+                 to=builder.onnx_type(node.output))
 
 
 def _concat(builder: Builder, node: Node) -> None:
@@ -144,9 +146,10 @@ def _concat(builder: Builder, node: Node) -> None:
         pads[:, builder.constant(axis)] = [builder.graph.constants[name].shape[builder.constant(axis)]
                                            for name in (before, after)]
         output = builder.name(node.output)
-        builder.emit("Pad", [builder.tensor(x), builder.integers(f"{output}/pads", pads)], output, mode="constant")
+        builder.emit("Pad", [builder.tensor(x), builder.integers(f"{output}/pads", pads)], output=output,
+                     mode="constant")
         return
-    builder.emit("Concat", [builder.tensor(name) for name in names], builder.name(node.output),
+    builder.emit("Concat", [builder.tensor(name) for name in names], output=builder.name(node.output),
                  axis=builder.constant(axis))
 
 
@@ -158,26 +161,27 @@ def _is_padding(builder: Builder, names: Sequence[str]) -> bool:
 
 def _transpose(builder: Builder, node: Node) -> None:
     x, order = node.inputs
-    builder.emit("Transpose", [builder.tensor(x)], builder.name(node.output), perm=builder.constant(order))
+    builder.emit("Transpose", [builder.tensor(x)], output=builder.name(node.output), perm=builder.constant(order))
 
 
 def _reshape(builder: Builder, node: Node) -> None:
     x, shape = node.inputs
     output = builder.name(node.output)
-    builder.emit("Reshape", [builder.tensor(x), builder.integers(f"{output}/shape", builder.constant(shape))], output)
+    builder.emit("Reshape", [builder.tensor(x), builder.integers(f"{output}/shape", builder.constant(shape))],
+                 output=output)
 
 
 def _softmax(builder: Builder, node: Node) -> None:
     x, axis = node.inputs
     axis, = np.atleast_1d(builder.constant(axis)).tolist()
-    builder.emit("Softmax", [builder.tensor(x)], builder.name(node.output), axis=axis)
+    builder.emit("Softmax", [builder.tensor(x)], output=builder.name(node.output), axis=axis)
 
 
 def _matmul(builder: Builder, node: Node) -> None:
     a, b, *transposed = node.inputs
     if any(builder.constant(flag) for flag in transposed):
         raise ValueError("expected transpose_a and transpose_b to be False")
-    builder.emit("MatMul", [builder.tensor(a), builder.tensor(b)], builder.name(node.output))
+    builder.emit("MatMul", [builder.tensor(a), builder.tensor(b)], output=builder.name(node.output))
 
 
 def _strided_slice(builder: Builder, node: Node) -> None:
@@ -190,28 +194,28 @@ def _strided_slice(builder: Builder, node: Node) -> None:
               "ends": [_LAST if end_mask >> axis & 1 else ends[axis] for axis in axes], "axes": axes, "steps": steps}
     output = builder.name(node.output)
     vectors = [builder.integers(f"{output}/{name}", vector) for name, vector in values.items()]
-    builder.emit("Slice", [builder.tensor(x), *vectors], output)
+    builder.emit("Slice", [builder.tensor(x), *vectors], output=output)
 
 
 def _max_pool(builder: Builder, node: Node) -> None:
     attributes = node.attributes
-    builder.emit("MaxPool", [builder.tensor(node.inputs[0])], builder.name(node.output),
+    builder.emit("MaxPool", [builder.tensor(node.inputs[0])], output=builder.name(node.output),
                  kernel_shape=attributes["kernel_size"][-2:], strides=attributes["strides"][-2:],
                  auto_pad={"SAME": "SAME_UPPER", "VALID": "VALID"}[attributes["pad_mode"].upper()])
 
 
-def _padded_max_pool(builder: Builder, x: str, output: str, attributes: Dict[str, Any],
+def _padded_max_pool(builder: Builder, x: str, *, output: str, attributes: Dict[str, Any],
                      kernel_size: Sequence[int]) -> None:
     pads = attributes["pads"][-2:]
     # Left out where they say nothing: CANN knows no dilations of a MaxPool.
     dilations = {"dilations": attributes["dilation"][-2:]} if max(attributes["dilation"][-2:]) > 1 else {}
-    builder.emit("MaxPool", [x], output, kernel_shape=kernel_size[-2:], strides=attributes["strides"][-2:],
+    builder.emit("MaxPool", [x], output=output, kernel_shape=kernel_size[-2:], strides=attributes["strides"][-2:],
                  pads=[*pads, *pads], ceil_mode=int(attributes["ceil_mode"]), **dilations)
 
 
 def _max_pool_with_argmax(builder: Builder, node: Node) -> None:
-    _padded_max_pool(builder, builder.tensor(node.inputs[0]), builder.name(node.output), node.attributes,
-                     node.attributes["kernel_size"])
+    _padded_max_pool(builder, builder.tensor(node.inputs[0]), output=builder.name(node.output),
+                     attributes=node.attributes, kernel_size=node.attributes["kernel_size"])
 
 
 # MindSpore pads a MaxPool by way of five dimensions: ExpandDims, MaxPool3DWithArgmax, Squeeze. Four do.
@@ -225,7 +229,8 @@ def _expand_dims(builder: Builder, node: Node) -> None:
 
 def _max_pool_3d_with_argmax(builder: Builder, node: Node) -> None:
     output = f"{builder.name(node.output)}/4d"
-    _padded_max_pool(builder, builder.without_depth[node.inputs[0]], output, node.attributes, node.attributes["ksize"])
+    _padded_max_pool(builder, builder.without_depth[node.inputs[0]], output=output, attributes=node.attributes,
+                     kernel_size=node.attributes["ksize"])
     builder.without_depth[node.output] = output
 
 
@@ -233,20 +238,20 @@ def _squeeze(builder: Builder, node: Node) -> None:
     x, axis = node.inputs
     if np.atleast_1d(builder.constant(axis)).tolist() != [2]:
         raise ValueError("expected axis 2")
-    builder.emit("Identity", [builder.without_depth[x]], builder.name(node.output))
+    builder.emit("Identity", [builder.without_depth[x]], output=builder.name(node.output))
 
 
 def _average_pool(builder: Builder, node: Node) -> None:
     x, *parameters = node.inputs
     kernel_size, strides, pad_mode = (builder.constant(name) for name in parameters[:3])
-    builder.emit("AveragePool", [builder.tensor(x)], builder.name(node.output), kernel_shape=kernel_size,
+    builder.emit("AveragePool", [builder.tensor(x)], output=builder.name(node.output), kernel_shape=kernel_size,
                  strides=strides, auto_pad=_AVERAGE_POOL_PADDING[pad_mode])
 
 
 def _adaptive_average_pool(builder: Builder, node: Node) -> None:
     if node.attributes["output_size"] != (1, 1):
         raise ValueError("expected output size 1 x 1")
-    builder.emit("GlobalAveragePool", [builder.tensor(node.inputs[0])], builder.name(node.output))
+    builder.emit("GlobalAveragePool", [builder.tensor(node.inputs[0])], output=builder.name(node.output))
 
 
 CONVERTERS: Dict[str, Converter] = {

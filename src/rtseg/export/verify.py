@@ -24,7 +24,7 @@ class Comparison(NamedTuple):
     difference: float  # largest of the logits; NaN for class maps
 
 
-def compare_outputs(name: str, outputs: Sequence[np.ndarray], metadata: ModelMetadata) -> Comparison:
+def compare_outputs(name: str, outputs: Sequence[np.ndarray], *, metadata: ModelMetadata) -> Comparison:
     """Compares two outputs of one image: logits (C, h, w), or class maps (H, W), the kind of each by its shape."""
     first, second = (classes_of(output, metadata.size[1:], align_corners=bool(metadata.output.align_corners))
                      for output in outputs)
@@ -34,14 +34,14 @@ def compare_outputs(name: str, outputs: Sequence[np.ndarray], metadata: ModelMet
 
 
 def compare_backends(images: Iterable[Tuple[str, np.ndarray]], backends: Sequence[Backend],
-                     metadata: ModelMetadata) -> Iterator[Comparison]:
+                     *, metadata: ModelMetadata) -> Iterator[Comparison]:
     """Compares what two back ends make of images, uint8 (H, W, 3) of any sizes, brought to the metadata's."""
     for name, image in images:
         fitted, _ = fit(image, metadata.size[1:], mean=metadata.mean)
-        yield compare_outputs(name, [backend.run(fitted[None])[0] for backend in backends], metadata)
+        yield compare_outputs(name, [backend.run(fitted[None])[0] for backend in backends], metadata=metadata)
 
 
-def compare_results(inputs: Path, results: Path, run: Callable[[np.ndarray], np.ndarray],
+def compare_results(inputs: Path, results: Path, *, run: Callable[[np.ndarray], np.ndarray],
                     metadata: ModelMetadata) -> Iterator[Comparison]:
     """Compares the result files of another engine with what `run` makes of the same input files.
 
@@ -58,11 +58,12 @@ def compare_results(inputs: Path, results: Path, run: Callable[[np.ndarray], np.
     if not names:
         raise DataError(f"expected results <name>{RESULT_SUFFIX} in {results} of the inputs <name>{IMAGE_SUFFIX} in "
                         f"{inputs}, found none")
+    _, height, width = metadata.size
     for name in names:
-        x = read_image_file(images[name], metadata.input_shape[1:], metadata.input_type)
-        result = read_output(found[name], *metadata.size[1:], num_classes=len(metadata.classes),
+        x = read_image_file(images[name], metadata.input_shape[1:], dtype=metadata.input_type)
+        result = read_output(found[name], height, width=width, num_classes=len(metadata.classes),
                              stride=metadata.output.stride)
-        yield compare_outputs(name, [result, run(np.repeat(x[None], metadata.size[0], axis=0))[0]], metadata)
+        yield compare_outputs(name, [result, run(np.repeat(x[None], metadata.size[0], axis=0))[0]], metadata=metadata)
 
 
 def report(comparisons: Iterable[Comparison], *, least_agreement: float = LEAST_AGREEMENT) -> None:

@@ -80,7 +80,7 @@ class NetworkBackend(Backend):
         self.mean = mean
         self.description = description
         self.network = network
-        self.graph = InferenceGraph(network, mean, std, output_type=self.output_type)
+        self.graph = InferenceGraph(network, mean, std=std, output_type=self.output_type)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         from mindspore import Tensor
@@ -114,7 +114,7 @@ class ExportedBackend(Backend):
         DataError: the model does not do what its metadata says.
     """
 
-    def __init__(self, path: Path, metadata: ModelMetadata, runner: Runner):
+    def __init__(self, path: Path, metadata: ModelMetadata, *, runner: Runner):
         self.path, self.metadata, self.runner = path, metadata, runner
         dynamic = metadata.input.dynamic or ()
         batch, height, width = metadata.size
@@ -129,7 +129,7 @@ class ExportedBackend(Backend):
 
     def run(self, images: np.ndarray) -> np.ndarray:
         if self.metadata.input_type == "float32":
-            images = np.stack([normalize(image, self.metadata.mean, self.metadata.std) for image in images])
+            images = np.stack([normalize(image, self.metadata.mean, std=self.metadata.std) for image in images])
         missing = (self.batch_size or len(images)) - len(images)
         if missing:
             images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
@@ -178,7 +178,7 @@ def onnx_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions derive from Exception alone
-        raise DataError(_no_onnx(path, "ONNX Runtime", error)) from None
+        raise DataError(_no_onnx(path, "ONNX Runtime", error=error)) from None
 
 
 def _onnxruntime(path: Path) -> Runner:
@@ -201,11 +201,11 @@ def _openvino(path: Path) -> Runner:
     try:
         model = openvino.Core().compile_model(str(path), "CPU", options)
     except RuntimeError as error:
-        raise DataError(_no_onnx(path, "OpenVINO", error)) from None
+        raise DataError(_no_onnx(path, "OpenVINO", error=error)) from None
     return lambda x: model(x)[0]
 
 
-def _no_onnx(path: Path, runtime: str, error: Exception) -> str:
+def _no_onnx(path: Path, runtime: str, *, error: Exception) -> str:
     return (f"{path}: expected an ONNX model, found a file that {runtime} cannot load ({first_line(error)}); export it "
             "again")
 

@@ -40,7 +40,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
         temporary.write_bytes(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data.cast("B"))
 
 
-def read_label(path: Path, height: int, width: int) -> np.ndarray:
+def read_label(path: Path, height: int, *, width: int) -> np.ndarray:
     """uint8 (H, W) train ids.
 
     Raises:
@@ -49,7 +49,7 @@ def read_label(path: Path, height: int, width: int) -> np.ndarray:
     return np.frombuffer(_read(path, {"uint8 train ids": height * width}), np.uint8).reshape(height, width)
 
 
-def read_image_file(path: Path, shape: Sequence[int], dtype: str) -> np.ndarray:
+def read_image_file(path: Path, shape: Sequence[int], *, dtype: str) -> np.ndarray:
     """A network's input, float32 or uint8, of `shape`.
 
     Raises:
@@ -60,7 +60,7 @@ def read_image_file(path: Path, shape: Sequence[int], dtype: str) -> np.ndarray:
     return np.frombuffer(content, np.dtype(dtype).newbyteorder("<")).reshape(tuple(shape))
 
 
-def read_output(path: Path, height: int, width: int, *, num_classes: int,
+def read_output(path: Path, height: int, *, width: int, num_classes: int,
                 stride: Optional[int] = None) -> np.ndarray:
     """A network's output as it is: uint8 (H, W) class map, float32 (C, H, W) logits, or float32 (C, H / stride,
     W / stride) head logits; the number of bytes tells which.
@@ -80,7 +80,7 @@ def read_output(path: Path, height: int, width: int, *, num_classes: int,
     return np.frombuffer(content, "<f4" if kind.startswith("float32") else np.uint8).reshape(shapes[kind])
 
 
-def read_result(path: Path, height: int, width: int, *, num_classes: int, stride: Optional[int] = None,
+def read_result(path: Path, height: int, *, width: int, num_classes: int, stride: Optional[int] = None,
                 align_corners: bool = False) -> np.ndarray:
     """uint8 (H, W): the class of each pixel, from any output that `read_output` reads.
 
@@ -90,7 +90,7 @@ def read_result(path: Path, height: int, width: int, *, num_classes: int, stride
     Raises:
         DataError: see `read_output`; or logits that are not finite.
     """
-    output = read_output(path, height, width, num_classes=num_classes, stride=stride)
+    output = read_output(path, height, width=width, num_classes=num_classes, stride=stride)
     try:
         return classes_of(output, (height, width), align_corners=align_corners)
     except DataError as error:

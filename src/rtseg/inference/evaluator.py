@@ -2,7 +2,7 @@
 import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Protocol, Tuple, Union
 
 import numpy as np
 
@@ -15,7 +15,12 @@ from rtseg.metrics.confusion_matrix import ConfusionMatrix, mean_iou, pixel_accu
 from rtseg.runtime.distributed import ProcessGroup
 from rtseg.utils.errors import DataError
 
-OnPrediction = Callable[[int, np.ndarray, np.ndarray, np.ndarray], None]
+
+class OnPrediction(Protocol):
+    """What is called for each image."""
+
+    def __call__(self, index: int, image: np.ndarray, *, label: np.ndarray, prediction: np.ndarray) -> None:
+        ...
 
 
 class Evaluation(NamedTuple):
@@ -82,8 +87,8 @@ class Evaluator:
         """Evaluates all images.
 
         Args:
-            on_prediction: called with (dataset index, image uint8 (H, W, 3), label uint8 (H, W), prediction uint8
-                (H, W)) for each image of this rank, in their order, in another thread.
+            on_prediction: called with dataset index, image uint8 (H, W, 3), label uint8 (H, W) and prediction uint8
+                (H, W) for each image of this rank, in their order, in another thread.
             should_stop: asked between images; True ends the evaluation without a result.
             progress: wraps the iterator of images, such as a tqdm bar.
 
@@ -92,7 +97,7 @@ class Evaluator:
         """
         start = time.perf_counter()
         with self.predictor.inference_mode():
-            evaluation = self._run_share(on_prediction, should_stop, progress)
+            evaluation = self._run_share(on_prediction, should_stop, progress=progress)
         if self.group.any_rank(evaluation is None) or evaluation is None:
             return None
         if self.group.size > 1:
@@ -108,7 +113,7 @@ class Evaluator:
         return share._replace(matrix=matrix, images=int(self.group.all_reduce_int(np.array(share.images))),
                               errors=[DataError(text) for texts in errors for text in json.loads(texts)])
 
-    def _run_share(self, on_prediction: Optional[OnPrediction], should_stop: Callable[[], bool],
+    def _run_share(self, on_prediction: Optional[OnPrediction], should_stop: Callable[[], bool], *,
                    progress: Progress) -> Optional[Evaluation]:
         """Evaluates the images of this rank; the time is not in its result."""
         matrix, errors = ConfusionMatrix(self.num_classes), []
@@ -129,7 +134,8 @@ class Evaluator:
                 if should_stop():
                     return None
                 finish = self.predictor.start([item.image for item in batch])
-                scoring.append(scorer.submit(self._score, batch, finish, matrix, boundary, on_prediction))
+                scoring.append(scorer.submit(self._score, batch, finish, matrix=matrix, boundary=boundary,
+                                             on_prediction=on_prediction))
                 if len(scoring) > 1:
                     scoring.popleft().result()
             while scoring:
@@ -159,14 +165,14 @@ class Evaluator:
         return _Item(index, image, label)
 
     @staticmethod
-    def _score(batch: List[_Item], finish: Callable[[], List[Prediction]], matrix: ConfusionMatrix,
+    def _score(batch: List[_Item], finish: Callable[[], List[Prediction]], *, matrix: ConfusionMatrix,
                boundary: Optional[BoundaryIoU], on_prediction: Optional[OnPrediction]) -> None:
         for item, prediction in zip(batch, finish()):
             matrix.update(prediction.classes, item.label)
             if boundary is not None:
                 boundary.update(prediction.classes, item.label)
             if on_prediction is not None:
-                on_prediction(item.number, item.image, item.label, prediction.classes)
+                on_prediction(item.number, item.image, label=item.label, prediction=prediction.classes)
 
 
 def evaluation_lines(evaluation: Evaluation) -> str:

@@ -39,7 +39,7 @@ class InferenceGraph(nn.Cell):
         upsampling; "class_map": uint8 train ids (N, H, W), the first class among equal ones.
     """
 
-    def __init__(self, network: nn.Cell, mean: Sequence[float], std: Sequence[float], *, input_type: str = "uint8",
+    def __init__(self, network: nn.Cell, mean: Sequence[float], *, std: Sequence[float], input_type: str = "uint8",
                  output_type: str = "class_map"):
         super().__init__(auto_prefix=False)  # the parameters keep the network's names
         if input_type not in INPUT_TYPES or output_type not in OUTPUT_TYPES:

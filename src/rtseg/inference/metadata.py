@@ -165,11 +165,6 @@ class ModelMetadata(_Part):
         """Shape of the input, in its layout."""
         return list(self.input.shape)
 
-    @property
-    def output_shape(self) -> List[int]:
-        """Shape of the output."""
-        return list(self.output.shape)
-
     def output_shape_for(self, input_shape: Tuple[int, ...]) -> List[int]:
         """Shape of the output for an input of another shape than the metadata's, where axes are dynamic."""
         batch, *rest = input_shape

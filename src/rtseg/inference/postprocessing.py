@@ -46,7 +46,7 @@ class _Lines(NamedTuple):
     weights: np.ndarray  # (cells, most lines in a cell) float32: how much of `after` it has
 
 
-def _lines(length: int, size: int, align_corners: bool) -> _Lines:
+def _lines(length: int, size: int, *, align_corners: bool) -> _Lines:
     if align_corners:
         ends = np.arange(max(2, length))
         position = np.arange(size) * ((length - 1) / max(1, size - 1))
@@ -81,7 +81,8 @@ def argmax_upsampled(logits: np.ndarray, size: Tuple[int, int], *, align_corners
     if logits.shape[1:] == tuple(size):
         return argmax(logits)
     width = logits.shape[2]
-    rows, columns = (_lines(length, target, align_corners) for length, target in zip(logits.shape[1:], size))
+    rows, columns = (_lines(length, target, align_corners=align_corners)
+                     for length, target in zip(logits.shape[1:], size))
     source = argmax(logits)
     corners = [source[lines][:, across] for lines in (rows.before, rows.after)
                for across in (columns.before, columns.after)]
@@ -97,7 +98,7 @@ def argmax_upsampled(logits: np.ndarray, size: Tuple[int, int], *, align_corners
         y, x = (index[start:start + _CELLS_AT_ONCE] for index in boundary)
         quads = [flat.take(line[y] * width + across[x], axis=1) for line in (rows.before, rows.after)
                  for across in (columns.before, columns.after)]
-        cells[y, :, x] = _argmax_in_cells(quads, rows.weights[y], columns.weights[x])
+        cells[y, :, x] = _argmax_in_cells(quads, rows.weights[y], column_weights=columns.weights[x])
     upsampled = cells.reshape(len(rows.before) * places[0], -1)
     return upsampled.take(rows.cell * places[0] + rows.place, axis=0).take(
         columns.cell * places[1] + columns.place, axis=1)
@@ -122,7 +123,7 @@ def classes_of(output: np.ndarray, size: Tuple[int, int], *, align_corners: bool
     return argmax(output)
 
 
-def _argmax_in_cells(quads: Sequence[np.ndarray], row_weights: np.ndarray, column_weights: np.ndarray) -> np.ndarray:
+def _argmax_in_cells(quads: Sequence[np.ndarray], row_weights: np.ndarray, *, column_weights: np.ndarray) -> np.ndarray:
     """Classes (K, rows, columns) in K cells.
 
     Args:
@@ -140,15 +141,15 @@ def _argmax_in_cells(quads: Sequence[np.ndarray], row_weights: np.ndarray, colum
             continue
         top_left, top_right, bottom_left, bottom_right = (quad[index, cells, None] for quad in quads)
         across, down = column_weights[cells], row_weights[cells]
-        top, bottom = _mix(top_left, top_right, across), _mix(bottom_left, bottom_right, across)
-        values = _mix(top[:, None, :], bottom[:, None, :], down[:, :, None])
+        top, bottom = _mix(top_left, top_right, weight=across), _mix(bottom_left, bottom_right, weight=across)
+        values = _mix(top[:, None, :], bottom[:, None, :], weight=down[:, :, None])
         is_better = values > best[cells]
         best[cells] = np.where(is_better, values, best[cells])
         classes[cells] = np.where(is_better, np.uint8(index), classes[cells])
     return classes
 
 
-def _mix(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _mix(first: np.ndarray, second: np.ndarray, *, weight: np.ndarray) -> np.ndarray:
     """`first` and `second`, which has this weight; equal ones give exactly themselves."""
     result = (second - first) * weight
     result += first
@@ -159,11 +160,13 @@ def upsample(logits: np.ndarray, size: Tuple[int, int], *, align_corners: bool) 
     """float32 (C, h, w) -> float32 (C, H, W), bilinear."""
     if logits.shape[1:] == tuple(size):
         return logits
-    rows, columns = (_lines(length, target, align_corners) for length, target in zip(logits.shape[1:], size))
+    rows, columns = (_lines(length, target, align_corners=align_corners)
+                     for length, target in zip(logits.shape[1:], size))
     first, second, weight = rows.before[rows.cell], rows.after[rows.cell], rows.weights[rows.cell, rows.place]
-    tall = _mix(logits[:, first], logits[:, second], weight[:, None])
+    tall = _mix(logits[:, first], logits[:, second], weight=weight[:, None])
     first, second = columns.before[columns.cell], columns.after[columns.cell]
-    return _mix(tall.take(first, axis=2), tall.take(second, axis=2), columns.weights[columns.cell, columns.place])
+    return _mix(tall.take(first, axis=2), tall.take(second, axis=2),
+                weight=columns.weights[columns.cell, columns.place])
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

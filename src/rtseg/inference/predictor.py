@@ -147,7 +147,7 @@ class Predictor:
         if self.backend.size is not None:
             return fit(image, self.backend.size, mean=self.backend.mean, resize=self.resize)
         size = image.shape[:2]
-        return pad_to_multiple(image, SIZE_MULTIPLE, self.backend.mean), Placement(size, size)
+        return pad_to_multiple(image, SIZE_MULTIPLE, mean=self.backend.mean), Placement(size, size)
 
     def _probabilities(self, image: np.ndarray) -> np.ndarray:
         """float32 (C, H, W), not divided by the number of predictions that are added up in it."""

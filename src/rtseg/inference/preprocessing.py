@@ -25,7 +25,7 @@ def normalization_factors(mean: Sequence[float], std: Sequence[float]) -> Tuple[
             np.array([-m / s for m, s in zip(mean, std)], np.float32))
 
 
-def normalize(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+def normalize(image: np.ndarray, mean: Sequence[float], *, std: Sequence[float]) -> np.ndarray:
     """uint8 RGB (H, W, 3) -> float32 (3, H, W), (x / 255 - mean) / std, with the arithmetic of the networks' graph."""
     result = np.empty((3, *image.shape[:2]), np.float32)
     for channel, (scale, shift) in enumerate(zip(*normalization_factors(mean, std))):
@@ -39,7 +39,7 @@ def pad_color(mean: Sequence[float]) -> List[int]:
     return [round(255 * m) for m in mean]
 
 
-def pad_to_size(image: np.ndarray, size: Tuple[int, int], mean: Sequence[float]) -> np.ndarray:
+def pad_to_size(image: np.ndarray, size: Tuple[int, int], *, mean: Sequence[float]) -> np.ndarray:
     """Adds mean colour at the bottom and the right of uint8 (h, w, 3) up to `size`, (height, width)."""
     bottom, right = size[0] - image.shape[0], size[1] - image.shape[1]
     if not bottom and not right:
@@ -47,10 +47,10 @@ def pad_to_size(image: np.ndarray, size: Tuple[int, int], mean: Sequence[float])
     return cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=pad_color(mean))
 
 
-def pad_to_multiple(image: np.ndarray, multiple: int, mean: Sequence[float]) -> np.ndarray:
+def pad_to_multiple(image: np.ndarray, multiple: int, *, mean: Sequence[float]) -> np.ndarray:
     """Adds mean colour at the bottom and the right up to the next multiples of `multiple`."""
     height, width = (-(-length // multiple) * multiple for length in image.shape[:2])
-    return pad_to_size(image, (height, width), mean)
+    return pad_to_size(image, (height, width), mean=mean)
 
 
 def fit(image: np.ndarray, size: Tuple[int, int], *, mean: Sequence[float],
@@ -75,7 +75,7 @@ def fit(image: np.ndarray, size: Tuple[int, int], *, mean: Sequence[float],
         valid = (max(1, round(original[0] * scale)), max(1, round(original[1] * scale)))
     if valid != original:
         image = cv2.resize(image, valid[::-1], interpolation=cv2.INTER_LINEAR)
-    return pad_to_size(image, size, mean), Placement(valid, original)
+    return pad_to_size(image, size, mean=mean), Placement(valid, original)
 
 
 def unfit(array: np.ndarray, placement: Placement) -> np.ndarray:

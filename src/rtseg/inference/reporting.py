@@ -33,7 +33,7 @@ class EvaluationReport:
     eval_results.txt and .json, scores.csv (a row per image), class_iou.png and confusion_matrix.png in any case.
     """
 
-    def __init__(self, folder: Path, dataset: Union[SegmentationDataset, CachedDataset], save_mask: bool) -> None:
+    def __init__(self, folder: Path, dataset: Union[SegmentationDataset, CachedDataset], *, save_mask: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)  # that it cannot be made is better found before the evaluation
         self.folder = folder
         self.dataset = dataset
@@ -42,7 +42,7 @@ class EvaluationReport:
         self.worst: List[Tuple[float, int, SheetRow]] = []  # mIoU, index
         self.image_scores: List[ImageScore] = []
 
-    def add(self, index: int, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
+    def add(self, index: int, image: np.ndarray, *, label: np.ndarray, prediction: np.ndarray) -> None:
         """Takes an image: image uint8 (H, W, 3), label and prediction uint8 (H, W) train ids."""
         name, palette = self.dataset.samples[index].name, self.spec.palette
         matrix = ConfusionMatrix(self.spec.num_classes)

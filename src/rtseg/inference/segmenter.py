@@ -83,14 +83,15 @@ class Segmenter:
             metadata = metadata or read_metadata(metadata_path(path))
             runner = (open_onnx(path) if path.suffix.lower() == ".onnx" else
                       open_mindir(path, device_target=device_target or "auto", device_id=device_id or 0))
-            self.predictor = Predictor(ExportedBackend(path, metadata, adapted(runner, metadata)), **options)
+            self.predictor = Predictor(ExportedBackend(path, metadata, runner=adapted(runner, metadata)), **options)
             self.class_names, self.palette = metadata.classes, metadata.palette
         else:
             config = config if isinstance(config, Config) else load_config(_config_of(path, config))
             spec = config.data.dataset_config
             self.class_names, self.palette = spec.class_names, spec.palette
-            self.predictor = _checkpoint_predictor(path, config, device_target or config.run.device_target,
-                                                   config.run.device_id if device_id is None else device_id, options)
+            self.predictor = _checkpoint_predictor(
+                path, config, device_target=device_target or config.run.device_target,
+                device_id=config.run.device_id if device_id is None else device_id, options=options)
 
     @property
     def description(self) -> str:
@@ -146,7 +147,7 @@ def _config_of(path: Path, config: Union[str, Path, None]) -> Path:
                       "(--config): it says which network and which classes the checkpoint has")
 
 
-def _checkpoint_predictor(path: Path, config: Config, device_target: str, device_id: int, options: Any) -> Predictor:
+def _checkpoint_predictor(path: Path, config: Config, *, device_target: str, device_id: int, options: Any) -> Predictor:
     from rtseg.runtime.device import setup_device
     setup_device(device_target, device_id, precision_mode=config.run.precision_mode)
 

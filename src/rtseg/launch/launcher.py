@@ -86,7 +86,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         ranks, scheduler = _plan_with_rank_table(options, table, folder=folder), None
     else:
         ranks, scheduler = _plan_with_scheduler(options, group_size, folder=folder)
-    cores = cores_of_ranks(options.bind_cores, options.device_target, len(ranks))
+    cores = cores_of_ranks(options.bind_cores, options.device_target, count=len(ranks))
     ranks = [dataclasses.replace(rank, cores=own) for rank, own in zip(ranks, cores)]
     if options.dry_run:
         print(f"working folder: {os.getcwd()}")
@@ -118,7 +118,7 @@ def _check_node_rank(options: argparse.Namespace) -> None:
                           f"{options.node_rank}")
 
 
-def _train_process(options: argparse.Namespace, name: str, environment: Dict[str, Union[int, str]], *,
+def _train_process(options: argparse.Namespace, name: str, *, environment: Dict[str, Union[int, str]],
                    unset: Tuple[str, ...], log: Path) -> Process:
     variables = {variable: str(value) for variable, value in {**options.settings, **environment}.items()}
     command = [sys.executable, os.path.abspath(options.script), *options.train_arguments, "--is_distributed=1",
@@ -134,7 +134,7 @@ def _device_log(folder: Path, device_id: int) -> Path:
 # --- with a rank table ---
 
 def _read_table(options: argparse.Namespace, rank_size: Optional[int]) -> RankTable:
-    table = read_rank_table(options.rank_table, rank_size, options.rank_table_seconds)
+    table = read_rank_table(options.rank_table, rank_size, timeout=options.rank_table_seconds)
     servers = len(table.servers)
     if rank_size is None and table.group_size != DEVICES_PER_SERVER * servers:
         raise ConfigError(f"{table.source}: expected {DEVICES_PER_SERVER} devices per server, found {table.group_size} "
@@ -153,8 +153,9 @@ def _table_file(table: RankTable, folder: Path) -> Path:
 
 def _plan_with_rank_table(options: argparse.Namespace, table: RankTable, *, folder: Path) -> List[Process]:
     return [_train_process(options, f"rank {device.rank_id}",
-                           {"RANK_TABLE_FILE": str(_table_file(table, folder)), "RANK_SIZE": table.group_size,
-                            "RANK_ID": device.rank_id, "DEVICE_ID": device.device_id},
+                           environment={"RANK_TABLE_FILE": str(_table_file(table, folder)),
+                                        "RANK_SIZE": table.group_size, "RANK_ID": device.rank_id,
+                                        "DEVICE_ID": device.device_id},
                            unset=_SCHEDULER_VARIABLES, log=_device_log(folder, device.device_id))
             for device in table.servers[options.node_rank].devices]
 
@@ -173,13 +174,15 @@ def _plan_with_scheduler(options: argparse.Namespace, rank_size: int, *,
         "MS_TOPO_TIMEOUT": _TOPOLOGY_SECONDS, "RANK_SIZE": rank_size}
     first = options.node_rank * local_size
     ranks = [_train_process(options, f"rank {first + i}",
-                            {**common, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": first + i, "RANK_ID": first + i,
-                             "DEVICE_ID": i}, unset=_RANK_TABLE_VARIABLES, log=_device_log(folder, i))
+                            environment={**common, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": first + i,
+                                         "RANK_ID": first + i, "DEVICE_ID": i},
+                            unset=_RANK_TABLE_VARIABLES, log=_device_log(folder, i))
              for i in range(local_size)]
     if options.node_rank:
         return ranks, None
     # The scheduler runs the same program, which never gets beyond joining the others.
-    return ranks, _train_process(options, "scheduler", {**common, "MS_ROLE": "MS_SCHED", "RANK_ID": 0, "DEVICE_ID": 0},
+    return ranks, _train_process(options, "scheduler",
+                                 environment={**common, "MS_ROLE": "MS_SCHED", "RANK_ID": 0, "DEVICE_ID": 0},
                                  unset=_RANK_TABLE_VARIABLES, log=folder / "scheduler.log")
 
 

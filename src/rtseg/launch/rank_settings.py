@@ -79,7 +79,7 @@ def _version(package: str) -> str:
 
 # --- cores ---
 
-def cores_of_ranks(text: str, device_target: str, count: int) -> List[Tuple[int, ...]]:
+def cores_of_ranks(text: str, device_target: str, *, count: int) -> List[Tuple[int, ...]]:
     """The cores of each of this server's `count` ranks; an empty tuple leaves a rank where the system puts it.
 
     Args:

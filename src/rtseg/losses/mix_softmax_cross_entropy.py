@@ -70,12 +70,12 @@ class MixSoftmaxCrossEntropy(nn.Cell):
     def construct(self, outputs: Tuple[Tensor, ...], labels: Tensor, batch_labels: Optional[Tensor] = None) -> Tensor:
         labels = labels.astype(dtype.int32)
         batch_labels = labels if batch_labels is None else batch_labels.astype(dtype.int32)
-        loss = self.output_loss(outputs[0], labels, batch_labels)
+        loss = self.output_loss(outputs[0], labels, batch_labels=batch_labels)
         for aux in outputs[1:]:
-            loss = loss + self.aux_weight * self.output_loss(aux, labels, batch_labels)
+            loss = loss + self.aux_weight * self.output_loss(aux, labels, batch_labels=batch_labels)
         return loss
 
-    def output_loss(self, logits: Tensor, labels: Tensor, batch_labels: Tensor) -> Tensor:
+    def output_loss(self, logits: Tensor, labels: Tensor, *, batch_labels: Tensor) -> Tensor:
         """Loss of one output: logits (N, C, h, w), labels int32 (N, H, W), batch_labels int32 (M, H, W) -> scalar
         float32."""
         if self.labels_to_logits:
@@ -84,7 +84,7 @@ class MixSoftmaxCrossEntropy(nn.Cell):
         logits = logits.astype(dtype.float32)
         weights = self.pixel_weights(labels)
         if self.by_products:
-            total = self.sum_by_products(logits, labels, weights)
+            total = self.sum_by_products(logits, labels, weights=weights)
         else:
             total = (self.pixel_losses(logits, labels) * weights).sum()
         return self.mean(total, self.over_ranks(self.pixel_weights(batch_labels).sum()))
@@ -92,7 +92,7 @@ class MixSoftmaxCrossEntropy(nn.Cell):
     def pixel_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy of each pixel, 0 where it is ignored: float32 logits (N, C, h, w), int32 labels (N, H, W) ->
         float32 (N, H, W)."""
-        logits = resize_bilinear(logits, labels.shape[1:], self.align_corners)
+        logits = resize_bilinear(logits, labels.shape[1:], align_corners=self.align_corners)
         return ops.cross_entropy(logits, labels, ignore_index=self.ignore_label, reduction="none")
 
     def pixel_weights(self, labels: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class MixSoftmaxCrossEntropy(nn.Cell):
             return count
         return self.all_reduce(ops.stop_gradient(count).astype(dtype.float32).reshape(1)).reshape(())
 
-    def sum_by_products(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    def sum_by_products(self, logits: Tensor, labels: Tensor, *, weights: Tensor) -> Tensor:
         """Sum of the weighted pixel losses: float32 logits (N, C, h, w), labels and weights (N, H, W) -> scalar.
 
         A pixel's loss is log(sum(exp(logits))) - logit of the true class. Upsampling is linear, so the true classes'
@@ -130,13 +130,14 @@ class MixSoftmaxCrossEntropy(nn.Cell):
     def log_sum_exp(self, logits: Tensor, size: Tuple[int, int]) -> Tensor:
         """Over the classes of each pixel: shifted logits (N, C, h, w), upsampled to `size` -> float32 (N*H*W,)."""
         batch, classes = logits.shape[:2]
-        exponentials = ops.exp(upsample_bilinear(logits, size, self.align_corners)).reshape(batch, classes, -1)
+        upsampled = upsample_bilinear(logits, size, align_corners=self.align_corners)
+        exponentials = ops.exp(upsampled).reshape(batch, classes, -1)
         # A product with ones: on CPU the fastest sum over classes.
         sums = ops.matmul(ops.ones((1, classes), dtype.float32), exponentials).reshape(-1)
         # Between source pixels of different classes whose logits lie more than 87 apart, every exponential may vanish.
         # That is rare, and only then each pixel is shifted by a largest logit of its own.
         if ops.stop_gradient(sums).min() < _SMALLEST_EXACT_SUM:
-            result = ops.logsumexp(upsample_bilinear(logits, size, self.align_corners), 1).reshape(-1)
+            result = ops.logsumexp(upsample_bilinear(logits, size, align_corners=self.align_corners), 1).reshape(-1)
         else:
             result = ops.log(sums)
         return result
@@ -145,5 +146,5 @@ class MixSoftmaxCrossEntropy(nn.Cell):
         """float32 (N, C, h, w) = `shape`: how much each logit counts towards the true classes' upsampled logits."""
         # An ignored label is outside the classes, so its row is all zeros.
         true_classes = ops.one_hot(labels, shape[1], 1.0, 0.0)
-        counts = upsample_bilinear_transposed(true_classes, (shape[2], shape[3]), self.align_corners)
+        counts = upsample_bilinear_transposed(true_classes, (shape[2], shape[3]), align_corners=self.align_corners)
         return counts if self.class_weights is None else counts * self.class_weights.reshape(1, -1, 1, 1)

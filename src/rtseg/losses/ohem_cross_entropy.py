@@ -38,7 +38,7 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
         self.min_kept = min_kept
         self.cross_entropy = ops.SoftmaxCrossEntropyWithLogits()
 
-    def output_loss(self, logits: Tensor, labels: Tensor, batch_labels: Tensor) -> Tensor:
+    def output_loss(self, logits: Tensor, labels: Tensor, *, batch_labels: Tensor) -> Tensor:
         """See MixSoftmaxCrossEntropy. A part of a batch has hard pixels of its own, and counts as much as any other."""
         share = labels.shape[0] / batch_labels.shape[0]
         if self.labels_to_logits:
@@ -51,7 +51,7 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
         float32 (N, H, W)."""
         if not self.by_products:
             return super().pixel_losses(logits, labels)
-        logits = upsample_bilinear(logits, labels.shape[1:], self.align_corners)
+        logits = upsample_bilinear(logits, labels.shape[1:], align_corners=self.align_corners)
         classes = logits.shape[1]
         # Pixels in rows: on CPU this takes a third of the time of a softmax over the second axis of NCHW.
         rows = ops.transpose(logits, (0, 2, 3, 1)).reshape(-1, classes)

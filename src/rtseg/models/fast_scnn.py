@@ -52,9 +52,11 @@ class LearningToDownsample(nn.Cell):
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         momentum = variant.bn_momentum
-        self.conv = ConvBN(3, 32, 3, 2, variant.stem_padding, bn_momentum=momentum)
-        self.dsconv1 = DepthwiseSeparableConv(32, 48, 2, variant.depthwise_relu, momentum)
-        self.dsconv2 = DepthwiseSeparableConv(48, 64, 2, variant.depthwise_relu, momentum)
+        self.conv = ConvBN(3, 32, kernel_size=3, stride=2, padding=variant.stem_padding, bn_momentum=momentum)
+        self.dsconv1 = DepthwiseSeparableConv(32, 48, stride=2, depthwise_relu=variant.depthwise_relu,
+                                              bn_momentum=momentum)
+        self.dsconv2 = DepthwiseSeparableConv(48, 64, stride=2, depthwise_relu=variant.depthwise_relu,
+                                              bn_momentum=momentum)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.dsconv2(self.dsconv1(self.conv(x)))
@@ -63,12 +65,14 @@ class LearningToDownsample(nn.Cell):
 class InvertedResidual(nn.Cell):
     """MobileNetV2's bottleneck with linear projection: (N, C, H, W) -> (N, C', H/stride, W/stride)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, variant: Variant, expansion: int = 6) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int, variant: Variant,
+                 expansion: int = 6) -> None:
         super().__init__()
         hidden, momentum, relu6 = in_channels * expansion, variant.bn_momentum, variant.residual_relu6
-        self.expand = ConvBN(in_channels, hidden, 1, relu6=relu6, bn_momentum=momentum)
-        self.depthwise = ConvBN(hidden, hidden, 3, stride, 1, group=hidden, relu6=relu6, bn_momentum=momentum)
-        self.project = ConvBN(hidden, out_channels, 1, relu=False, bn_momentum=momentum)
+        self.expand = ConvBN(in_channels, hidden, kernel_size=1, relu6=relu6, bn_momentum=momentum)
+        self.depthwise = ConvBN(hidden, hidden, kernel_size=3, stride=stride, padding=1, group=hidden, relu6=relu6,
+                                bn_momentum=momentum)
+        self.project = ConvBN(hidden, out_channels, kernel_size=1, relu=False, bn_momentum=momentum)
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
     def construct(self, x: Tensor) -> Tensor:
@@ -82,19 +86,19 @@ class GlobalFeatureExtractor(nn.Cell):
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         momentum = variant.bn_momentum
-        self.bottleneck1 = self._group(64, 64, 2, variant)
-        self.bottleneck2 = self._group(64, 96, 2, variant)
-        self.bottleneck3 = self._group(96, 128, 1, variant)
+        self.bottleneck1 = self._group(64, 64, stride=2, variant=variant)
+        self.bottleneck2 = self._group(64, 96, stride=2, variant=variant)
+        self.bottleneck3 = self._group(96, 128, stride=1, variant=variant)
         self.ppm = PyramidPooling(128, 32, align_corners=variant.align_corners, bn_momentum=momentum,
                                   windows=variant.pooling_windows)
         kernel = variant.extractor_out_kernel
-        self.out = ConvBN(256, 128, kernel, padding=kernel // 2, bn_momentum=momentum)
+        self.out = ConvBN(256, 128, kernel_size=kernel, padding=kernel // 2, bn_momentum=momentum)
 
     @staticmethod
-    def _group(in_channels: int, out_channels: int, stride: int, variant: Variant,
+    def _group(in_channels: int, out_channels: int, *, stride: int, variant: Variant,
                blocks: int = 3) -> nn.SequentialCell:
-        first = InvertedResidual(in_channels, out_channels, stride, variant)
-        rest = [InvertedResidual(out_channels, out_channels, 1, variant) for _ in range(blocks - 1)]
+        first = InvertedResidual(in_channels, out_channels, stride=stride, variant=variant)
+        rest = [InvertedResidual(out_channels, out_channels, stride=1, variant=variant) for _ in range(blocks - 1)]
         return nn.SequentialCell(first, *rest)
 
     def construct(self, x: Tensor) -> Tensor:
@@ -111,15 +115,16 @@ class FeatureFusionModule(nn.Cell):
         self.align_corners = variant.align_corners
         self.products_are_faster = products_are_faster()
         # Called so by all references, also where it is no depthwise convolution.
-        self.dwconv = (ConvBN(128, 128, 3, padding=1, group=128, bn_momentum=momentum) if variant.fusion_depthwise
-                       else ConvBN(128, 128, 1, bn_momentum=momentum))
-        self.conv_lower_res = ConvBN(128, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
-        self.conv_higher_res = ConvBN(64, 128, 1, has_bias=bias, relu=False, bn_momentum=momentum)
+        self.dwconv = (ConvBN(128, 128, kernel_size=3, padding=1, group=128, bn_momentum=momentum)
+                       if variant.fusion_depthwise else ConvBN(128, 128, kernel_size=1, bn_momentum=momentum))
+        self.conv_lower_res = ConvBN(128, 128, kernel_size=1, has_bias=bias, relu=False, bn_momentum=momentum)
+        self.conv_higher_res = ConvBN(64, 128, kernel_size=1, has_bias=bias, relu=False, bn_momentum=momentum)
 
     def construct(self, high: Tensor, low: Tensor) -> Tensor:
         # The same numbers; products have the faster gradient, an exported model has the operator.
         by_products = self.training and self.products_are_faster
-        low = (upsample_bilinear if by_products else resize_bilinear)(low, high.shape[2:], self.align_corners)
+        resize = upsample_bilinear if by_products else resize_bilinear
+        low = resize(low, high.shape[2:], align_corners=self.align_corners)
         low = self.conv_lower_res(self.dwconv(low))
         return ops.relu(low + self.conv_higher_res(high))
 
@@ -130,12 +135,14 @@ class Classifier(nn.Cell):
     Differs from tramac: dropout takes whole channels (as mmsegmentation does), see ChannelDropout.
     """
 
-    def __init__(self, num_classes: int, variant: Variant, dropout: float, seed: int) -> None:
+    def __init__(self, num_classes: int, variant: Variant, *, dropout: float, seed: int) -> None:
         super().__init__()
-        self.dsconv1 = DepthwiseSeparableConv(128, 128, 1, variant.depthwise_relu, variant.bn_momentum)
-        self.dsconv2 = DepthwiseSeparableConv(128, 128, 1, variant.depthwise_relu, variant.bn_momentum)
+        self.dsconv1 = DepthwiseSeparableConv(128, 128, stride=1, depthwise_relu=variant.depthwise_relu,
+                                              bn_momentum=variant.bn_momentum)
+        self.dsconv2 = DepthwiseSeparableConv(128, 128, stride=1, depthwise_relu=variant.depthwise_relu,
+                                              bn_momentum=variant.bn_momentum)
         self.dropout = ChannelDropout(dropout, seed)
-        self.classifier = classifier(128, num_classes, variant.classifier_bias)
+        self.classifier = classifier(128, num_classes, has_bias=variant.classifier_bias)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.dsconv2(self.dsconv1(x))))
@@ -170,9 +177,10 @@ class FastSCNN(SegmentationNetwork):
         self.learning_to_downsample = LearningToDownsample(self.variant)
         self.global_feature_extractor = GlobalFeatureExtractor(self.variant)
         self.feature_fusion = FeatureFusionModule(self.variant)
-        self.classifier = Classifier(num_classes, self.variant, dropout, seed)
+        self.classifier = Classifier(num_classes, self.variant, dropout=dropout, seed=seed)
         self.aux_heads = nn.CellList([
-            ClassifierHead(_FEATURE_CHANNELS[feature], 32, num_classes, dropout, seed + 1 + i, self.variant.bn_momentum)
+            ClassifierHead(_FEATURE_CHANNELS[feature], 32, num_classes=num_classes, dropout=dropout, seed=seed + 1 + i,
+                           bn_momentum=self.variant.bn_momentum)
             for i, feature in enumerate(self.variant.aux_features[:aux])])
         initialize(self, variant)
 

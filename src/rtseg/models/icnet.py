@@ -52,20 +52,20 @@ class TwoPassEncoder(nn.Cell):
     def __init__(self, backbone: str, bn_momentum: float) -> None:
         super().__init__()
         name, stem = depth_and_stem(backbone, (64, 64, 128))
-        self.backbone = ResNet(name, stem, _STRIDES, _DILATIONS, bn_momentum=bn_momentum)
+        self.backbone = ResNet(name, stem, strides=_STRIDES, dilations=_DILATIONS, bn_momentum=bn_momentum)
         _, self.half_channels, _, self.quarter_channels = CHANNELS[name]
 
     def construct(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         height, width = x.shape[2:]
-        half = self.backbone.to_layer2(resize_bilinear(x, (height // 2, width // 2), True))
-        _, _, quarter = self.backbone(resize_bilinear(x, (height // 4, width // 4), True))
+        half = self.backbone.to_layer2(resize_bilinear(x, (height // 2, width // 2), align_corners=True))
+        _, _, quarter = self.backbone(resize_bilinear(x, (height // 4, width // 4), align_corners=True))
         return half, self.pool(quarter)
 
     def pool(self, x: Tensor) -> Tensor:
         """Pyramid pooling without parameters: the input plus its averages over grids of bins."""
         total = x
         for bins in (1, 2, 3, 6):
-            total = total + resize_bilinear(adaptive_average_pool(x, bins), x.shape[2:], True)
+            total = total + resize_bilinear(adaptive_average_pool(x, bins), x.shape[2:], align_corners=True)
         return total
 
 
@@ -78,11 +78,12 @@ class OnePassEncoder(nn.Cell):
         name, stem = depth_and_stem(backbone, (32, 32, 64))
         _, channels2, _, channels4 = CHANNELS[name]
         self.half_channels = self.quarter_channels = 256
-        self.backbone = ResNet(name, stem, _STRIDES, _DILATIONS, True, bn_momentum)
+        self.backbone = ResNet(name, stem, strides=_STRIDES, dilations=_DILATIONS, ceil_mode=True,
+                               bn_momentum=bn_momentum)
         self.ppm = PyramidPooling(channels4, 512, align_corners=False, bn_momentum=bn_momentum, input_first=False)
-        self.ppm_out = ConvBN(channels4 + 4 * 512, 512, 3, padding=1, bn_momentum=bn_momentum)
-        self.conv_sub2 = ConvBN(channels2, self.half_channels, 1, bn_momentum=bn_momentum)
-        self.conv_sub4 = ConvBN(512, self.quarter_channels, 1, bn_momentum=bn_momentum)
+        self.ppm_out = ConvBN(channels4 + 4 * 512, 512, kernel_size=3, padding=1, bn_momentum=bn_momentum)
+        self.conv_sub2 = ConvBN(channels2, self.half_channels, kernel_size=1, bn_momentum=bn_momentum)
+        self.conv_sub4 = ConvBN(512, self.quarter_channels, kernel_size=1, bn_momentum=bn_momentum)
 
     def construct(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         half = self.backbone.to_layer2(avg_pool_2x2(x))
@@ -96,15 +97,16 @@ class CascadeFeatureFusion(nn.Cell):
     Paper section 3.3.
     """
 
-    def __init__(self, low_channels: int, high_channels: int, variant: Variant, bn_momentum: float) -> None:
+    def __init__(self, low_channels: int, high_channels: int, *, variant: Variant, bn_momentum: float) -> None:
         super().__init__()
         self.align_corners = variant.align_corners
-        self.conv_low = ConvBN(low_channels, _FUSION_CHANNELS, 3, padding=2, dilation=2, relu=variant.fusion_relu,
-                               bn_momentum=bn_momentum)
-        self.conv_high = ConvBN(high_channels, _FUSION_CHANNELS, 1, relu=variant.fusion_relu, bn_momentum=bn_momentum)
+        self.conv_low = ConvBN(low_channels, _FUSION_CHANNELS, kernel_size=3, padding=2, dilation=2,
+                               relu=variant.fusion_relu, bn_momentum=bn_momentum)
+        self.conv_high = ConvBN(high_channels, _FUSION_CHANNELS, kernel_size=1, relu=variant.fusion_relu,
+                                bn_momentum=bn_momentum)
 
     def construct(self, low: Tensor, high: Tensor) -> Tuple[Tensor, Tensor]:
-        low = self.conv_low(resize_bilinear(low, high.shape[2:], self.align_corners))
+        low = self.conv_low(resize_bilinear(low, high.shape[2:], align_corners=self.align_corners))
         return ops.relu(low + self.conv_high(high)), low
 
 
@@ -138,21 +140,23 @@ class ICNet(SegmentationNetwork):
         self.align_corners = self.variant.align_corners
         self.labels_to_logits = variant == "liminn"
         self.head_stride = 4 if self.labels_to_logits else 8
-        self.conv_sub1 = nn.SequentialCell(ConvBN(3, 32, 3, 2, 1, bn_momentum=momentum),
-                                           ConvBN(32, 32, 3, 2, 1, bn_momentum=momentum),
-                                           ConvBN(32, 64, 3, 2, 1, bn_momentum=momentum))
+        self.conv_sub1 = nn.SequentialCell(ConvBN(3, 32, kernel_size=3, stride=2, padding=1, bn_momentum=momentum),
+                                           ConvBN(32, 32, kernel_size=3, stride=2, padding=1, bn_momentum=momentum),
+                                           ConvBN(32, 64, kernel_size=3, stride=2, padding=1, bn_momentum=momentum))
         self.encoder = (OnePassEncoder if variant == "mmseg" else TwoPassEncoder)(backbone, momentum)
-        self.cff_24 = CascadeFeatureFusion(self.encoder.quarter_channels, self.encoder.half_channels, self.variant,
-                                           momentum)
-        self.cff_12 = CascadeFeatureFusion(_FUSION_CHANNELS, 64, self.variant, momentum)
-        self.head = self._head(num_classes, 0.0, seed, momentum)
-        self.aux_heads = nn.CellList([self._head(num_classes, dropout, seed + 1 + i, momentum) for i in range(aux)])
+        self.cff_24 = CascadeFeatureFusion(self.encoder.quarter_channels, self.encoder.half_channels,
+                                           variant=self.variant, bn_momentum=momentum)
+        self.cff_12 = CascadeFeatureFusion(_FUSION_CHANNELS, 64, variant=self.variant, bn_momentum=momentum)
+        self.head = self._head(num_classes, 0.0, seed=seed, momentum=momentum)
+        self.aux_heads = nn.CellList([self._head(num_classes, dropout, seed=seed + 1 + i, momentum=momentum)
+                                      for i in range(aux)])
         initialize(self, variant)
 
-    def _head(self, num_classes: int, dropout: float, seed: int, momentum: float) -> nn.Cell:
+    def _head(self, num_classes: int, dropout: float, *, seed: int, momentum: float) -> nn.Cell:
         if self.labels_to_logits:
             return classifier(_FUSION_CHANNELS, num_classes, has_bias=False)
-        return ClassifierHead(_FUSION_CHANNELS, _FUSION_CHANNELS, num_classes, dropout, seed, momentum)
+        return ClassifierHead(_FUSION_CHANNELS, _FUSION_CHANNELS, num_classes=num_classes, dropout=dropout, seed=seed,
+                              bn_momentum=momentum)
 
     def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
         size = x.shape[2:]
@@ -163,7 +167,7 @@ class ICNet(SegmentationNetwork):
         if self.labels_to_logits:
             # Differs from liminn: classifies before this resize, not after. Both are linear and the classifier has no
             # bias, so the result is the same, with 19 channels to resize instead of 128.
-            logits = resize_bilinear(logits, (size[0] // 4, size[1] // 4), self.align_corners)
+            logits = resize_bilinear(logits, (size[0] // 4, size[1] // 4), align_corners=self.align_corners)
         outputs: Tuple[Tensor, ...] = (logits,)
         if self.training:
             for fusion, head in zip(self.variant.aux_fusions, self.aux_heads):

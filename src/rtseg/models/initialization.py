@@ -25,7 +25,7 @@ from rtseg.models.resnet import BasicBlock, Bottleneck
 Rule = Callable[[np.random.Generator, nn.Conv2d], None]
 
 
-def _set(conv: nn.Conv2d, weight: np.ndarray, bias: Optional[np.ndarray] = None) -> None:
+def _set(conv: nn.Conv2d, weight: np.ndarray, *, bias: Optional[np.ndarray] = None) -> None:
     """Sets the weight, and the bias if there is one: to `bias` or to zeros."""
     conv.weight.set_data(Tensor(weight.astype(np.float32)))
     if conv.has_bias:
@@ -39,7 +39,7 @@ def _fan_in(conv: nn.Conv2d) -> int:
 def pytorch_default(rng: np.random.Generator, conv: nn.Conv2d) -> None:
     """Weight and bias uniform within 1 / sqrt(fan-in), which is what `kaiming_uniform_(a=sqrt(5))` comes to."""
     bound = 1 / math.sqrt(_fan_in(conv))
-    _set(conv, rng.uniform(-bound, bound, conv.weight.shape), rng.uniform(-bound, bound, conv.weight.shape[0]))
+    _set(conv, rng.uniform(-bound, bound, conv.weight.shape), bias=rng.uniform(-bound, bound, conv.weight.shape[0]))
 
 
 def kaiming_fan_out(rng: np.random.Generator, conv: nn.Conv2d) -> None:

@@ -20,7 +20,7 @@ def products_are_faster() -> bool:
     return ms.get_context("device_target") == "CPU"
 
 
-def resize_bilinear(x: Tensor, size: Tuple[int, int], align_corners: bool) -> Tensor:
+def resize_bilinear(x: Tensor, size: Tuple[int, int], *, align_corners: bool) -> Tensor:
     """Bilinear resize of (N, C, H, W) to `size` = (height, width); nothing to do when it has that size already."""
     if x.shape[2:] == size:
         return x
@@ -32,7 +32,7 @@ def resize_nearest(x: Tensor, size: Tuple[int, int]) -> Tensor:
     return ops.interpolate(x, size=size, mode="nearest")
 
 
-def upsample_bilinear(x: Tensor, size: Tuple[int, int], align_corners: bool) -> Tensor:
+def upsample_bilinear(x: Tensor, size: Tuple[int, int], *, align_corners: bool) -> Tensor:
     """`resize_bilinear` to a larger `size` = (H, W) by products: float32 or float16 (N, C, h, w) -> (N, C, H, W)."""
     batch, channels, height, width = x.shape
     if (height, width) == size:
@@ -45,7 +45,7 @@ def upsample_bilinear(x: Tensor, size: Tuple[int, int], align_corners: bool) -> 
     return ops.matmul(blocks, windows).reshape(batch, channels, *size)
 
 
-def upsample_bilinear_transposed(x: Tensor, size: Tuple[int, int], align_corners: bool) -> Tensor:
+def upsample_bilinear_transposed(x: Tensor, size: Tuple[int, int], *, align_corners: bool) -> Tensor:
     """The transpose of `upsample_bilinear` as a linear map: float32 (N, H, W, C) -> (N, C, h, w), `size` = (h, w)."""
     batch, height, width, channels = x.shape
     if (height, width) == size:
@@ -59,7 +59,7 @@ def upsample_bilinear_transposed(x: Tensor, size: Tuple[int, int], align_corners
         batch, channels, *size)
 
 
-def _matrix(length: int, size: int, align_corners: bool) -> np.ndarray:
+def _matrix(length: int, size: int, *, align_corners: bool) -> np.ndarray:
     """(size, length) float32: row i holds the weights with which upsampled line i mixes the lines of the source."""
     if align_corners:
         places = np.arange(size) * ((length - 1) / max(1, size - 1))
@@ -73,10 +73,10 @@ def _matrix(length: int, size: int, align_corners: bool) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-def _windows(length: int, size: int, align_corners: bool) -> Tuple[np.ndarray, int]:
+def _windows(length: int, size: int, *, align_corners: bool) -> Tuple[np.ndarray, int]:
     """(first source row of each block, rows in a window): the source rows that each block of upsampled rows needs."""
     block = _BLOCK if size % _BLOCK == 0 else size
-    used = _matrix(length, size, align_corners).reshape(-1, block, length).any(1)
+    used = _matrix(length, size, align_corners=align_corners).reshape(-1, block, length).any(1)
     first = used.argmax(1)
     last = length - used[:, ::-1].argmax(1)
     window = int((last - first).max())
@@ -86,27 +86,27 @@ def _windows(length: int, size: int, align_corners: bool) -> Tuple[np.ndarray, i
 @ops.constexpr
 def _columns(length: int, size: int, align_corners: bool) -> Tensor:
     """(length, size) float32."""
-    return Tensor(np.ascontiguousarray(_matrix(length, size, align_corners).T))
+    return Tensor(np.ascontiguousarray(_matrix(length, size, align_corners=align_corners).T))
 
 
 @ops.constexpr
 def _blocks(length: int, size: int, align_corners: bool) -> Tensor:
     """(blocks, upsampled rows in a block, source rows in a window) float32."""
-    starts, window = _windows(length, size, align_corners)
-    matrix = _matrix(length, size, align_corners).reshape(len(starts), -1, length)
+    starts, window = _windows(length, size, align_corners=align_corners)
+    matrix = _matrix(length, size, align_corners=align_corners).reshape(len(starts), -1, length)
     return Tensor(np.stack([rows[:, start:start + window] for rows, start in zip(matrix, starts)]))
 
 
 @ops.constexpr
 def _window_rows(length: int, size: int, align_corners: bool) -> Tensor:
     """(blocks * window,) int32: the source rows of all windows, one after the other."""
-    starts, window = _windows(length, size, align_corners)
+    starts, window = _windows(length, size, align_corners=align_corners)
     return Tensor((starts[:, None] + np.arange(window)).reshape(-1), dtype.int32)
 
 
 @ops.constexpr
 def _window_sums(length: int, size: int, align_corners: bool) -> Tensor:
     """(length, blocks * window) float32 of ones and zeros: adds up what the windows hold of each source row."""
-    starts, window = _windows(length, size, align_corners)
+    starts, window = _windows(length, size, align_corners=align_corners)
     rows = (starts[:, None] + np.arange(window)).reshape(-1)
     return Tensor((rows == np.arange(length)[:, None]).astype(np.float32))

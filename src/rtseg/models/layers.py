@@ -36,7 +36,7 @@ class Conv2d(nn.Conv2d):
         return x if self.float16_output else x.astype(dtype.float32)
 
 
-def conv2d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: Padding = 0,
+def conv2d(in_channels: int, out_channels: int, *, kernel_size: int, stride: int = 1, padding: Padding = 0,
            dilation: int = 1, group: int = 1, has_bias: bool = False) -> Conv2d:
     """Conv2d with explicit padding (MindSpore's default is 'same'); rtseg.models.initialization sets its weights."""
     return Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding, dilation=dilation,
@@ -79,11 +79,12 @@ class BatchNorm(nn.BatchNorm2d):
 class ConvBN(nn.Cell):
     """Convolution and BatchNorm, then ReLU when `relu`, or ReLU6 when `relu6` too. Input (N, in_channels, H, W)."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, padding: Padding = 0,
-                 dilation: int = 1, group: int = 1, has_bias: bool = False, relu: bool = True, relu6: bool = False,
-                 bn_momentum: float = 0.9) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3, stride: int = 1,
+                 padding: Padding = 0, dilation: int = 1, group: int = 1, has_bias: bool = False, relu: bool = True,
+                 relu6: bool = False, bn_momentum: float = 0.9) -> None:
         super().__init__()
-        self.conv = conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, group, has_bias)
+        self.conv = conv2d(in_channels, out_channels, kernel_size=kernel_size, stride=stride, padding=padding,
+                           dilation=dilation, group=group, has_bias=has_bias)
         self.bn = BatchNorm(out_channels, eps=BATCH_NORM_EPS, momentum=bn_momentum)
         self.relu = relu
         self.relu6 = relu6
@@ -102,12 +103,12 @@ class DepthwiseSeparableConv(nn.Cell):
         depthwise_relu: whether a ReLU follows the depthwise half too (the pointwise half always has one).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, depthwise_relu: bool = True,
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, depthwise_relu: bool = True,
                  bn_momentum: float = 0.9) -> None:
         super().__init__()
-        self.depthwise = ConvBN(in_channels, in_channels, 3, stride, 1, group=in_channels, relu=depthwise_relu,
-                                bn_momentum=bn_momentum)
-        self.pointwise = ConvBN(in_channels, out_channels, 1, bn_momentum=bn_momentum)
+        self.depthwise = ConvBN(in_channels, in_channels, kernel_size=3, stride=stride, padding=1, group=in_channels,
+                                relu=depthwise_relu, bn_momentum=bn_momentum)
+        self.pointwise = ConvBN(in_channels, out_channels, kernel_size=1, bn_momentum=bn_momentum)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.pointwise(self.depthwise(x))
@@ -167,7 +168,7 @@ class PyramidPooling(nn.Cell):
         windows: sizes of windows, one for each branch; instead of `bins`, which the size of the input then decides.
     """
 
-    def __init__(self, in_channels: int, branch_channels: int, bins: Sequence[int] = (1, 2, 3, 6),
+    def __init__(self, in_channels: int, branch_channels: int, *, bins: Sequence[int] = (1, 2, 3, 6),
                  align_corners: bool = True, bn_momentum: float = 0.9, input_first: bool = True,
                  windows: Optional[Sequence[int]] = None) -> None:
         super().__init__()
@@ -175,14 +176,14 @@ class PyramidPooling(nn.Cell):
         self.pool = average_pool if windows else adaptive_average_pool
         self.align_corners = align_corners
         self.input_first = input_first
-        self.branches = nn.CellList([ConvBN(in_channels, branch_channels, 1, bn_momentum=bn_momentum)
+        self.branches = nn.CellList([ConvBN(in_channels, branch_channels, kernel_size=1, bn_momentum=bn_momentum)
                                      for _ in self.sizes])
 
     def construct(self, x: Tensor) -> Tensor:
         features: Tuple[Tensor, ...] = ()
         for size, branch in zip(self.sizes, self.branches):
             pooled = branch(self.pool(x, size))
-            features += (resize_bilinear(pooled, x.shape[2:], self.align_corners),)
+            features += (resize_bilinear(pooled, x.shape[2:], align_corners=self.align_corners),)
         return ops.concat((x,) + features if self.input_first else features + (x,), axis=1)
 
 
@@ -221,10 +222,10 @@ class ChannelDropout(nn.Cell):
 class ClassifierHead(nn.Cell):
     """3x3 ConvBN, dropout, 1x1 classifier with bias: (N, in_channels, H, W) -> (N, num_classes, H, W) logits."""
 
-    def __init__(self, in_channels: int, hidden_channels: int, num_classes: int, dropout: float = 0.1, seed: int = 0,
+    def __init__(self, in_channels: int, hidden_channels: int, *, num_classes: int, dropout: float = 0.1, seed: int = 0,
                  bn_momentum: float = 0.9) -> None:
         super().__init__()
-        self.conv = ConvBN(in_channels, hidden_channels, 3, padding=1, bn_momentum=bn_momentum)
+        self.conv = ConvBN(in_channels, hidden_channels, kernel_size=3, padding=1, bn_momentum=bn_momentum)
         self.dropout = ChannelDropout(dropout, seed)
         self.classifier = classifier(hidden_channels, num_classes)
 
@@ -232,6 +233,6 @@ class ClassifierHead(nn.Cell):
         return self.classifier(self.dropout(self.conv(x)))
 
 
-def classifier(in_channels: int, num_classes: int, has_bias: bool = True) -> Conv2d:
+def classifier(in_channels: int, num_classes: int, *, has_bias: bool = True) -> Conv2d:
     """1x1 convolution to class logits."""
     return Conv2d(in_channels, num_classes, 1, has_bias=has_bias)

@@ -10,8 +10,6 @@ from mindspore import nn
 
 from rtseg.models.layers import BatchNorm, Conv2d
 
-AMP_LEVELS = ("O0", "O1", "O2", "O3")
-
 
 def set_amp_level(network: nn.Cell, level: str) -> None:
     """Sets how `network` computes in training.

@@ -91,7 +91,7 @@ BACKBONE_KEYS = {"icnet_liminn": "pretrained.", "icnet_liminn_v1b": "pretrained.
 CLASSIFIER = re.compile(r"(^|\.)classifier\.(weight|bias)$|^(head|aux_heads\.\d)\.(weight|bias)$")
 
 
-def graph_name(model: str, variant: str, backbone: Optional[str] = None) -> str:
+def graph_name(model: str, variant: str, *, backbone: Optional[str] = None) -> str:
     """The one of GRAPHS by whose names the weights of this network are published."""
     own = f"{model}_{variant}_{(backbone or '').rpartition('_')[2]}"  # a stem of its own, such as v1b
     return own if own in _RULES else f"{model}_{variant}"

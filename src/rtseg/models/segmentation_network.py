@@ -29,7 +29,7 @@ class SegmentationNetwork(nn.Cell):
         outputs = self.head_outputs(x)
         if self.training:
             return outputs
-        return resize_bilinear(outputs[0], x.shape[2:], self.align_corners)
+        return resize_bilinear(outputs[0], x.shape[2:], align_corners=self.align_corners)
 
     def head_logits(self, x: Tensor) -> Tensor:
         """Logits of inference before the last upsampling: (N, num_classes, H / head_stride, W / head_stride)."""

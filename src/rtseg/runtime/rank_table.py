@@ -72,13 +72,6 @@ class RankTable:
         """Number of ranks on all servers."""
         return len(self.devices)
 
-    def device_of(self, rank: int) -> int:
-        """Number of the device on its server that has `rank` (0 <= rank < group_size).
-
-        It is the number that the table gives. A container that sees only some of them may number them anew.
-        """
-        return self.devices[rank].device_id
-
     def dump(self) -> str:
         """The table as JSON in the form v1.0."""
         servers = [{"server_id": server.server_id,
@@ -93,7 +86,7 @@ class RankTable:
         write_text(path, self.dump())
 
 
-def read_rank_table(path: Union[str, Path], group_size: Optional[int] = None, timeout: float = 0) -> RankTable:
+def read_rank_table(path: Union[str, Path], group_size: Optional[int] = None, *, timeout: float = 0) -> RankTable:
     """Reads and checks a rank table in either form.
 
     Args:
@@ -107,10 +100,11 @@ def read_rank_table(path: Union[str, Path], group_size: Optional[int] = None, ti
             is wrong with it.
     """
     file, content = _read_completed(Path(path), timeout)
-    return parse_rank_table(content, file, group_size)
+    return parse_rank_table(content, file, group_size=group_size)
 
 
-def parse_rank_table(content: Dict[str, Any], source: Union[str, Path], group_size: Optional[int] = None) -> RankTable:
+def parse_rank_table(content: Dict[str, Any], source: Union[str, Path], *,
+                     group_size: Optional[int] = None) -> RankTable:
     """The table in the JSON object `content`, which came from `source`; checks as `read_rank_table` does.
 
     Raises:
@@ -119,7 +113,7 @@ def parse_rank_table(content: Dict[str, Any], source: Union[str, Path], group_si
     problems: List[str] = []
     converted = "group_list" in content
     servers = (_servers_of_template_2 if converted else _servers_of_v1)(content, problems)
-    _check_table(servers, group_size, problems)
+    _check_table(servers, group_size, problems=problems)
     if problems:
         raise _wrong_table(source, problems)
     return RankTable(tuple(Server(str(server_id), tuple(sorted(devices, key=lambda device: device.rank_id)))
@@ -190,39 +184,42 @@ _Servers = List[Tuple[Optional[str], List[Device]]]
 # --- both forms become [(server id, [Device, ...]), ...]; what is wrong is added to `problems` ---
 
 def _servers_of_v1(content: Dict[str, Any], problems: List[str]) -> _Servers:
-    _expect(content, "status", "", problems)
-    version = _expect(content, "version", "", problems)
+    _expect(content, "status", where="", problems=problems)
+    version = _expect(content, "version", where="", problems=problems)
     if version not in (None, "1.0"):
         problems.append(f'"version": expected "1.0", found "{version}"')
     servers: _Servers = []
-    items = _items(content, "server_list", "", problems)
-    _check_count(content, "server_count", items, "server_list", "", problems)
+    items = _items(content, "server_list", where="", problems=problems)
+    _check_count(content, "server_count", items=items, list_name="server_list", where="", problems=problems)
     for where, item in items:
-        server_id = _expect(item, "server_id", where, problems)
-        devices = [_device(device, place, _expect_number(device, "rank_id", place, problems), problems)
-                   for place, device in _items(item, "device", where, problems)]
+        server_id = _expect(item, "server_id", where=where, problems=problems)
+        devices = [_device(device, place, rank=_expect_number(device, "rank_id", where=place, problems=problems),
+                           problems=problems)
+                   for place, device in _items(item, "device", where=where, problems=problems)]
         servers.append((server_id, devices))
     return servers
 
 
 def _servers_of_template_2(content: Dict[str, Any], problems: List[str]) -> _Servers:
-    _expect(content, "status", "", problems)
-    groups = _items(content, "group_list", "", problems)
-    _check_count(content, "group_count", groups, "group_list", "", problems)
+    _expect(content, "status", where="", problems=problems)
+    groups = _items(content, "group_list", where="", problems=problems)
+    _check_count(content, "group_count", items=groups, list_name="group_list", where="", problems=problems)
     servers: Dict[Optional[str], List[Device]] = {}  # two instances can share a server
     rank = 0
     for where, group in groups:
         if group.get("device_count") == "0":
             continue  # helpers of the platform without devices
-        instances = _items(group, "instance_list", where, problems)
-        _check_count(group, "instance_count", instances, "instance_list", where, problems)
+        instances = _items(group, "instance_list", where=where, problems=problems)
+        _check_count(group, "instance_count", items=instances, list_name="instance_list", where=where,
+                     problems=problems)
         first_rank = rank
         for place, instance in sorted(instances, key=lambda item: _instance_number(item[1])):
-            server_id = _expect(instance, "server_id", place, problems)
-            for device_place, device in _items(instance, "devices", place, problems):
-                servers.setdefault(server_id, []).append(_device(device, device_place, rank, problems))
+            server_id = _expect(instance, "server_id", where=place, problems=problems)
+            for device_place, device in _items(instance, "devices", where=place, problems=problems):
+                servers.setdefault(server_id, []).append(_device(device, device_place, rank=rank, problems=problems))
                 rank += 1
-        _check_count(group, "device_count", range(first_rank, rank), "devices", where, problems)
+        _check_count(group, "device_count", items=range(first_rank, rank), list_name="devices", where=where,
+                     problems=problems)
     return list(servers.items())
 
 
@@ -232,9 +229,9 @@ def _instance_number(instance: Dict[str, Any]) -> int:
     return int(number) if number.isdecimal() and len(number) <= _MOST_DIGITS else 0
 
 
-def _device(item: Dict[str, Any], where: str, rank: Optional[int], problems: List[str]) -> Device:
-    device_id = _expect_number(item, "device_id", where, problems)
-    device_ip = _expect(item, "device_ip", where, problems)
+def _device(item: Dict[str, Any], where: str, *, rank: Optional[int], problems: List[str]) -> Device:
+    device_id = _expect_number(item, "device_id", where=where, problems=problems)
+    device_ip = _expect(item, "device_ip", where=where, problems=problems)
     try:
         if device_ip is not None:
             ipaddress.ip_address(device_ip)
@@ -245,7 +242,7 @@ def _device(item: Dict[str, Any], where: str, rank: Optional[int], problems: Lis
     return Device(rank, device_id, device_ip)  # type: ignore[arg-type]
 
 
-def _items(parent: Dict[str, Any], key: str, where: str, problems: List[str]) -> List[Tuple[str, dict]]:
+def _items(parent: Dict[str, Any], key: str, *, where: str, problems: List[str]) -> List[Tuple[str, dict]]:
     """The objects in the list parent[key], each with where it stands."""
     values = parent.get(key)
     if not isinstance(values, list) or not values or not all(isinstance(value, dict) for value in values):
@@ -255,7 +252,7 @@ def _items(parent: Dict[str, Any], key: str, where: str, problems: List[str]) ->
     return [(f"{where}{'.' if where else ''}{key}[{i}]", value) for i, value in enumerate(values)]
 
 
-def _expect(item: Dict[str, Any], key: str, where: str, problems: List[str]) -> Optional[str]:
+def _expect(item: Dict[str, Any], key: str, *, where: str, problems: List[str]) -> Optional[str]:
     value = item.get(key)
     if isinstance(value, str) and value:
         return value
@@ -264,30 +261,30 @@ def _expect(item: Dict[str, Any], key: str, where: str, problems: List[str]) -> 
     return None
 
 
-def _expect_number(item: Dict[str, Any], key: str, where: str, problems: List[str]) -> Optional[int]:
-    text = _expect(item, key, where, problems)
+def _expect_number(item: Dict[str, Any], key: str, *, where: str, problems: List[str]) -> Optional[int]:
+    text = _expect(item, key, where=where, problems=problems)
     if text is None or text.isdecimal() and len(text) <= _MOST_DIGITS:
         return None if text is None else int(text)
     problems.append(f'{where}: expected a number in quotes as "{key}", found "{text}"')
     return None
 
 
-def _check_count(parent: Dict[str, Any], key: str, items: Sequence[Any], list_name: str, where: str,
+def _check_count(parent: Dict[str, Any], key: str, *, items: Sequence[Any], list_name: str, where: str,
                  problems: List[str]) -> None:
-    text = _expect(parent, key, where, problems)
+    text = _expect(parent, key, where=where, problems=problems)
     if items and text is not None and text != str(len(items)):
         problems.append(f'{where + ": " if where else ""}"{key}" is "{text}", but there are {len(items)} in '
                         f'"{list_name}"')
 
 
-def _check_table(servers: _Servers, group_size: Optional[int], problems: List[str]) -> None:
+def _check_table(servers: _Servers, group_size: Optional[int], *, problems: List[str]) -> None:
     """What can only be seen over all servers; values that were missing (None) have been reported already."""
     devices = [(server_id, device) for server_id, listed in servers for device in listed]
-    _check_unique("server", [server_id for server_id, _ in servers], problems)
-    _check_unique("rank", [device.rank_id for _, device in devices], problems)
-    _check_unique("device_ip", [device.device_ip for _, device in devices], problems)
+    _check_unique("server", [server_id for server_id, _ in servers], problems=problems)
+    _check_unique("rank", [device.rank_id for _, device in devices], problems=problems)
+    _check_unique("device_ip", [device.device_ip for _, device in devices], problems=problems)
     for server_id, listed in servers:
-        _check_unique(f"server {server_id}: device", [device.device_id for device in listed], problems)
+        _check_unique(f"server {server_id}: device", [device.device_id for device in listed], problems=problems)
     ranks = {device.rank_id for _, device in devices}
     if None not in ranks:
         problems.extend(f"rank {rank} is missing" for rank in sorted(set(range(len(devices))) - ranks))
@@ -297,6 +294,6 @@ def _check_table(servers: _Servers, group_size: Optional[int], problems: List[st
         problems.append(f"expected {group_size} devices (RANK_SIZE), found {len(devices)}")
 
 
-def _check_unique(name: str, values: Sequence[Any], problems: List[str]) -> None:
+def _check_unique(name: str, values: Sequence[Any], *, problems: List[str]) -> None:
     twice = sorted({value for value in values if value is not None and values.count(value) > 1})
     problems.extend(f"{name} {value} comes {values.count(value)} times" for value in twice)

@@ -158,7 +158,7 @@ class SyntheticOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    arguments = parse_options(SyntheticOptions, "rtseg synthetic", __doc__, argv=argv)
+    arguments = parse_options(SyntheticOptions, "rtseg synthetic", description=__doc__, argv=argv)
     counts = generate(**arguments.model_dump())
     print(f"{arguments.output} holds a synthetic data set of {arguments.height}x{arguments.width} pixels: "
           + ", ".join(f"{count} {split}" for split, count in counts.items()))

@@ -129,14 +129,14 @@ class CheckOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    options = parse_options(CheckOptions, "rtseg check-data", __doc__, argv=argv)
+    options = parse_options(CheckOptions, "rtseg check-data", description=__doc__, argv=argv)
     spec = load_dataset_spec(options.dataset_config)
     splits = [options.split] if options.split else [name for name in ("train", "val") if name in spec.splits]
     print(f"{options.dataset}: '{spec.name}', {spec.num_classes} classes")
     problems = 0
     for split in splits or ["test"]:
         try:
-            dataset = SegmentationDataset(options.dataset, split, spec, require_labels=split != "test" or bool(
+            dataset = SegmentationDataset(options.dataset, split, spec=spec, require_labels=split != "test" or bool(
                 spec.splits.get("test", Split()).labels))
         except DataError as error:
             print(f"\nerror: {error}", file=sys.stderr, flush=True)

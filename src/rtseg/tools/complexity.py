@@ -24,7 +24,7 @@ class Complexity(NamedTuple):
     macs: int
 
 
-def measure(model: str, variant: str, backbone: Optional[str], height: int, width: int) -> Complexity:
+def measure(model: str, variant: str, *, backbone: Optional[str], height: int, width: int) -> Complexity:
     """Counts for a network without auxiliary heads; MindSpore must be in PyNative mode.
 
     The heights of all feature maps are linear in the image's height, the widths in its width. So four small images
@@ -32,14 +32,14 @@ def measure(model: str, variant: str, backbone: Optional[str], height: int, widt
     """
     network = create_model(model, variant, num_classes=PUBLISHED_CLASSES, backbone=backbone).set_train(False)
     small, step = 2 * SIZE_MULTIPLE, SIZE_MULTIPLE
-    base, taller, wider, both = (_count_macs(network, small + down, small + right)
+    base, taller, wider, both = (_count_macs(network, small + down, width=small + right)
                                  for down, right in ((0, 0), (step, 0), (0, step), (step, step)))
     rows, columns = (height - small) // step, (width - small) // step
     macs = base + rows * (taller - base) + columns * (wider - base) + rows * columns * (both - taller - wider + base)
     return Complexity(sum(math.prod(parameter.shape) for parameter in network.trainable_params()), macs)
 
 
-def _count_macs(network: "nn.Cell", height: int, width: int) -> int:
+def _count_macs(network: "nn.Cell", height: int, *, width: int) -> int:
     """Multiply-accumulates of all convolutions in one forward pass."""
     import mindspore as ms
     from mindspore import nn
@@ -72,7 +72,7 @@ class ComplexityOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    arguments = parse_options(ComplexityOptions, "rtseg complexity", __doc__, argv=argv)
+    arguments = parse_options(ComplexityOptions, "rtseg complexity", description=__doc__, argv=argv)
     height, width = arguments.image_height, arguments.image_width
     networks = [(model, variant, backbone)
                 for model in ([arguments.model] if arguments.model else MODEL_VARIANTS)
@@ -85,7 +85,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     ms.set_context(mode=ms.PYNATIVE_MODE)  # forward hooks do not run in graph mode
     print(f"{'model':10s} {'variant':11s} {'backbone':9s} {'parameters':>12s} {f'GMACs at {height}x{width}':>22s}")
     for model, variant, backbone in networks:
-        found = measure(model, variant, backbone, height, width)
+        found = measure(model, variant, backbone=backbone, height=height, width=width)
         print(f"{model:10s} {variant:11s} {backbone or '-':9s} {found.parameters:12,d} {found.macs / 1e9:22.2f}",
               flush=True)
     return 0

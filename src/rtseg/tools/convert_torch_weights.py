@@ -39,7 +39,7 @@ class ImportReport(NamedTuple):
             for title, names in groups + [("missing", self.missing)] if names]
 
 
-def match(graph: str, state: Dict[str, np.ndarray], shapes: Dict[str, tuple],
+def match(graph: str, state: Dict[str, np.ndarray], *, shapes: Dict[str, tuple],
           backbone_only: bool = False) -> Tuple[Dict[str, np.ndarray], ImportReport]:
     """The part of `state` that fits a network, by our names, and the report about all of it.
 
@@ -88,7 +88,7 @@ def _read_modelzoo(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     return state
 
 
-def import_weights(model: str, variant: str, backbone: Optional[str], source: Union[str, Path],
+def import_weights(model: str, variant: str, *, backbone: Optional[str], source: Union[str, Path],
                    target: Union[str, Path], backbone_only: bool = False) -> ImportReport:
     """Converts `source` to the checkpoint `target`, written atomically.
 
@@ -111,7 +111,8 @@ def import_weights(model: str, variant: str, backbone: Optional[str], source: Un
     shapes = {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()
               if not name.endswith("dropout_step")}
     try:
-        weights, report = match(graph_name(model, variant, backbone), state, shapes, backbone_only)
+        weights, report = match(graph_name(model, variant, backbone=backbone), state, shapes=shapes,
+                                backbone_only=backbone_only)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
     with atomic_write(target) as temporary:
@@ -133,11 +134,11 @@ class ConvertOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    arguments = parse_options(ConvertOptions, "rtseg convert-weights", __doc__, argv=argv)
+    arguments = parse_options(ConvertOptions, "rtseg convert-weights", description=__doc__, argv=argv)
     variant = arguments.variant or MODEL_VARIANTS.get(arguments.model, ("",))[0]
     setup_device("CPU")
-    report = import_weights(arguments.model, variant, arguments.backbone, arguments.input, arguments.output,
-                            arguments.backbone_only)
+    report = import_weights(arguments.model, variant, backbone=arguments.backbone, source=arguments.input,
+                            target=arguments.output, backbone_only=arguments.backbone_only)
     print("\n".join(report.lines()))
     print(f"wrote {arguments.output}")
     return 0

@@ -52,7 +52,7 @@ def page() -> str:
     for name, model in SECTIONS.items():
         rows = [_row(flag) for flag, entry in FIELDS.items() if entry.section == name]
         columns = ("Key", "Value", "Default", "Other flags", "Commands", "Meaning")
-        parts.append(_table(f"## {name}\n\n{model.__doc__}", columns, rows))
+        parts.append(_table(f"## {name}\n\n{model.__doc__}", columns, rows=rows))
     parts.append(_SPEC_HEAD)
     for title, spec_model in (("With ids", spec_file.IdSpecFile), ("With colours", spec_file.ColorSpecFile),
                               ("Each class, with ids", spec_file.IdClass),
@@ -60,7 +60,7 @@ def page() -> str:
                               ("Each class or ignored entry, with colours", spec_file.ColorClass),
                               ("`splits`", spec_file.Splits), ("Each of `splits`", spec_file.SplitFiles)):
         parts.append(_table(f"### {title}\n\n{spec_model.__doc__}", ("Key", "Default", "Meaning"),
-                            [_spec_row(spec_model, key) for key in spec_model.model_fields]))
+                            rows=[_spec_row(spec_model, key) for key in spec_model.model_fields]))
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
@@ -80,7 +80,7 @@ def _spec_row(model: Type[BaseModel], key: str) -> Sequence[str]:
     return f"`{key}`", default, str(field.description)
 
 
-def _table(head: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: str, columns: Sequence[str], *, rows: Sequence[Sequence[str]]) -> str:
     lines = [list(columns), ["---"] * len(columns), *(list(row) for row in rows)]
     text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return f"{head}\n\n{text}\n"

@@ -78,7 +78,7 @@ def cache_folder() -> Path:
     return Path(own) if own else (Path(general) if general else Path.home() / ".cache") / "rtseg"
 
 
-def fetch(file: PublishedFile, folder: Path, report: Report) -> Path:
+def fetch(file: PublishedFile, folder: Path, *, report: Report) -> Path:
     """The checkpoint made from a published file: from `folder` if it is there, otherwise downloaded and converted.
 
     Processes that ask at the same time, such as the ranks of a training, wait for the first one.
@@ -96,18 +96,19 @@ def fetch(file: PublishedFile, folder: Path, report: Report) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         if not checkpoint.exists():
-            _convert(file, published(file, folder, report), checkpoint, report)
+            _convert(file, published(file, folder, report=report), checkpoint=checkpoint, report=report)
     return checkpoint
 
 
-def _convert(file: PublishedFile, source: Path, checkpoint: Path, report: Report) -> None:
+def _convert(file: PublishedFile, source: Path, *, checkpoint: Path, report: Report) -> None:
     from rtseg.tools.convert_torch_weights import import_weights
 
-    done = import_weights(file.model, file.variant, file.backbone, source, checkpoint, file.backbone_only)
+    done = import_weights(file.model, file.variant, backbone=file.backbone, source=source, target=checkpoint,
+                          backbone_only=file.backbone_only)
     report("\n".join(done.lines()))
 
 
-def published(file: PublishedFile, folder: Path, report: Report) -> Path:
+def published(file: PublishedFile, folder: Path, *, report: Report) -> Path:
     """The published file itself, checked: from `folder` if it is there, otherwise downloaded.
 
     Raises:
@@ -117,7 +118,7 @@ def published(file: PublishedFile, folder: Path, report: Report) -> Path:
     fresh = not path.exists()
     if fresh:
         report(f"{file.name}: downloading {file.address}\n  published by {file.source}, license {file.license}")
-        download(file.address, path, report)
+        download(file.address, path, report=report)
     try:
         weights = _extract(path, file.member) if file.member else path
         _check(file, weights)
@@ -184,7 +185,7 @@ def resolve_pretrained(name: str, report: Report) -> str:
     """The path that `--pretrained NAME` means: published weights by name are fetched, a path stays what it is."""
     if not name or Path(name).exists() or not _is_name(name):
         return name
-    return str(fetch(find(name), cache_folder(), report))
+    return str(fetch(find(name), cache_folder(), report=report))
 
 
 def _network(*parts: Optional[str]) -> str:
@@ -216,7 +217,7 @@ class FetchOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    arguments = parse_options(FetchOptions, "rtseg fetch-weights", __doc__, argv=argv, epilog=_EPILOG)
+    arguments = parse_options(FetchOptions, "rtseg fetch-weights", description=__doc__, argv=argv, epilog=_EPILOG)
     if arguments.name is None:
         print("\n".join(table_lines()))
         return 0
@@ -226,7 +227,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     from rtseg.runtime.device import setup_device
     setup_device("CPU")
-    checkpoint = fetch(file, cache_folder(), lambda line: print(line, flush=True))
+    checkpoint = fetch(file, cache_folder(), report=lambda line: print(line, flush=True))
     if arguments.output:
         with atomic_write(arguments.output) as temporary:
             temporary.write_bytes(checkpoint.read_bytes())

@@ -29,7 +29,7 @@ from rtseg.utils.errors import ConfigError, DataError, report_errors, run_comman
 Size = Tuple[int, int]
 
 
-def resize_dataset(root: Path, spec: DatasetSpec, output: Path, *, target: Size,
+def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
                    num_workers: int = 2) -> Tuple[int, List[DataError]]:
     """Copies every split of `spec`, scaled to `target` = (height, width).
 
@@ -45,8 +45,8 @@ def resize_dataset(root: Path, spec: DatasetSpec, output: Path, *, target: Size,
         raise ConfigError(f"--output: expected another folder than the data set, found {output}")
     total, errors = 0, []
     for name, split in spec.splits.items():
-        dataset = SegmentationDataset(root, name, spec, require_labels=name != "test" or bool(split.labels))
-        copy = partial(_copy_sample, dataset, output, target)
+        dataset = SegmentationDataset(root, name, spec=spec, require_labels=name != "test" or bool(split.labels))
+        copy = partial(_copy_sample, dataset=dataset, output=output, target=target)
         progress = tqdm(prefetch(copy, range(len(dataset)), num_workers=num_workers), name, len(dataset), unit="image",
                         disable=not sys.stderr.isatty())
         errors += [error for error in progress if error is not None]
@@ -63,7 +63,7 @@ def resize_image(image: np.ndarray, target: Size) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def _copy_sample(dataset: SegmentationDataset, output: Path, target: Size, index: int) -> Optional[DataError]:
+def _copy_sample(index: int, *, dataset: SegmentationDataset, output: Path, target: Size) -> Optional[DataError]:
     sample = dataset.samples[index]
     copies = [output / path.resolve().relative_to(dataset.root) for path in (sample.image, sample.label) if path]
     if all(copy.is_file() for copy in copies):
@@ -97,8 +97,8 @@ class ResizeOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    options = parse_options(ResizeOptions, "rtseg resize-data", __doc__, argv=argv)
-    total, errors = resize_dataset(options.dataset, load_dataset_spec(options.dataset_config), options.output,
+    options = parse_options(ResizeOptions, "rtseg resize-data", description=__doc__, argv=argv)
+    total, errors = resize_dataset(options.dataset, load_dataset_spec(options.dataset_config), output=options.output,
                                    target=options.size, num_workers=options.num_workers)
     print(f"{total - len(errors)} images of {options.size[0]}x{options.size[1]} are in {options.output}")
     if errors:

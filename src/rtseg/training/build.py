@@ -26,7 +26,7 @@ def open_dataset(config: Config, split: str) -> Any:
     Raises:
         DataError: an image or a label is missing or cannot be read.
     """
-    dataset = with_cache(SegmentationDataset(config.data.dataset, split, config.data.dataset_config),
+    dataset = with_cache(SegmentationDataset(config.data.dataset, split, spec=config.data.dataset_config),
                          config.data.prepared_cache)
     dataset.check()
     return dataset
@@ -74,7 +74,8 @@ def build_train_step(config: Config, network: nn.Cell, *,
     """The step of this rank."""
     group_size = config.run.group_size or 1
     kind = TrainStep if group_size == 1 else DistributedTrainStep
-    step = kind(network, build_loss(config, network), build_optimizer(config, network, lr_per_step=lr_per_step),
+    step = kind(network, build_loss(config, network),
+                optimizer=build_optimizer(config, network, lr_per_step=lr_per_step),
                 mean=config.data.mean, std=config.data.std, loss_scale=config.optimizer.loss_scale,
                 clip_norm=config.optimizer.clip_norm, group_size=group_size)
     return step if config.optimizer.accumulate == 1 else AccumulatingTrainStep(step, config.optimizer.accumulate)

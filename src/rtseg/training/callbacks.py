@@ -72,7 +72,7 @@ class ProgressLogger(Callback):
             context.losses.fetch(context)
             # On a terminal the bar shows the loss, and the line goes to train.log only.
             _LOG.log(logging.INFO if self.bar.disable else logging.DEBUG,
-                     step_line(context.epoch, step, context.losses.last))
+                     step_line(context.epoch, step, loss=context.losses.last))
             self.bar.set_postfix(loss=f"{context.losses.last:.4g}", refresh=False)
         self.is_first_step = False
         context.timer.end_step()
@@ -123,7 +123,7 @@ class EvalCallback(Callback):
             raise evaluation.errors[0]
         context.evaluation = evaluation
         accuracy, miou = evaluation.pixel_accuracy, evaluation.miou
-        _LOG.info(evaluation_line(epoch, accuracy, miou))
+        _LOG.info(evaluation_line(epoch, accuracy, mean_iou=miou))
         _LOG.info("evaluated " + evaluation_lines(evaluation))
         state = context.state
         state.last_miou = miou if math.isfinite(miou) else -1.0
@@ -136,7 +136,7 @@ class EvalCallback(Callback):
             _LOG.info(best_checkpoint_line(path))
 
     def _sampler(self, context: TrainContext) -> Callable[..., None]:
-        def take(index: int, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
+        def take(index: int, image: np.ndarray, *, label: np.ndarray, prediction: np.ndarray) -> None:
             if len(context.samples) < self.samples:
                 context.samples.append((image, label, prediction))
         return take

@@ -30,7 +30,7 @@ class TrainState:
     global_batch_size: int = 0
 
 
-def save_state(path: PathLike, network: nn.Cell, step_state: Dict[str, ms.Parameter], *,
+def save_state(path: PathLike, network: nn.Cell, *, step_state: Dict[str, ms.Parameter],
                train_state: TrainState) -> None:
     """Writes weights, `step_state` (optimizer, loss scale and the like, by name) and `train_state`, atomically.
 
@@ -42,7 +42,7 @@ def save_state(path: PathLike, network: nn.Cell, step_state: Dict[str, ms.Parame
     write_checkpoint(path, parameters, texts={TRAIN_STATE_KEY: json.dumps(dataclasses.asdict(train_state))})
 
 
-def load_state(path: PathLike, network: nn.Cell, step_state: Dict[str, ms.Parameter]) -> TrainState:
+def load_state(path: PathLike, network: nn.Cell, *, step_state: Dict[str, ms.Parameter]) -> TrainState:
     """Loads everything that `save_state` wrote; nothing is loaded unless everything fits.
 
     Raises:

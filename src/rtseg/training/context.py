@@ -122,7 +122,7 @@ class TrainContext:
 
     def save_state(self, state: TrainState) -> None:
         """Writes last.ckpt: everything that a run that continues this one needs."""
-        save_state(self.folder / run_folder.LAST, self.network, self.step_state, train_state=state)
+        save_state(self.folder / run_folder.LAST, self.network, step_state=self.step_state, train_state=state)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def load_start(config: Config, network: nn.Cell, *, step_state: Dict[str, Parame
         note = load_pretrained(run.pretrained, network) if run.pretrained else ""
         return TrainState(seed=run.seed, global_batch_size=config.global_batch_size), note
     path = checkpoint_path(config, run_folder.LAST)
-    state = load_state(path, network, step_state)
+    state = load_state(path, network, step_state=step_state)
     if state.seed != run.seed:
         raise ConfigError(f"{path}: expected --seed {state.seed}, with which the run began, found {run.seed}")
     if state.global_batch_size != config.global_batch_size:

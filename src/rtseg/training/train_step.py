@@ -28,7 +28,7 @@ class TrainStep(nn.Cell):
         dynamic scale shrinks.
     """
 
-    def __init__(self, network: nn.Cell, loss: nn.Cell, optimizer: nn.Optimizer, *, mean: Sequence[float],
+    def __init__(self, network: nn.Cell, loss: nn.Cell, *, optimizer: nn.Optimizer, mean: Sequence[float],
                  std: Sequence[float], loss_scale: Union[float, str] = 1.0, clip_norm: float = 0.0,
                  group_size: int = 1):
         super().__init__(auto_prefix=False)  # the parameters keep the network's names

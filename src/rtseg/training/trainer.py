@@ -32,7 +32,7 @@ from rtseg.utils.logging import LOGGER_NAME, setup_logger
 _LOG = logging.getLogger(LOGGER_NAME)
 
 
-def train(config: Config, upload: Optional[Callable[[], None]] = None, group: Optional[ProcessGroup] = None) -> None:
+def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group: Optional[ProcessGroup] = None) -> None:
     """Trains as `config` says; the device is set up already. Everything goes to <output_path>/<time>/.
 
     Args:

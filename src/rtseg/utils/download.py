@@ -20,7 +20,7 @@ _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 _NOTHING_AFTER = 416  # to a request for the rest: there is none
 
 
-def download(address: str, target: Path, report: Report) -> None:
+def download(address: str, target: Path, *, report: Report) -> None:
     """Downloads `address` to `target`, which appears only when it is complete.
 
     What has arrived is kept as `<target>.part`, with the server's mark of that version of the file in
@@ -86,15 +86,16 @@ class _Part:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
             if answer.status != 206:
                 there = 0
-                self._write(self.version_path, "wb", [_version_of(answer).encode("latin-1", "replace")])
+                self._write(self.version_path, "wb", chunks=[_version_of(answer).encode("latin-1", "replace")])
             length = answer.headers.get("Content-Length")
-            progress = Progress(self.name, there, there + int(length) if length else None, report)
-            self._write(self.path, "ab" if there else "wb", progress.watch(iter(lambda: answer.read(_CHUNK), b"")))
+            progress = Progress(self.name, there, total=there + int(length) if length else None, report=report)
+            chunks = progress.watch(iter(lambda: answer.read(_CHUNK), b""))
+            self._write(self.path, "ab" if there else "wb", chunks=chunks)
         if progress.total not in (None, progress.done):
             raise http.client.HTTPException(f"the connection ended after {progress.done} of {progress.total} bytes")
 
     @staticmethod
-    def _write(path: Path, mode: str, chunks: Iterable[bytes]) -> None:
+    def _write(path: Path, mode: str, *, chunks: Iterable[bytes]) -> None:
         """Raises UserError, not OSError, for what is wrong with this machine: another attempt will not help."""
         try:
             file = open(path, mode, buffering=0)
@@ -119,7 +120,7 @@ def _version_of(answer: http.client.HTTPResponse) -> str:
 class Progress:
     """Reports about each tenth of a file, or each 10 MiB where its size is unknown."""
 
-    def __init__(self, name: str, done: int, total: Optional[int], report: Report):
+    def __init__(self, name: str, done: int, *, total: Optional[int], report: Report):
         self.name = name
         self.done = self.before = done
         self.total = total

@@ -69,7 +69,7 @@ def _open_log_file(path: Path) -> logging.Handler:
         raise ConfigError(f"expected a log file that can be written, {path}: {error}; choose another folder") from error
 
 
-def step_line(epoch: int, step: int, loss: float) -> str:
+def step_line(epoch: int, step: int, *, loss: float) -> str:
     """`epoch: 1 step: 372, loss is 1.34`; epoch and step count from 1, the loss has up to six digits."""
     return f"epoch: {epoch} step: {step}, loss is {loss:.6g}"
 
@@ -80,7 +80,7 @@ def epoch_time_line(seconds: float, steps: int) -> str:
     return f"epoch time: {milliseconds:.3f} ms, per step time: {milliseconds / steps:.3f} ms"
 
 
-def evaluation_line(epoch: int, pixel_accuracy: float, mean_iou: float) -> str:
+def evaluation_line(epoch: int, pixel_accuracy: float, *, mean_iou: float) -> str:
     """`epoch: 10, pixAcc: 83.40, mIou: 24.45`; takes shares 0..1, writes per cent."""
     return f"epoch: {epoch}, pixAcc: {100 * pixel_accuracy:.2f}, mIou: {100 * mean_iou:.2f}"
 

@@ -147,10 +147,10 @@ def contact_sheet(rows: Sequence[SheetRow], *, class_names: Sequence[str],
 
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(titles):
-        _draw_text(draw, (_GAP + column * (_CELL_WIDTH + _GAP), 0), title)
+        _draw_text(draw, (_GAP + column * (_CELL_WIDTH + _GAP), 0), text=title)
     top = _LINE
     for row, height, caption in zip(rows, heights, captions):
-        _draw_text(draw, (_GAP, top), row.caption)
+        _draw_text(draw, (_GAP, top), text=row.caption)
         for column, cell in enumerate(_cells(row, palette)):
             scaled = Image.fromarray(cell).resize((_CELL_WIDTH, height), Image.Resampling.BILINEAR)
             sheet.paste(scaled, (_GAP + column * (_CELL_WIDTH + _GAP), top + caption))
@@ -166,7 +166,7 @@ def _cells(row: SheetRow, palette: Palette) -> List[np.ndarray]:
     return cells
 
 
-def _draw_text(draw: ImageDraw.ImageDraw, position: Tuple[int, int], text: str) -> None:
+def _draw_text(draw: ImageDraw.ImageDraw, position: Tuple[int, int], *, text: str) -> None:
     """Writes `text` in a line whose upper left corner is `position`, vertically centred."""
     left, top = position
     draw.text((left, top + _LINE // 2), text, fill=(40, 40, 40), font=_font(), anchor="lm")
@@ -193,5 +193,5 @@ def _draw_legend(width: int, entries: Sequence[LegendEntry]) -> Image.Image:
         left = _GAP + (index // lines) * ((width - _GAP) // columns)
         top = (index % lines) * _LINE
         draw.rectangle((left, top + 5, left + _LEGEND_BOX, top + 5 + _LEGEND_BOX), fill=tuple(map(int, color)))
-        _draw_text(draw, (left + _LEGEND_BOX + _GAP, top), name)
+        _draw_text(draw, (left + _LEGEND_BOX + _GAP, top), text=name)
     return image

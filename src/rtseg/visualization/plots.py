@@ -28,10 +28,10 @@ def plot_curves(metrics_csv_path: Union[str, Path], output_path: Union[str, Path
     metrics = _read_metrics(Path(metrics_csv_path))
     figure = _new_figure(8, 9)
     loss_axes, lr_axes, score_axes = figure.subplots(3, sharex=True)
-    _plot(loss_axes, metrics, "loss", color="tab:red", label="loss")
-    _plot(lr_axes, metrics, "lr", color="tab:green", label="learning rate")
-    _plot(score_axes, metrics, "pix_acc", color="tab:gray", label="pixAcc", scale=100)
-    _plot(score_axes, metrics, "miou", color="tab:blue", label="mIoU", scale=100)
+    _plot(loss_axes, metrics, name="loss", color="tab:red", label="loss")
+    _plot(lr_axes, metrics, name="lr", color="tab:green", label="learning rate")
+    _plot(score_axes, metrics, name="pix_acc", color="tab:gray", label="pixAcc", scale=100)
+    _plot(score_axes, metrics, name="miou", color="tab:blue", label="mIoU", scale=100)
 
     loss_axes.set(title="Training loss", ylabel="loss")
     lr_axes.set(title="Learning rate", ylabel="learning rate")
@@ -160,7 +160,7 @@ def _points(metrics: Dict[str, List[float]], name: str) -> List[Tuple[float, flo
     return [(x, y) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
 
 
-def _plot(axes: Any, metrics: Dict[str, List[float]], name: str, *, color: str, label: str, scale: float = 1) -> None:
+def _plot(axes: Any, metrics: Dict[str, List[float]], *, name: str, color: str, label: str, scale: float = 1) -> None:
     points = _points(metrics, name)
     if points:
         epochs, values = zip(*points)
