@@ -1,5 +1,6 @@
 """Writes a golden: what a reference implementation computes for known weights and inputs, in float64.
 
+    export PYTHONPATH=src
     python tests/goldens/make_golden.py --graph fast_scnn_segmentron --reference PATH/SegmenTron --output DIR
 
 PATH is a checkout of the reference at the commit that `REFERENCES` names; nothing of it is kept here. Needs PyTorch.
@@ -13,7 +14,6 @@ import json
 import subprocess
 import sys
 import types
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +21,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from rtseg.tools.parity import (FROZEN_LOGIT_SCALE, MOMENTUM, WEIGHT_DECAY, inference_image, reference_weights,
+                                training_batch)
+
 REFERENCES = {
     "fast_scnn_segmentron": ("github.com/LikeLy-Journey/SegmenTron", "4bc605eedde7d680314f63d329277b73f83b1c5f"),
     "icnet_liminn_v1b": ("github.com/liminn/ICNet-pytorch", "da394fc44f4fbaff1b47ab83ce7121a96f375b03"),
     "fast_scnn_tramac": ("github.com/Tramac/Fast-SCNN-pytorch", "0638517d359ae1664a27dfb2cd1780a40a06c465"),
 }
 AUX_WEIGHT = 0.4
-LR, MOMENTUM, WEIGHT_DECAY, STEPS = 1e-3, 0.9, 1e-4, 10
+LR, STEPS = 1e-3, 10
 INPUT_SHAPE, SEED = (4, 3, 128, 256), 7
 # Size -> n: of each output of that size only every n-th row and column is kept, of smaller outputs more of them.
 EVAL_SIZES = {(128, 256): 10, (192, 320): 14}
-FROZEN_LOGIT_SCALE = 1e-3
 FLOAT32_RUNS = 4
 # A gradient below this share of the largest one is zero in theory: that of a bias before a BatchNorm.
 ZERO_IN_THEORY = 1e-10
@@ -73,33 +75,6 @@ def build_liminn_v1b(checkout: Path) -> nn.Module:
 
 BUILDERS = {"fast_scnn_segmentron": build_segmentron, "fast_scnn_tramac": build_tramac,
             "icnet_liminn_v1b": build_liminn_v1b}
-
-
-def reference_weights(shapes):
-    """Name -> float32 array, all of which follow from the names (PyTorch's, or MindSpore's for BatchNorm)."""
-    weights = {}
-    for key, shape in shapes.items():
-        rng = np.random.default_rng(zlib.crc32(key.encode()))
-        if key.endswith(("running_var", "moving_variance")):
-            array = 0.5 + rng.random(shape)
-        elif key.endswith(("running_mean", "moving_mean", ".bias", ".beta")):
-            array = 0.1 * rng.standard_normal(shape)
-        elif len(shape) == 1:
-            array = 0.8 + 0.4 * rng.random(shape)
-        else:
-            array = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-        weights[key] = array.astype(np.float32)
-    return weights
-
-
-def training_batch(shape, seed):
-    """x (B, 3, H, W) float32, and y (B, H, W) of classes in patches of 16 x 16, its first 8 rows ignored."""
-    rng = np.random.default_rng(seed)
-    batch, _, height, width = shape
-    x = rng.standard_normal(shape).astype(np.float32)
-    y = rng.integers(0, 19, (batch, height // 16, width // 16)).repeat(16, 1).repeat(16, 2)
-    y[:, :8] = 255
-    return x, y
 
 
 def move_by_rounding(array, run):
@@ -152,17 +127,16 @@ class Reference:
 
     def batch(self):
         x, y = training_batch(INPUT_SHAPE, SEED)
-        return torch.from_numpy(x).to(self.dtype), torch.from_numpy(y)
+        return torch.from_numpy(x).to(self.dtype), torch.from_numpy(y).long()
 
     def inference(self):
         """(height, width) -> outputs."""
         network = self.fresh().eval()
         results = {}
         for height, width in EVAL_SIZES:
-            rng = np.random.default_rng(height * 10000 + width)
-            x = rng.standard_normal((1, 3, height, width)).astype(np.float32)
+            x = torch.from_numpy(inference_image(height, width)).to(self.dtype)
             with torch.no_grad():
-                results[height, width] = [output.numpy() for output in network(torch.from_numpy(x).to(self.dtype))]
+                results[height, width] = [output.numpy() for output in network(x)]
         return results
 
     def frozen(self):
@@ -247,6 +221,11 @@ def make_golden(make_network):
     return golden, {key: list(shape) for key, shape in parameter_shapes(make_network()).items()}
 
 
+def write_golden(path: Path, golden, shapes) -> None:
+    np.savez_compressed(path, **golden)
+    path.with_suffix(".keys.json").write_text(json.dumps(shapes, indent=0) + "\n")
+
+
 def check_commit(checkout: Path, commit: str) -> None:
     found = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True)
     if found.stdout.strip() != commit:
@@ -261,9 +240,8 @@ def main() -> None:
     arguments = parser.parse_args()
     check_commit(arguments.reference, REFERENCES[arguments.graph][1])
     build = BUILDERS[arguments.graph]
-    golden, shapes = make_golden(lambda: build(arguments.reference.resolve()))
-    np.savez_compressed(arguments.output / f"{arguments.graph}.npz", **golden)
-    (arguments.output / f"{arguments.graph}.keys.json").write_text(json.dumps(shapes, indent=0) + "\n")
+    write_golden(arguments.output / f"{arguments.graph}.npz",
+                 *make_golden(lambda: build(arguments.reference.resolve())))
 
 
 if __name__ == "__main__":

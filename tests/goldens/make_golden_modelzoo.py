@@ -8,25 +8,24 @@ with weights that are moved by about a rounding. The loss is this project's, whi
 several times the memory.
 """
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from make_golden import check_commit, common_arrays, move_by_rounding, output_arrays, reference_weights, training_batch
+from make_golden import AUX_WEIGHT, LR, SEED, check_commit, common_arrays, move_by_rounding, output_arrays, write_golden
 from mindspore import nn, ops
 
 from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
+from rtseg.tools.parity import (FROZEN_LOGIT_SCALE, MOMENTUM, WEIGHT_DECAY, inference_image, reference_weights,
+                                training_batch)
 
 COMMIT = "eab643f51336dbf7d711f02d27e6516e5affee59"
 FOLDER = "research/cv/fastscnn"
-AUX_WEIGHT = 0.4
-LR, MOMENTUM, WEIGHT_DECAY, STEPS = 1e-3, 0.9, 1e-4, 4
+STEPS = 4
 # Its pooling has fixed windows, the largest 24 x 24 features: it takes nothing smaller than 768 x 768.
-INPUT_SHAPE, SEED = (2, 3, 768, 768), 7
+INPUT_SHAPE = (2, 3, 768, 768)
 EVAL_SIZES = {(768, 768): 58, (800, 1024): 60}
-FROZEN_LOGIT_SCALE = 1e-3
 MOVED_RUNS = 1
 # A gradient below this share of the largest one is zero in theory; float32 leaves more of it than float64.
 ZERO_IN_THEORY = 1e-6
@@ -69,16 +68,14 @@ class Reference:
         return network
 
     def batch(self):
-        x, y = training_batch(INPUT_SHAPE, SEED)
-        return ms.Tensor(x), ms.Tensor(y.astype(np.int32))
+        return tuple(map(ms.Tensor, training_batch(INPUT_SHAPE, SEED)))
 
     def inference(self):
         network = self.fresh().set_train(False)
         results = {}
         for height, width in EVAL_SIZES:
-            x = np.random.default_rng(height * 10000 + width).standard_normal((1, 3, height, width))
-            x = ms.Tensor(x.astype(np.float32))
-            results[height, width] = [output.asnumpy().astype(np.float64) for output in network(x)]
+            outputs = network(ms.Tensor(inference_image(height, width)))
+            results[height, width] = [output.asnumpy().astype(np.float64) for output in outputs]
         return results
 
     def loss_and_norms(self, network, logit_scale, optimizer=None):
@@ -136,9 +133,7 @@ def main() -> None:
     arguments = parser.parse_args()
     check_commit(arguments.reference, COMMIT)
     ms.set_device("CPU")
-    golden, shapes = make_golden(arguments.reference.resolve())
-    np.savez_compressed(arguments.output / "fast_scnn_modelzoo.npz", **golden)
-    (arguments.output / "fast_scnn_modelzoo.keys.json").write_text(json.dumps(shapes, indent=0) + "\n")
+    write_golden(arguments.output / "fast_scnn_modelzoo.npz", *make_golden(arguments.reference.resolve()))
 
 
 if __name__ == "__main__":

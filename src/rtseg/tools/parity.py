@@ -10,14 +10,18 @@ import json
 import re
 import zlib
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
 from rtseg.runtime.device import setup_device
 from rtseg.utils.errors import ConfigError, DataError, run_command
+
+if TYPE_CHECKING:
+    from mindspore import Tensor, nn
 
 # golden's name -> (model, variant, backbone, auxiliary heads, weight of the auxiliary losses)
 _GRAPHS = {
@@ -33,8 +37,8 @@ _GRAPHS = {
 }
 # Running means that differ by intent: liminn moves these twice a step, see src/rtseg/models/icnet.py.
 _OTHER_MEANS = dict.fromkeys(("icnet_liminn", "icnet_liminn_v1b"), r"^pretrained\.layer[34]\.")
-_MOMENTUM, _WEIGHT_DECAY = 0.9, 1e-4
-_FROZEN_LOGIT_SCALE = 1e-3
+MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
+FROZEN_LOGIT_SCALE = 1e-3
 # With emulated float16: of outputs and losses, and of gradient norms, the largest error of any parameter.
 FLOAT16_LIMIT, FLOAT16_GRADIENT_LIMIT = 0.05, 0.5
 # Without it float16 gradients underflow, here as on a device.
@@ -72,17 +76,22 @@ def reference_weights(shapes: Dict[str, tuple]) -> Dict[str, np.ndarray]:
     return weights
 
 
-def training_batch(golden):
-    """The golden's batch: x (B, 3, H, W) float32, labels (B, H, W) int32 in 0..18, the first 8 rows ignored (255)."""
-    rng = np.random.default_rng(int(golden["train/seed"]))
-    batch, _, height, width = shape = tuple(golden["train/input_shape"])
+def inference_image(height: int, width: int) -> np.ndarray:
+    """(1, 3, H, W) float32."""
+    return np.random.default_rng(height * 10000 + width).standard_normal((1, 3, height, width)).astype(np.float32)
+
+
+def training_batch(shape: Sequence[int], seed: int) -> Tuple[np.ndarray, np.ndarray]:
+    """x float32 of `shape` (B, 3, H, W), labels int32 (B, H, W): 0..18 in patches of 16x16, the first 8 rows 255."""
+    rng = np.random.default_rng(seed)
+    batch, _, height, width = shape
     x = rng.standard_normal(shape).astype(np.float32)
     labels = rng.integers(0, 19, (batch, height // 16, width // 16)).repeat(16, 1).repeat(16, 2).astype(np.int32)
     labels[:, :8] = 255
     return x, labels
 
 
-def relative_error(found, expected) -> float:
+def relative_error(found: ArrayLike, expected: ArrayLike) -> float:
     """L2 norm of the difference over the L2 norm of `expected`."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
@@ -97,7 +106,7 @@ class ParityCheck:
             loss scale. The limits are then wide: it shows that training survives, not that the numbers are the same.
     """
 
-    def __init__(self, path: Path, *, emulate_float16: bool = False):
+    def __init__(self, path: Path, *, emulate_float16: bool = False) -> None:
         self.emulate_float16 = emulate_float16
         if path.stem not in _GRAPHS:
             raise ConfigError(f"--golden {path}: no graph is called '{path.stem}'; expected {', '.join(_GRAPHS)}")
@@ -110,7 +119,7 @@ class ParityCheck:
         self.graph = path.stem
         self.model, self.variant, self.backbone, self.aux, self.aux_weight = _GRAPHS[self.graph]
 
-    def network(self):
+    def network(self) -> "nn.Cell":
         """The network with the reference weights, dropout 0."""
         from mindspore import Tensor
 
@@ -138,64 +147,68 @@ class ParityCheck:
         from rtseg.models.interpolation import resize_bilinear
 
         network = self.network()
-        findings = []
+        results = []
         for size in sorted({key.split("/")[1] for key in self.golden.files if key.startswith("eval/")}):
             height, width = map(int, size.split("x"))
-            rng = np.random.default_rng(height * 10000 + width)
-            x = rng.standard_normal((1, 3, height, width)).astype(np.float32)
-            outputs = _frozen(network)(Tensor(x))
+            x = Tensor(inference_image(height, width))
+            outputs = _frozen(network)(x)
             if not network.labels_to_logits:  # the references upsample_bilinear in the network, ours in the loss
-                outputs = [resize_bilinear(output, (height, width), network.align_corners) for output in outputs]
+                outputs = [resize_bilinear(output, (height, width), align_corners=network.align_corners)
+                           for output in outputs]
             if f"eval/{size}/out{len(outputs)}" in self.golden:  # the full-size logits are an output of inference only
-                outputs = [network.set_train(False)(Tensor(x)), *outputs]
+                outputs = [network.set_train(False)(x), *outputs]
             for i, output in enumerate(outputs):
                 key = f"eval/{size}/out{i}"
                 step, output = int(self.golden[f"{key}_step"]), output.asnumpy()
-                findings.append(ParityResult(f"{size} output {i}",
-                                        relative_error(output[:, :, ::step, ::step], self.golden[key]), 1e-4))
+                results.append(ParityResult(f"{size} output {i}", relative_error(output[:, :, ::step, ::step],
+                                                                                 self.golden[key]), 1e-4))
                 stats = [output.mean(), output.std(), output.min(), output.max()]
-                findings.append(ParityResult(f"{size} output {i}: mean, std, min, max",
-                                        relative_error(stats, self.golden[f"{key}_stats"]), 1e-4))
-        return findings
+                results.append(ParityResult(f"{size} output {i}: mean, std, min, max",
+                                            relative_error(stats, self.golden[f"{key}_stats"]), 1e-4))
+        return results
 
     def frozen(self, by_products: bool) -> List[ParityResult]:
         """Loss and gradients with running statistics, logits divided by 1000; the loss in one of its two forms."""
-        from mindspore import Tensor
-
         network = _frozen(self.network())
-        gradient = _gradient_cell(self._network_with_loss(network, _FROZEN_LOGIT_SCALE, by_products))
-        loss, norms = _loss_and_norms(gradient, network, *map(Tensor, training_batch(self.golden)))
+        gradient = _gradient_cell(self._network_with_loss(network, FROZEN_LOGIT_SCALE, by_products=by_products))
+        loss, norms = _loss_and_norms(gradient, network, batch=self._training_batch())
         form = "by products" if by_products else "by operators"
         return [ParityResult(f"frozen loss {form}", relative_error(loss, self.golden["frozen/loss"]), 1e-5),
-                self._gradient_finding("frozen", norms)]
+                self._gradient_result("frozen", norms)]
 
     def training(self, by_products: bool) -> List[ParityResult]:
         """Ten steps of SGD on one batch with batch statistics: losses, gradients of the first step, running means."""
-        from mindspore import Tensor, nn
+        from mindspore import nn
 
         from rtseg.models.reference_names import parameter_name
 
         network = self.network().set_train(True)
-        optimizer = nn.Momentum(network.trainable_params(), float(self.golden["train/lr"]), _MOMENTUM, _WEIGHT_DECAY)
-        step = _gradient_cell(self._network_with_loss(network, 1.0, by_products), optimizer)
-        x, labels = map(Tensor, training_batch(self.golden))
+        optimizer = nn.Momentum(network.trainable_params(), float(self.golden["train/lr"]), MOMENTUM, WEIGHT_DECAY)
+        step = _gradient_cell(self._network_with_loss(network, 1.0, by_products=by_products), optimizer)
+        batch = self._training_batch()
         expected = self.golden["train/loss_trajectory"]
-        steps = [_loss_and_norms(step, network, x, labels) for _ in expected]
+        steps = [_loss_and_norms(step, network, batch=batch) for _ in expected]
         losses = np.array([loss for loss, _ in steps])
         parameters = network.parameters_dict()
         keys = self.golden["train/running_mean_keys"]
-        means = [np.linalg.norm(parameters[parameter_name(self.graph, key)].asnumpy()) for key in keys]
+        means = [float(np.linalg.norm(parameters[parameter_name(self.graph, key)].asnumpy())) for key in keys]
         counts = [not re.search(_OTHER_MEANS.get(self.graph, "$^"), key) for key in keys]
         form = "by products" if by_products else "by operators"
         return [ParityResult(f"training loss {form}, step 0", relative_error(losses[0], expected[0]), 1e-4),
-                self._gradient_finding("train", steps[0][1]),
+                self._gradient_result("train", steps[0][1]),
                 ParityResult(f"loss of {len(expected)} steps", float(np.max(np.abs(losses - expected) / expected)),
-                        max(1e-3, 10 * self.golden["train/loss_trajectory_noise"].max())),
+                             max(1e-3, 10 * self.golden["train/loss_trajectory_noise"].max())),
                 ParityResult("running means after them",
-                        _largest_relative(means, self.golden["train/running_mean_norm_after"], counts),
-                        max(1e-3, 10 * self.golden["train/running_mean_norm_after_noise"].max()))]
+                             _largest_relative(means, self.golden["train/running_mean_norm_after"], counts=counts),
+                             max(1e-3, 10 * self.golden["train/running_mean_norm_after_noise"].max()))]
 
-    def _network_with_loss(self, network, logit_scale, by_products):
+    def _training_batch(self) -> Tuple["Tensor", "Tensor"]:
+        from mindspore import Tensor
+
+        x, labels = training_batch(self.golden["train/input_shape"].tolist(), int(self.golden["train/seed"]))
+        return Tensor(x), Tensor(labels)
+
+    def _network_with_loss(self, network: "nn.Cell", logit_scale: float, *, by_products: bool) -> "nn.Cell":
         from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 
         loss = MixSoftmaxCrossEntropy(self.aux_weight, align_corners=network.align_corners,
@@ -203,12 +216,12 @@ class ParityCheck:
         loss_scale = _FLOAT16_LOSS_SCALE if self.emulate_float16 else 1.0
         return _network_with_loss(network, loss, logit_scale=logit_scale, loss_scale=loss_scale)
 
-    def _gradient_finding(self, part, norms) -> ParityResult:
+    def _gradient_result(self, part: str, norms: Dict[str, float]) -> ParityResult:
         from rtseg.models.reference_names import parameter_name
 
         counts = self.golden[f"{part}/grad_norm_counts"]
         names = [parameter_name(self.graph, key) for key in self.golden[f"{part}/grad_keys"]]
-        error = _largest_relative([norms[name] for name in names], self.golden[f"{part}/grad_norm"], counts)
+        error = _largest_relative([norms[name] for name in names], self.golden[f"{part}/grad_norm"], counts=counts)
         noise = self.golden[f"{part}/grad_norm_noise"][counts].max()
         return ParityResult(f"{part} gradient norms of {counts.sum()} parameters", error, max(1e-3, 10 * noise))
 
@@ -225,19 +238,22 @@ class ParityCheck:
                     for result in self.inference() + self.training(True) + self.training(False)]
 
 
-def _loss_and_norms(gradient, network, x, labels):
+def _loss_and_norms(gradient: "nn.Cell", network: "nn.Cell", *,
+                    batch: Tuple["Tensor", "Tensor"]) -> Tuple[float, Dict[str, float]]:
     """(loss, parameter name -> L2 norm of its gradient)"""
-    loss, gradients = gradient(x, labels)
+    loss, gradients = gradient(*batch)
     names = [parameter.name for parameter in network.trainable_params()]
-    return float(loss.asnumpy()), {name: np.linalg.norm(value.asnumpy()) for name, value in zip(names, gradients)}
+    return float(loss.asnumpy()), {name: float(np.linalg.norm(value.asnumpy()))
+                                   for name, value in zip(names, gradients)}
 
 
-def _largest_relative(found, expected, counts=slice(None)) -> float:
-    found, expected = np.asarray(found)[counts], np.asarray(expected)[counts]
-    return float(np.max(np.abs(found - expected) / np.abs(expected)))
+def _largest_relative(found: Sequence[float], expected: np.ndarray, *, counts: Sequence[bool]) -> float:
+    """Of the elements that `counts` selects."""
+    ours, theirs = np.asarray(found)[counts], expected[counts]
+    return float(np.max(np.abs(ours - theirs) / np.abs(theirs)))
 
 
-def _frozen(network):
+def _frozen(network: "nn.Cell") -> "nn.Cell":
     """All outputs, as in training, but BatchNorm with its running statistics."""
     from mindspore import nn
 
@@ -248,19 +264,19 @@ def _frozen(network):
     return network
 
 
-def _network_with_loss(network, loss, *, logit_scale, loss_scale):
+def _network_with_loss(network: "nn.Cell", loss: "nn.Cell", *, logit_scale: float, loss_scale: float) -> "nn.Cell":
     from mindspore import nn
 
     class NetworkWithLoss(nn.Cell):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__(auto_prefix=False)  # the parameters keep the network's names
             self.network = network
             self.loss = loss
             self.logit_scale = logit_scale
             self.loss_scale = loss_scale
 
-        def construct(self, x, labels):
-            outputs = ()
+        def construct(self, x: "Tensor", labels: "Tensor") -> Any:
+            outputs: Any = ()
             for output in self.network(x):
                 outputs += (output * self.logit_scale,)
             return self.loss(outputs, labels) * self.loss_scale
@@ -268,20 +284,20 @@ def _network_with_loss(network, loss, *, logit_scale, loss_scale):
     return NetworkWithLoss()
 
 
-def _gradient_cell(network_with_loss, optimizer=None):
+def _gradient_cell(network_with_loss: "nn.Cell", optimizer: Optional["nn.Optimizer"] = None) -> "nn.Cell":
     import mindspore as ms
     from mindspore import amp, nn
 
     weights = network_with_loss.trainable_params()
 
     class Gradient(nn.Cell):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__(auto_prefix=False)
             self.optimizer = optimizer
             self.gradient = ms.value_and_grad(network_with_loss, None, weights)
             self.scaler = amp.StaticLossScaler(network_with_loss.loss_scale)
 
-        def construct(self, x, labels):
+        def construct(self, x: "Tensor", labels: "Tensor") -> Any:
             loss, gradients = self.gradient(x, labels)
             loss, gradients = self.scaler.unscale(loss), self.scaler.unscale(gradients)
             if self.optimizer is not None:
@@ -300,15 +316,15 @@ class ParityOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    arguments = parse_options(ParityOptions, "rtseg parity", __doc__, argv=argv)
-    alignment = ParityCheck(arguments.golden, emulate_float16=arguments.emulate_float16)
+    arguments = parse_options(ParityOptions, "rtseg parity", description=__doc__, argv=argv)
+    check = ParityCheck(arguments.golden, emulate_float16=arguments.emulate_float16)
     setup_device("CPU")
-    findings = alignment.report()
-    print(f"{alignment.graph}: {'what':42s} {'relative error':>14s} {'limit':>9s}")
-    for finding in findings:
-        print(f"{alignment.graph}: {finding.what:42s} {finding.error:14.2e} {finding.limit:9.1e} "
-              f"{'ok' if finding.passed else 'FAILED'}")
-    return 0 if all(finding.passed for finding in findings) else 1
+    results = check.report()
+    print(f"{check.graph}: {'what':42s} {'relative error':>14s} {'limit':>9s}")
+    for result in results:
+        print(f"{check.graph}: {result.what:42s} {result.error:14.2e} {result.limit:9.1e} "
+              f"{'ok' if result.passed else 'FAILED'}")
+    return 0 if all(result.passed for result in results) else 1
 
 
 if __name__ == "__main__":
