@@ -33,7 +33,7 @@ def environment_of_ranks(options: argparse.Namespace, group_size: int) -> Dict[s
         "HCCL_EXEC_TIMEOUT": os.environ.get("HCCL_EXEC_TIMEOUT") or _HCCL_EXEC_TIMEOUT}
     if os.environ.get("MS_COMPILER_CACHE_ENABLE") != "1":
         return {**hccl, "MS_COMPILER_CACHE_ENABLE": "0"}
-    if parse_arguments("train", "", options.train_arguments).evaluation.eval_while_train:
+    if parse_arguments("train", "", argv=options.train_arguments).evaluation.eval_while_train:
         # MindSpore numbers the graphs as they come. A resumed run may begin with an evaluation, and got the step's.
         raise ConfigError("MS_COMPILER_CACHE_ENABLE=1: expected --eval_while_train=0 with it, because MindSpore takes "
                           "one cached graph for another when a run that is resumed begins with an evaluation")
