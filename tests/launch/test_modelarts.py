@@ -35,7 +35,7 @@ from rtseg.utils.errors import run_command
 object_storage._PAUSES = (0.3, 0.3)
 
 def main(_):
-    with modelarts_job(parse_arguments("train", "", sys.argv[1:]), "train") as (config, upload):
+    with modelarts_job(parse_arguments("train", "", argv=sys.argv[1:]), "train") as (config, upload):
         dataset = Path(config.data.dataset)
         print("dataset", dataset, sorted(path.name for path in dataset.rglob("*.*")), flush=True)
         result = Path(config.run.output_path) / "run" / "last.ckpt"
