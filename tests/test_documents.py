@@ -40,10 +40,10 @@ SUBCOMMAND_OF_SCRIPT = {"run_train.sh": "train", "sweep.sh": "train", "run_distr
 # Files and folders that are named in the text but made by the programs, or by the reader and the platform.
 MADE_BY_PROGRAMS = {
     "config.yaml", "train.log", "log.txt", "metrics.csv", "curves.png", "best_map.ckpt", "last.ckpt", "ckpt_0/",
-    "tensorboard/", "result.json", "eval_results.txt", "eval_results.json", "class_iou.png",
-    "contact_sheet.png", "scores.csv", "confusion_matrix.png", "mask/", "overlay/", "class_map/",
-    "confidence/", "submit/", "legend.png", "seen/overlay/",
-    "preprocess.log", "infer.log", "acc.log", "img_data/", "label/", "result_Files/", "time_Result/"}
+    "tensorboard/", "profile/operators.csv", "trace_view.json", "op_statistic.csv", "result.json", "eval_results.txt",
+    "eval_results.json", "class_iou.png", "contact_sheet.png", "scores.csv", "confusion_matrix.png", "mask/",
+    "overlay/", "class_map/", "confidence/", "submit/", "legend.png", "seen/overlay/", "preprocess.log", "infer.log",
+    "acc.log", "img_data/", "label/", "result_Files/", "time_Result/"}
 MADE_BY_READER = {"src/rtseg/models/my_net.py", "configs/my_net.yaml", "jobstart_hccl.json", "hccl_tools.py",
                   "icnet.yaml", "src/model_utils/icnet.yaml"}  # the last two: in the code of others
 

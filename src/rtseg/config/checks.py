@@ -66,7 +66,7 @@ def _check_dataset(config: Config) -> None:
 def _check_train(config: Config) -> None:
     _check_dataset(config)
     config.data.dataset_config.parts(config.data.train_split)
-    if config.evaluation.eval_while_train and not config.run.max_steps:
+    if config.evaluation.eval_while_train and not (config.run.max_steps or config.run.profile):
         config.data.dataset_config.parts(config.data.eval_split)
 
 

@@ -81,6 +81,7 @@ FLAGS = {
     "log_interval": "两行日志之间的步数",
     "tensorboard": "在运行目录的 tensorboard/ 中写 TensorBoard 事件文件",
     "max_steps": "性能测试：运行这么多步后停止并报告 images/s；0：关闭",
+    "profile": "性能测试：首步之后用 MindSpore 的 profiler 运行这么多步，并列出最耗时的算子；0：关闭",
     "seed": "权重、顺序和增强的随机种子",
     "diff_seed": "数据增强也随 rank 不同；权重和图像顺序始终相同",
     "device_target": "设备；auto：MindSpore 报告有 Ascend 则用它，否则用 CPU",

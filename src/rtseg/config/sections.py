@@ -170,6 +170,8 @@ class Run(Section):
                                commands=_TRAIN)
     max_steps: int = option("performance run: stop after this many steps and report images/s; 0: off", 0,
                             commands=_TRAIN, ge=0)
+    profile: int = option("performance run of the first step and so many under MindSpore's profiler; prints the "
+                          "operators that take longest; 0: off", 0, commands=_TRAIN, ge=0)
     seed: int = option("seed of weights, order and augmentation", 1, commands=_TRAIN, ge=0)
     diff_seed: bool = option("augmentation depends on the rank too; weights and the order of the images never do",
                              False, commands=_TRAIN)

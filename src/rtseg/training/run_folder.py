@@ -13,6 +13,7 @@ LAST = "last.ckpt"              # the whole state of the training
 BEST = "best_map.ckpt"          # the weights with the best mIoU so far
 RESULT = "result.json"          # of a training that has ended
 TENSORBOARD = "tensorboard"     # folder of event files
+PROFILE = "profile"             # folder of operators and their times
 _WEIGHTS = "ckpt_"              # folder of a rank's checkpoints, followed by the rank
 # What a run that continues this one reads, in the order in which to copy it: whoever sees the state finds the rest.
 RESUME_FILES = (METRICS, BEST, LAST)

@@ -20,6 +20,7 @@ from rtseg.training.callbacks import (Callback, CheckpointCallback, EarlyStoppin
 from rtseg.training.checkpoint import checkpoint_path, count_parameters
 from rtseg.training.context import Losses, TrainContext, stop_on_signals
 from rtseg.training.lr_schedules import learning_rates
+from rtseg.training.profiling import OperatorProfiler
 from rtseg.training.result import report_result
 from rtseg.training.resume import copy_best_checkpoint, is_resumed, load_start, replica_fingerprint, resolve_auto
 from rtseg.training.tensorboard import SAMPLES, TensorBoardWriter, require_tensorboard
@@ -45,6 +46,8 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group:
     """
     group = group or ProcessGroup()
     config = resolve_auto(config)
+    if config.run.profile:
+        config = config.replace(max_steps=1 + config.run.profile)  # the first compiles
     if config.run.tensorboard:
         require_tensorboard()
 
@@ -176,6 +179,8 @@ def _build_callbacks(context: TrainContext, *, eval_set: Any, upload: Optional[C
     """What logs, evaluates, records, saves and uploads, in that order; a performance run only logs."""
     config, group = context.config, context.group
     callbacks: List[Callback] = [ProgressLogger(config.run.log_interval)]
+    if config.run.profile and group.is_master:
+        callbacks.append(OperatorProfiler())
     if config.run.max_steps:
         return callbacks
     rows = []
