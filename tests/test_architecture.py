@@ -23,7 +23,6 @@ NEVER_MINDSPORE = ("rtseg.cli.preprocess", "rtseg.cli.score", "rtseg.config.", "
 
 # Drawing takes coordinates: box(left, bottom, right, top, color).
 COORDINATES = "rtseg.synthetic."
-NOT_YET = ("rtseg.cli.predict", "rtseg.inference.predict")
 # Their callers are others, which pass by position, as they do to a network's `construct` and to operators.constexpr.
 CALLED_BY_POSITION = {"rtseg.tools.torch_file._rebuild_tensor", "rtseg.training.train_step.scaled_part_loss",
                       "rtseg.training.weight_average._move"}
@@ -144,7 +143,7 @@ def test_from_the_third_parameter_on_they_are_keyword_only():
     source = "class K:\n    def m(self, a, b, c, *, d): pass\n    @ops.constexpr\n    def n(): pass\n"
     assert list(positions(source)) == [(2, "m", ["a", "b", "c"])]
     assert [f"{module}:{line} {name}({', '.join(names)})" for module, source in SOURCES.items()
-            if not module.startswith((COORDINATES, *NOT_YET)) for line, name, names in positions(source)
+            if not module.startswith(COORDINATES) for line, name, names in positions(source)
             if len(names) > 2 and f"{module}.{name}" not in CALLED_BY_POSITION and name not in ("construct", "__call__")
             ] == []
 

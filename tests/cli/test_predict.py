@@ -275,9 +275,9 @@ def test_bad_images_do_not_stop_the_others(batch_size, num_workers):
         return np.full((4 if path == "low" else 8, 8, 3), 200 if path == "light" else 20, np.uint8)
     written = {}
     names = ["light", "bad", "dark"] + ["low"] * (batch_size == 1)
-    problems = list(predict_images(Brightness(batch_size), [InputFile(name, name) for name in names], read,
-                                   lambda file, _, prediction: written.update({file.name: prediction.classes.mean()}),
-                                   num_workers=num_workers))
+    problems = list(predict_images(
+        Brightness(batch_size), [InputFile(name, name) for name in names], read=read, num_workers=num_workers,
+        write=lambda image: written.update({image.file.name: image.prediction.classes.mean()})))
     assert written == {"light": 1, "dark": 0}
     assert sorted(map(str, filter(None, problems))) == ["bad: cannot be read"] + ["low: too low"] * (batch_size == 1)
 
@@ -294,7 +294,8 @@ def clip(tmp_path):
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_video_keeps_size_rate_and_order(clip, tmp_path, batch_size):
-    steps = list(predict_video(Brightness(batch_size), InputFile(clip, "clip"), tmp_path / "out", palette=PALETTE))
+    steps = list(predict_video(Brightness(batch_size), InputFile(clip, "clip"), folder=tmp_path / "out",
+                               palette=PALETTE))
     assert steps == [None] * 6
     video = Video(tmp_path / "out" / "overlay" / f"clip_overlay{video_format()[0]}")
     assert (video.size, video.rate, video.frames) == ((48, 80), 12.5, 6)
@@ -311,7 +312,7 @@ def test_a_video_that_ends_early_is_done_so_far_and_named(clip, tmp_path, monkey
     monkeypatch.setattr("rtseg.inference.prediction.Video", lambda path: SimpleNamespace(
         **{name: getattr(video, name) for name in ("read", "close", "size")}, frames=100, rate=12.5)
         if (video := Video(path)) else None)
-    *steps, problem = predict_video(Brightness(), InputFile(clip, "clip"), tmp_path / "out", palette=PALETTE)
+    *steps, problem = predict_video(Brightness(), InputFile(clip, "clip"), folder=tmp_path / "out", palette=PALETTE)
     assert steps == [None] * 3 and "is damaged after 3 of 100 frames; only these are done" in str(problem)
     assert len(files_in(tmp_path / "out")) == 1
 
@@ -321,7 +322,7 @@ def test_a_video_that_the_network_refuses_leaves_nothing(tmp_path):
         add(np.zeros((4, 80, 3), np.uint8))
     file = InputFile(tmp_path / f"low{video_format()[0]}", "low")
     with pytest.raises(DataError, match="too low"):
-        list(predict_video(Brightness(), file, tmp_path / "out", palette=PALETTE))
+        list(predict_video(Brightness(), file, folder=tmp_path / "out", palette=PALETTE))
     assert files_in(tmp_path / "out") == []
 
 

@@ -51,7 +51,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     output = Path(config.run.output_path)
     camera = camera_of(config.prediction.inputs)
     if camera is not None:
-        return predict_from_camera(config, camera, output)
+        return predict_from_camera(config, camera, output=output)
     files, problems = find_inputs(config.prediction.inputs, [output / name for name in RESULTS])
     if config.prediction.submit:
         files, wrong_names = for_submission(files, config.data.dataset_config.image_suffix)
@@ -61,15 +61,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if not config.prediction.submit and file.name != file.path.stem:
             print(f"note: the results of {file.path} are called {file.name}")
     if files:
-        files = unfinished(config, files, output)
+        files = unfinished(config, files, output=output)
     if files:
-        problems += predict(config, files, output)
+        problems += predict(config, files, output=output)
     if problems:
         return report_errors(f"{len(problems)} of the inputs cannot be predicted:", problems)
     return 0
 
 
-def unfinished(config: Config, files: Sequence["InputFile"], output: Path) -> List["InputFile"]:
+def unfinished(config: Config, files: Sequence["InputFile"], *, output: Path) -> List["InputFile"]:
     """The files that are still to be done, with the keys that their results will carry. Says how many are left out."""
     from rtseg.inference.finished import are_finished, image_key, settings_key
     from rtseg.inference.prediction import result_paths
@@ -80,14 +80,14 @@ def unfinished(config: Config, files: Sequence["InputFile"], output: Path) -> Li
     settings = settings_key(config)
     keyed = [file._replace(key=image_key(settings, file.path)) for file in files]
     left = [file for file in keyed if prediction.overwrite or file.is_video or not are_finished(
-        result_paths(output, file.name, prediction.save_kinds, submit=prediction.submit), file.key)]
+        result_paths(output, file.name, kinds=prediction.save_kinds, submit=prediction.submit), file.key)]
     if len(left) < len(files):
         print(f"{len(files) - len(left)} of {len(files)} inputs are finished: their results are in {output} "
               "(--overwrite 1 does them again)", flush=True)
     return left
 
 
-def predict_from_camera(config: Config, index: int, output: Path) -> int:
+def predict_from_camera(config: Config, index: int, *, output: Path) -> int:
     """Predicts what a camera sees until Ctrl-C or --max_frames; returns the exit code."""
     from rtseg.inference.input_files import InputFile
     from rtseg.inference.prediction import OVERLAY, predict_camera
@@ -103,7 +103,7 @@ def predict_from_camera(config: Config, index: int, output: Path) -> int:
         height, width = camera.size
         print(f"{segmenter.description}\ncamera {index}: {width}x{height} pixels; Ctrl-C ends it", flush=True)
         with stop_asked() as should_stop:
-            for problem in predict_camera(segmenter, camera, file, output, palette=segmenter.palette,
+            for problem in predict_camera(segmenter, camera, file=file, folder=output, palette=segmenter.palette,
                                           max_frames=config.prediction.max_frames, should_stop=should_stop):
                 if problem is None:
                     times.append(time.perf_counter())
@@ -147,7 +147,7 @@ def make_output_folder(output: Path) -> None:
         raise ConfigError(f"--output_path {output}: expected a folder that can be written; {error.strerror}") from None
 
 
-def predict(config: Config, files: Sequence["InputFile"], output: Path) -> List[str]:
+def predict(config: Config, files: Sequence["InputFile"], *, output: Path) -> List[str]:
     """Predicts the files, says how fast it was, and returns what is wrong with which."""
     from tqdm import tqdm
 
@@ -163,7 +163,7 @@ def predict(config: Config, files: Sequence["InputFile"], output: Path) -> List[
 
     problems, done, start = [], 0, time.perf_counter()
     has_video = any(file.is_video for file in files)
-    steps = predict_files(segmenter, files, output, num_workers=config.num_workers,
+    steps = predict_files(segmenter, files, folder=output, num_workers=config.num_workers,
                           label_ids=config.data.dataset_config.train_id_to_id if config.prediction.submit else None,
                           kinds=config.prediction.save_kinds)
     for problem in tqdm(steps, total=None if has_video else len(files), unit="image",

@@ -34,8 +34,8 @@ class ImagePredictor(Protocol):
         """Classes and confidence of up to `batch_size` images. Raises DataError."""
 
 
-class _Image(NamedTuple):
-    """An image on its way from the file to the results."""
+class ImageInWork(NamedTuple):
+    """An image on its way from its file to its results."""
 
     file: InputFile
     pixels: Optional[np.ndarray] = None  # uint8 (H, W, 3)
@@ -43,7 +43,7 @@ class _Image(NamedTuple):
     error: Optional[DataError] = None
 
 
-def predict_files(segmenter: Segmenter, files: Sequence[InputFile], folder: Path, *, num_workers: int,
+def predict_files(segmenter: Segmenter, files: Sequence[InputFile], *, folder: Path, num_workers: int,
                   label_ids: Optional[np.ndarray] = None,
                   kinds: Sequence[str] = (OVERLAY, MASK, CLASS_MAP)) -> Iterator[Optional[DataError]]:
     """Predicts images, then videos, and writes to `folder` what predict.py --help says.
@@ -61,44 +61,45 @@ def predict_files(segmenter: Segmenter, files: Sequence[InputFile], folder: Path
     """
     images = [file for file in files if not file.is_video]
     read: Callable[[Path], np.ndarray]
-    write: Callable[[InputFile, np.ndarray, Prediction], None]
+    write: Callable[[ImageInWork], None]
     if label_ids is not None:
-        read, write = read_image, partial(_write_label_ids, folder, label_ids)
+        read, write = read_image, partial(_write_label_ids, folder=folder, label_ids=label_ids)
     else:
         save_png(folder / LEGEND, legend(segmenter.class_names, segmenter.palette))
-        read, write = read_upright, partial(_write_images, folder, segmenter.palette, kinds)
-    yield from predict_images(segmenter, images, read, write, num_workers=num_workers)
+        read, write = read_upright, partial(_write_images, folder=folder,
+                                             palette=segmenter.palette, kinds=kinds)
+    yield from predict_images(segmenter, images, read=read, write=write, num_workers=num_workers)
     for file in files:
         if file.is_video:
             try:
-                yield from predict_video(segmenter, file, folder, palette=segmenter.palette)
+                yield from predict_video(segmenter, file, folder=folder, palette=segmenter.palette)
             except DataError as error:
                 yield error
 
 
-def predict_images(segmenter: ImagePredictor, files: Iterable[InputFile], read: Callable[[Path], np.ndarray],
-                   write: Callable[[InputFile, np.ndarray, Prediction], None], *,
+def predict_images(segmenter: ImagePredictor, files: Iterable[InputFile], *,
+                   read: Callable[[Path], np.ndarray], write: Callable[[ImageInWork], None],
                    num_workers: int) -> Iterator[Optional[DataError]]:
     """Predicts images; the good ones are written whatever is wrong with others.
 
     Args:
         files: the images.
         read: path -> uint8 (H, W, 3) RGB; may raise DataError.
-        write: called with file, image and prediction.
+        write: called with each image that has been predicted.
         num_workers: threads that read, and as many that write; 0 for none next to the calling one.
 
     Yields:
         for each image, as soon as its results are written, what is wrong with it, or None.
     """
-    def read_one(file: InputFile) -> _Image:
+    def read_one(file: InputFile) -> ImageInWork:
         try:
-            return _Image(file, read(file.path))
+            return ImageInWork(file, read(file.path))
         except DataError as error:
-            return _Image(file, error=error)
+            return ImageInWork(file, error=error)
 
-    def write_one(image: _Image) -> Optional[DataError]:
+    def write_one(image: ImageInWork) -> Optional[DataError]:
         if image.error is None:
-            write(image.file, image.pixels, image.prediction)
+            write(image)
         return image.error
 
     with closing(prefetch(read_one, files, num_workers=num_workers)) as images, \
@@ -106,14 +107,14 @@ def predict_images(segmenter: ImagePredictor, files: Iterable[InputFile], read: 
         yield from written
 
 
-def result_paths(folder: Path, name: str, kinds: Sequence[str], *, submit: bool) -> List[Path]:
+def result_paths(folder: Path, name: str, *, kinds: Sequence[str], submit: bool) -> List[Path]:
     """The files that are written for an image of that name."""
     if submit:
         return [folder / SUBMISSION / f"{name}_labelIds.png"]
     return [folder / kind / f"{name}_{kind}.png" for kind in kinds]
 
 
-def predict_video(segmenter: ImagePredictor, file: InputFile, folder: Path, *,
+def predict_video(segmenter: ImagePredictor, file: InputFile, *, folder: Path,
                   palette: Sequence[Color]) -> Iterator[Optional[DataError]]:
     """Predicts a video and writes overlay/<name>_overlay.mp4 (.avi where OpenCV cannot write .mp4), without sound.
 
@@ -125,13 +126,13 @@ def predict_video(segmenter: ImagePredictor, file: InputFile, folder: Path, *,
     """
     written = 0
     with closing(Video(file.path)) as video:
-        for written, step in enumerate(_overlays(segmenter, video, file, folder, palette=palette), 1):
+        for written, step in enumerate(_overlays(segmenter, video, file=file, folder=folder, palette=palette), 1):
             yield step
     if written + video.rate < video.frames:  # the number in the file may be a guess; a second less is not
         yield DataError(f"{file.path}: is damaged after {written} of {video.frames} frames; only these are done")
 
 
-def predict_camera(segmenter: ImagePredictor, camera: Frames, file: InputFile, folder: Path, *,
+def predict_camera(segmenter: ImagePredictor, camera: Frames, *, file: InputFile, folder: Path,
                    palette: Sequence[Color], max_frames: int = 0,
                    should_stop: Callable[[], bool] = lambda: False) -> Iterator[Optional[DataError]]:
     """Predicts what a camera sees, and writes it as predict_video does.
@@ -144,19 +145,19 @@ def predict_camera(segmenter: ImagePredictor, camera: Frames, file: InputFile, f
         None for each frame, as soon as it is written; at the end what is wrong, if the camera gave no more frames.
     """
     written = 0
-    for written, step in enumerate(_overlays(segmenter, camera, file, folder, palette=palette, max_frames=max_frames,
-                                             should_stop=should_stop), 1):
+    for written, step in enumerate(_overlays(segmenter, camera, file=file, folder=folder, palette=palette,
+                                             max_frames=max_frames, should_stop=should_stop), 1):
         yield step
     if written != max_frames and not should_stop():
         yield DataError(f"{file.path}: gave no more frames after {written}; these are done. Is it still connected?")
 
 
-def _overlays(segmenter: ImagePredictor, video: Frames, file: InputFile, folder: Path, *, palette: Sequence[Color],
+def _overlays(segmenter: ImagePredictor, video: Frames, *, file: InputFile, folder: Path, palette: Sequence[Color],
               max_frames: int = 0, should_stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Writes the overlays of a video's frames; the file is there when the last has been."""
     with writing_video(folder / OVERLAY / f"{file.name}_overlay{video_format()[0]}", video.size,
                        rate=video.rate) as add:
-        def write_one(image: _Image) -> None:
+        def write_one(image: ImageInWork) -> None:
             if image.error is not None:
                 raise image.error
             add(overlay(image.pixels, image.prediction.classes, palette=palette))
@@ -165,29 +166,27 @@ def _overlays(segmenter: ImagePredictor, video: Frames, file: InputFile, folder:
         with closing(prefetch(lambda _: video.read(), range(max_frames) if max_frames else count(),
                               num_workers=1)) as frames:
             wanted = takewhile(lambda frame: frame is not None and not should_stop(), frames)
-            images = map(partial(_Image, file), wanted)
+            images = map(partial(ImageInWork, file), wanted)
             with closing(prefetch(write_one, _predicted(segmenter, images), num_workers=1)) as steps:
                 yield from steps
 
 
-def _write_images(folder: Path, palette: Sequence[Color], kinds: Sequence[str], file: InputFile,
-                  image: np.ndarray, prediction: Prediction) -> None:
-    classes = prediction.classes
+def _write_images(image: ImageInWork, *, folder: Path, palette: Sequence[Color], kinds: Sequence[str]) -> None:
+    classes = image.prediction.classes
     pixels: Dict[str, Callable[[], Optional[np.ndarray]]] = {
-        OVERLAY: lambda: overlay(image, classes, palette=palette), MASK: lambda: colorize(classes, palette),
-        CLASS_MAP: lambda: classes, CONFIDENCE: lambda: prediction.confidence}
-    for kind, path in zip(kinds, result_paths(folder, file.name, kinds, submit=False)):
-        save_png(path, pixels[kind](), text=(KEYWORD, file.key))
+        OVERLAY: lambda: overlay(image.pixels, classes, palette=palette), MASK: lambda: colorize(classes, palette),
+        CLASS_MAP: lambda: classes, CONFIDENCE: lambda: image.prediction.confidence}
+    for kind, path in zip(kinds, result_paths(folder, image.file.name, kinds=kinds, submit=False)):
+        save_png(path, pixels[kind](), text=(KEYWORD, image.file.key))
 
 
-def _write_label_ids(folder: Path, label_ids: np.ndarray, file: InputFile, _image: np.ndarray,
-                     prediction: Prediction) -> None:
-    path, = result_paths(folder, file.name, (), submit=True)
-    save_png(path, label_ids[prediction.classes], text=(KEYWORD, file.key))
+def _write_label_ids(image: ImageInWork, *, folder: Path, label_ids: np.ndarray) -> None:
+    path, = result_paths(folder, image.file.name, kinds=(), submit=True)
+    save_png(path, label_ids[image.prediction.classes], text=(KEYWORD, image.file.key))
 
 
-def _predicted(segmenter: ImagePredictor, images: Iterable[_Image]) -> Iterator[_Image]:
-    batch: List[_Image] = []
+def _predicted(segmenter: ImagePredictor, images: Iterable[ImageInWork]) -> Iterator[ImageInWork]:
+    batch: List[ImageInWork] = []
     for image in images:
         if image.error is not None:
             yield image
@@ -200,7 +199,7 @@ def _predicted(segmenter: ImagePredictor, images: Iterable[_Image]) -> Iterator[
         yield from _through(segmenter, batch)
 
 
-def _through(segmenter: ImagePredictor, batch: Sequence[_Image]) -> Iterator[_Image]:
+def _through(segmenter: ImagePredictor, batch: Sequence[ImageInWork]) -> Iterator[ImageInWork]:
     try:
         predictions = segmenter.predict([image.pixels for image in batch])
     except DataError as error:

@@ -173,13 +173,14 @@ class Predictor:
             for flipped in (False, True)[:1 + self.flip]:
                 (output, size, placement), = self._run([np.ascontiguousarray(scaled[:, ::-1]) if flipped else scaled])
                 check_finite(output)
-                logits = self._at_size(output.astype(np.float32, copy=False), size, placement, image.shape[:2])
+                logits = self._at_size(output.astype(np.float32, copy=False), image.shape[:2], input_size=size,
+                                       placement=placement)
                 probabilities = softmax(logits[:, :, ::-1] if flipped else logits)
                 total = probabilities if total is None else total + probabilities
         return total / np.float32(len(self.scales) * (1 + self.flip))
 
-    def _at_size(self, logits: np.ndarray, input_size: Tuple[int, int], placement: Placement,
-                 size: Tuple[int, int]) -> np.ndarray:
+    def _at_size(self, logits: np.ndarray, size: Tuple[int, int], *, input_size: Tuple[int, int],
+                 placement: Placement) -> np.ndarray:
         """Logits of the image's part of the network's input, at `size`."""
         align_corners = self.backend.align_corners
         if placement.valid == input_size:
