@@ -83,7 +83,7 @@ from rtseg.utils.errors import run_command
 
 
 def main(_):
-    read_configuration(sys.argv[2], "", sys.argv[3:])
+    read_configuration(sys.argv[2], "", argv=sys.argv[3:])
     mindspore_version()
     return 0
 
