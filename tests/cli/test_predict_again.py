@@ -85,6 +85,12 @@ def test_what_another_model_or_image_left_is_done_again(start, tmp_path, change)
         assert (np.array(Image.open(tmp_path / "out" / "class_map" / "2_class_map.png")) == 1).all()
 
 
+def test_a_link_that_leads_nowhere_stops_no_other(start, tmp_path, capsys):
+    (tmp_path / "in" / "7.png").symlink_to(tmp_path / "absent.png")
+    assert [start(code=3), start(code=3)] == [5, 0]
+    assert capsys.readouterr().err.count("7.png: cannot be read (No such file or directory)") == 2
+
+
 def test_a_model_that_is_missing(tmp_path):
     write_png(tmp_path / "in.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(DataError, match="expected an exported model at .*none.onnx, found none"):

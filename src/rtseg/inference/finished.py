@@ -31,14 +31,17 @@ def settings_key(config: Config) -> str:
 
 
 def image_key(settings: str, image: Path) -> str:
-    """The key that the results of an image must carry. Raises OSError when the image is not there."""
-    status = image.stat()
+    """The key that the results of an image must carry; empty if it cannot be read, as whoever reads it will say."""
+    try:
+        status = image.stat()
+    except OSError:
+        return ""
     return hashlib.sha256(f"{settings} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:32]
 
 
 def are_finished(results: Iterable[Path], key: str) -> bool:
     """Whether all these PNG files are there and carry the key."""
-    return all(_carries(path, key) for path in results)
+    return key != "" and all(_carries(path, key) for path in results)
 
 
 def _carries(path: Path, key: str) -> bool:
