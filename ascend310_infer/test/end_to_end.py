@@ -9,9 +9,9 @@ import re
 import resource
 import subprocess
 import sys
-import tempfile
-import unittest
 from pathlib import Path
+
+import program_test
 
 try:
     import numpy as np
@@ -21,18 +21,12 @@ except ImportError as error:
     print(f"skipped: {error}; pip install onnx openvino")
     sys.exit(77)
 
-PROGRAM = ""
 HEIGHT, WIDTH = 6, 10
 
 
-class EndToEnd(unittest.TestCase):
+class EndToEnd(program_test.ProgramTest):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.data = self.folder / "data"
-        self.data.mkdir()
-        self.model = self.folder / "net.onnx"
+        super().setUp()
         self.report = self.folder / "time_Result" / "test_perform_static.txt"
 
     def write_model(self, form="deploy", batch=1, height=HEIGHT):
@@ -46,12 +40,8 @@ class EndToEnd(unittest.TestCase):
             (self.data / f"{i:03}_img.bin").write_bytes(pixels.tobytes())
         return images
 
-    def run_program(self, *flags, dataset=True, **options):
-        command = [PROGRAM, f"--model_path={self.model}", *(["--dataset_path", self.data] if dataset else []), *flags]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=100, **options)
-
     def result(self, i, dtype):
-        return np.fromfile(self.folder / "result_Files" / f"{i:03}_img_0.bin", dtype)
+        return np.fromfile(self.results / f"{i:03}_img_0.bin", dtype)
 
     def assert_failure(self, done, code, message):
         """One line on stderr that holds `message`, and that exit code."""
@@ -68,7 +58,7 @@ class EndToEnd(unittest.TestCase):
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
                 for i, expected in enumerate(class_map(images)):
                     np.testing.assert_array_equal(self.result(i, np.uint8), expected.ravel())
-                self.assertEqual(len(list((self.folder / "result_Files").iterdir())), 5)
+                self.assertEqual(len(list((self.results).iterdir())), 5)
                 self.assertIn(f"images          5 in {-(-5 // batch)} runs of batch {batch}, ", done.stdout)
 
     def test_logits(self):
@@ -97,18 +87,18 @@ class EndToEnd(unittest.TestCase):
 
     def test_loop_needs_no_data(self):
         self.write_model("float", batch=2)
-        done = self.run_program("--loop=3", "--warmup", "0", dataset=False)
+        done = self.run_program("--loop=3", "--warmup", "0", dataset=None)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn("images          6 in 3 runs of batch 2, ", done.stdout)
-        self.assertFalse((self.folder / "result_Files").exists())
+        self.assertFalse((self.results).exists())
 
     def test_help(self):
-        done = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, timeout=10)
+        done = subprocess.run([self.program, "--help"], capture_output=True, text=True, timeout=10)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn("--model_path\n", done.stdout)
 
     def test_readme_tells_the_flags_and_defaults_of_help(self):
-        text = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, timeout=10).stdout
+        text = subprocess.run([self.program, "--help"], capture_output=True, text=True, timeout=10).stdout
         flags = re.findall(r"^  --(\w+)\n      .*?(?: \(default (\S+)\))?$", text, re.MULTILINE)
         readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| `--(\w+)` \| ?`?([^` |]*)`? ?\|", readme, re.MULTILINE)
@@ -135,7 +125,7 @@ class EndToEnd(unittest.TestCase):
             "error: 2 of 4 inputs could not be used; the results of the others are in ./result_Files\n"))
         for i in (0, 2):
             np.testing.assert_array_equal(self.result(i, np.uint8), class_map(images[i:i + 1]).ravel())
-        self.assertEqual(len(list((self.folder / "result_Files").iterdir())), 2)
+        self.assertEqual(len(list((self.results).iterdir())), 2)
 
     def test_no_input(self):
         self.write_model()
@@ -174,7 +164,7 @@ class EndToEnd(unittest.TestCase):
         self.write_images(3)
         done = self.run_program(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50)))
         self.assert_failure(done, 1, "_img_0.bin: File too large")  # of the image that was first
-        self.assertEqual(list((self.folder / "result_Files").iterdir()), [])
+        self.assertEqual(list((self.results).iterdir()), [])
 
     def test_mutated_models_never_crash_it(self):
         self.write_model()
@@ -197,5 +187,4 @@ class EndToEnd(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    PROGRAM = str(Path(sys.argv.pop(1)).resolve())
-    unittest.main()
+    program_test.main(sys.argv)

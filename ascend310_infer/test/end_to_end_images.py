@@ -8,11 +8,10 @@ packages that this needs are missing.
 import json
 import os
 import resource
-import subprocess
 import sys
-import tempfile
 import unittest
-from pathlib import Path
+
+import program_test
 
 try:
     import cv2
@@ -24,7 +23,6 @@ except ImportError as error:
     print(f"skipped: {error}; pip install onnx openvino opencv-python-headless pillow")
     sys.exit(77)
 
-PROGRAM = ""
 HEIGHT, WIDTH = 32, 64
 
 
@@ -75,16 +73,7 @@ def expected_class_map(image, form="deploy", align_corners=False):
     return cv2.resize(valid, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-class Images(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.data = self.folder / "data"
-        self.data.mkdir()
-        self.model = self.folder / "net.onnx"
-        self.results = self.folder / "result_Files"
-
+class Images(program_test.ProgramTest):
     def write_model(self, form="deploy", batch=1, align_corners=False):
         onnx.save(make_model(form, batch, HEIGHT, WIDTH), self.model)
         self.model.with_suffix(".json").write_text(make_metadata(form, batch, HEIGHT, WIDTH, align_corners))
@@ -94,10 +83,6 @@ class Images(unittest.TestCase):
         for i, image in enumerate(images):
             Image.fromarray(image).save(self.data / f"{i}.png")
         return images
-
-    def run_program(self, *flags, dataset=None, **options):
-        command = [PROGRAM, f"--model_path={self.model}", f"--dataset_path={dataset or self.data}", *flags]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=100, **options)
 
     def succeed(self, *flags, **options):
         done = self.run_program(*flags, **options)
@@ -385,5 +370,4 @@ class Images(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    PROGRAM = str(Path(sys.argv.pop(1)).resolve())
-    unittest.main()
+    program_test.main(sys.argv)
