@@ -1,6 +1,7 @@
 """Runs shell scripts and programs of the project as a user does."""
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,19 @@ def skip_unless_installed(*requirement_files):
     missing = run(sys.executable, SCRIPTS / "missing_requirements.py", *requirement_files).stdout.split("\n")[:-1]
     if missing:
         pytest.skip(f"this Python lacks {', '.join(missing)}; scripts/run_tests.sh installs it")
+
+
+def fake_project(folder, script, *, programs, content):
+    """A project of fakes, programs with the same `content`, around a real script; its path has a space."""
+    project = folder / "the project"
+    for name in ("scripts", "ascend310_infer"):
+        (project / name).mkdir(parents=True)
+    shutil.copy(SCRIPTS / script, project / "scripts")
+    for name in (*programs, "export.py", "ascend310_infer/build.py", "ascend310_infer/program"):
+        (project / name).write_text(content)
+        (project / name).chmod(0o755)
+    (project / "ascend310_infer" / "build.sh").write_text('exec "$PYTHON" "$(dirname "$0")/build.py" "$@"\n')
+    return project
 
 
 def flat_recipe(path):

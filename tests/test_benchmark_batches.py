@@ -1,9 +1,8 @@
 """benchmark_batches.sh with fakes of the programs that it runs: which models it makes and runs, and its table."""
-import shutil
 import sys
 
 import pytest
-from script_helpers import PROJECT, SCRIPTS, run
+from script_helpers import PROJECT, fake_project, run
 
 # Takes the place of every program: appends its arguments to calls.txt and fails if it is the one that FAIL names.
 FAKE_PROGRAM = """#!{python}
@@ -29,15 +28,9 @@ HEADER = "engine                       batch  images/s      run, ms  requests\n"
 
 @pytest.fixture
 def project(tmp_path):
-    """A project of fakes around the real script, in a path with a space; the working folder is next to it."""
-    project = tmp_path / "the project"
-    (project / "scripts").mkdir(parents=True)
-    shutil.copy(SCRIPTS / "benchmark_batches.sh", project / "scripts")
-    (project / "ascend310_infer").mkdir()
-    for name in ("export.py", "ascend310_infer/build.py", "ascend310_infer/program", "scripts/convert.py"):
-        (project / name).write_text(FAKE_PROGRAM.format(python=sys.executable))
-        (project / name).chmod(0o755)
-    (project / "ascend310_infer" / "build.sh").write_text('exec "$PYTHON" "$(dirname "$0")/build.py" "$@"\n')
+    """The working folder is next to it."""
+    project = fake_project(tmp_path, "benchmark_batches.sh", programs=["scripts/convert.py"],
+                           content=FAKE_PROGRAM.format(python=sys.executable))
     (project / "scripts" / "convert_om.sh").write_text('exec "$PYTHON" "$(dirname "$0")/convert.py" "$@"\n')
     (tmp_path / "best.ckpt").write_text("")
     (tmp_path / "net.onnx").write_text("")

@@ -6,7 +6,7 @@ import shutil
 import sys
 
 import pytest
-from script_helpers import PROJECT, SCRIPTS, run
+from script_helpers import PROJECT, SCRIPTS, fake_project, run
 
 FUSION_OFF = PROJECT / "ascend310_infer" / "fusion_switch.cfg"
 # Takes the place of every program: appends its arguments to calls.txt and fails if it is the one that FAIL names.
@@ -28,16 +28,9 @@ if os.environ.get("FAIL") == name:
 
 @pytest.fixture
 def project(tmp_path):
-    """A project of fakes around the real script, in a path with a space; the working folder is next to it."""
-    project = tmp_path / "the project"
-    (project / "scripts").mkdir(parents=True)
-    shutil.copy(SCRIPTS / "run_infer_310.sh", project / "scripts")
-    (project / "ascend310_infer").mkdir()
-    for name in ("export.py", "preprocess.py", "cal_mIoU.py", "ascend310_infer/build.py", "ascend310_infer/program"):
-        (project / name).write_text(FAKE_PROGRAM.format(python=sys.executable))
-        (project / name).chmod(0o755)
-    build = project / "ascend310_infer" / "build.sh"
-    build.write_text('exec "$PYTHON" "$(dirname "$0")/build.py" "$@"\n')
+    """The working folder is next to it."""
+    project = fake_project(tmp_path, "run_infer_310.sh", programs=["preprocess.py", "cal_mIoU.py"],
+                           content=FAKE_PROGRAM.format(python=sys.executable))
     (tmp_path / "net.mindir").write_text("")
     (tmp_path / "net.json").write_text("{}")
     return project

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moxing_helpers import bucket, calls, faults, tree  # noqa: F401  the first and third are fixtures
+from moxing_helpers import calls, tree
 from script_helpers import PROJECT
 
 from rtseg.config.recipe import load_config

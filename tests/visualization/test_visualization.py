@@ -178,3 +178,15 @@ def test_confusion_matrix_draws_shares_of_each_row(tmp_path, monkeypatch):
     plot_confusion_matrix(matrix, ["road_$x_$", "sky", "sign"], output_path=tmp_path / "confusion_matrix.png")
     assert [text for text in texts if text[2]] == [(0, 0, "75"), (1, 0, "0"), (1, 1, "100")]
     assert (tmp_path / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_colours_and_names_of_images():
+    palette = ((1, 2, 3), (200, 100, 0))
+    ids = np.array([[0, 1, 2, 255]], np.uint8)
+    assert colorize(ids, palette).tolist() == [[[1, 2, 3], [200, 100, 0], [0, 0, 0], [0, 0, 0]]]
+    image = np.full((1, 4, 3), 50, np.uint8)
+    blended = overlay(image, ids, palette=palette, alpha=1)
+    assert blended.tolist() == [[[1, 2, 3], [200, 100, 0], [50, 50, 50], [50, 50, 50]]]
+    sheet = contact_sheet([SheetRow(image, ids, ids)], palette=palette,
+                          class_names=("short", "a name that is longer than the sheet is wide " * 5))
+    assert {(1, 2, 3), (200, 100, 0)} <= {tuple(color) for color in sheet[-60:].reshape(-1, 3).tolist()}
