@@ -108,6 +108,7 @@ def test_whole_way_agrees_with_eval(tmp_path):
     import numpy as np
     from data_helpers import ID_TO_TRAIN_ID, write_sample
 
+    from rtseg import Segmenter
     from rtseg.models.registry import create_model
     from rtseg.models.weights import save_weights
 
@@ -129,6 +130,20 @@ def test_whole_way_agrees_with_eval(tmp_path):
     assert done.returncode == 0, done.stderr
     results = (tmp_path / "eval" / "eval_results.txt").read_text()
     assert scores in results
+
+    # An int8 model is a model as any other: the classes are those that Python finds.
+    done = run(sys.executable, PROJECT / "export.py", "--ckpt_file=best_map.ckpt", "--image_height=64",
+               "--image_width=96", "--input_type=uint8", "--output_type=class_map", "--file_format=ONNX",
+               "--file_name=int8", "--precision=int8", "--calibration=data/leftImg8bit", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run(tmp_path / "build" / "main", "--model_path=int8.onnx", "--dataset_path=preprocess_Result/img_data",
+               "--result_path=int8_results", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    segmenter = Segmenter(tmp_path / "int8.onnx")
+    for path in (tmp_path / "preprocess_Result" / "img_data").iterdir():
+        image = np.fromfile(path, np.uint8).reshape(64, 96, 3)
+        found = np.fromfile(tmp_path / "int8_results" / f"{path.stem}_0.bin", np.uint8).reshape(64, 96)
+        assert (found == segmenter(image).class_map).mean() > 0.99
 
     # The same from the images themselves, without Python.
     ids = ",".join(str(ID_TO_TRAIN_ID.tolist().index(train_id)) for train_id in range(19))

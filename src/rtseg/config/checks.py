@@ -117,6 +117,12 @@ def _check_export(config: Config) -> None:
         raise ConfigError(f"--from_mindir: can only be converted to --file_format ONNX, found {file_format}")
     if file_format != "ONNX" and (config.export.dynamic_batch or config.export.dynamic_size):
         raise ConfigError(f"--dynamic_batch, --dynamic_size: expected --file_format ONNX, found {file_format}")
+    if config.export.precision == "int8" and (from_mindir or file_format != "ONNX"):
+        raise ConfigError("--precision int8: expected a checkpoint that is exported with --file_format ONNX, found "
+                          f"{'--from_mindir' if from_mindir else file_format}")
+    if (config.export.precision == "int8") != bool(config.export.calibration):
+        raise ConfigError("--precision int8, --calibration: expected both or neither, found "
+                          f"{'no --calibration' if config.export.precision == 'int8' else 'float32'}")
     if config.export.verify and (from_mindir or file_format == "AIR"):
         raise ConfigError("--verify: expected a checkpoint that is exported as MINDIR or ONNX; rtseg verify compares "
                           "other files")

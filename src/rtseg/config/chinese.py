@@ -112,6 +112,8 @@ FLAGS = {
     "opset": "ONNX 算子集版本，13 到 17；较旧的 CANN 最多读 13",
     "dynamic_batch": "ONNX：模型接受任意批大小",
     "dynamic_size": "ONNX：模型接受 32 的倍数的任意高宽；仅 BiSeNetV1",
+    "precision": "ONNX：int8 量化卷积，需要 --calibration",
+    "calibration": "int8：与部署时相似的图像的目录；最多使用其中 32 张",
     "verify": "图像或图像目录：在其上比较导出文件与检查点，不一致则失败",
     "input_type": "float32：归一化后的图像 (N, 3, H, W)；uint8：原始图像 (N, H, W, 3)，在图内归一化",
 }

@@ -274,6 +274,10 @@ class Export(Section):
     dynamic_batch: bool = option("ONNX: the model takes any batch size", False, commands=_EXPORT)
     dynamic_size: bool = option("ONNX: the model takes any height and width that are multiples of 32; BiSeNetV1 only",
                                 False, commands=_EXPORT)
+    precision: Literal["float32", "int8"] = option(
+        "ONNX: int8 quantizes the convolutions, with --calibration", "float32", commands=_EXPORT)
+    calibration: str = option("int8: folder of images like those the network will see; at most 32 of them are used", "",
+                              commands=_EXPORT, metavar="DIR")
     verify: str = option("image, or folder of images: compare the exported file with the checkpoint on them, and fail "
                          "where they differ", "", commands=_EXPORT, metavar="FILE|DIR")
     input_type: Literal["float32", "uint8"] = option(

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from rtseg.config.config import Config
 from rtseg.export.onnx_converter import convert_file
-from rtseg.export.verify import compare_backends, report
+from rtseg.export.quantization import calibration_files, check_quantizer, quantize_file
+from rtseg.export.verify import LEAST_AGREEMENT, LEAST_INT8_AGREEMENT, compare_backends, report
 from rtseg.inference.backends import ExportedBackend, open_mindir, open_onnx
 from rtseg.inference.graph import InferenceGraph
 from rtseg.inference.input_files import find_inputs, read_upright
@@ -25,23 +26,20 @@ def export_checkpoint(config: Config) -> Path:
     """Writes the exported model and its metadata as `config` says; returns the model's path.
 
     Raises:
-        DataError: the checkpoint is missing, damaged or of another network.
-        ConfigError: the package onnx is missing, or the name belongs to a model of another input or output.
+        DataError: the checkpoint is missing, damaged or of another network, or there are no calibration images.
+        ConfigError: the package onnx is missing, or onnxruntime for int8, or the name belongs to a model of another
+            input, output or precision.
         UserError: the device cannot export this.
     """
     path = exported_path(config.export.file_name or config.network.model, config.export.file_format)
-    dataset = config.data.dataset_config
-    network = create_model(config.network.model, config.network.variant, num_classes=dataset.num_classes,
-                           backbone=config.network.backbone)
+    calibration = []
+    if config.export.precision == "int8":
+        check_quantizer()
+        calibration = calibration_files(config.export.calibration)
+    network = create_model(config.network.model, config.network.variant, backbone=config.network.backbone,
+                           num_classes=config.data.dataset_config.num_classes)
     load_weights(config.run.ckpt_file, network)
-    size = (config.export.batch_size, config.export.image_height, config.export.image_width)
-    metadata = ModelMetadata.describe(
-        model=config.network.model, variant=config.network.variant, input_type=config.export.input_type,
-        output_type=config.export.output_type,
-        size=size, mean=config.data.mean, std=config.data.std, dataset=dataset.name, classes=dataset.class_names,
-        palette=dataset.palette, checkpoint_sha256=sha256_of(config.run.ckpt_file),
-        source=Path(config.run.ckpt_file).name,
-        stride=network.head_stride, align_corners=network.align_corners, dynamic=config.export.dynamic_axes)
+    metadata = _describe(config, network)
     check_metadata_is_free(path, metadata)
 
     graph = InferenceGraph(network, config.data.mean, std=config.data.std, input_type=config.export.input_type,
@@ -52,7 +50,11 @@ def export_checkpoint(config: Config) -> Path:
         exported = Path(folder) / ("network.mindir" if config.export.file_format == "ONNX" else f"network{path.suffix}")
         _export(graph, x, path=exported, file_format=exported.suffix[1:].upper())
         if config.export.file_format == "ONNX":
-            convert_file(exported, path, opset=config.export.opset, dynamic=config.export.dynamic_axes)
+            onnx_path = exported.with_suffix(".onnx") if calibration else path
+            convert_file(exported, onnx_path, opset=config.export.opset, dynamic=config.export.dynamic_axes)
+            if calibration:
+                print(f"quantizing with {len(calibration)} images", flush=True)
+                quantize_file(onnx_path, path, images=calibration, metadata=metadata)
         else:
             with atomic_write(path) as temporary:
                 shutil.copyfile(exported, temporary)
@@ -63,17 +65,29 @@ def export_checkpoint(config: Config) -> Path:
     return path
 
 
+def _describe(config: Config, network: nn.Cell) -> ModelMetadata:
+    dataset, export, ckpt_file = config.data.dataset_config, config.export, config.run.ckpt_file
+    return ModelMetadata.describe(
+        model=config.network.model, variant=config.network.variant, input_type=export.input_type,
+        output_type=export.output_type, size=(export.batch_size, export.image_height, export.image_width),
+        mean=config.data.mean, std=config.data.std, dataset=dataset.name, classes=dataset.class_names,
+        palette=dataset.palette, checkpoint_sha256=sha256_of(ckpt_file), source=Path(ckpt_file).name,
+        stride=network.head_stride, align_corners=network.align_corners, dynamic=export.dynamic_axes,
+        precision="int8" if export.precision == "int8" else None)
+
+
 def _verify(config: Config, path: Path, *, graph: InferenceGraph, metadata: ModelMetadata) -> None:
     """Raises UserError where the exported model and the graph that it was made of differ in the images of --verify."""
     files, problems = find_inputs([config.export.verify])
     if problems:
         raise DataError(f"--verify {problems[0]}")
-    runner = open_onnx(path) if path.suffix == ".onnx" else open_mindir(
+    runner = open_onnx(path, precision=metadata.precision) if path.suffix == ".onnx" else open_mindir(
         path, device_target=config.run.device_target, device_id=config.run.device_id)
     exported = ExportedBackend(path, metadata, runner=runner)
     source = ExportedBackend(Path(config.run.ckpt_file), metadata, runner=lambda x: graph(Tensor(x)).asnumpy())
     images = ((file.name, read_upright(file.path)) for file in files if not file.is_video)
-    report(compare_backends(images, (exported, source), metadata=metadata))
+    report(compare_backends(images, (exported, source), metadata=metadata),
+           least_agreement=LEAST_INT8_AGREEMENT if metadata.precision == "int8" else LEAST_AGREEMENT)
 
 
 def _export(graph: InferenceGraph, x: Tensor, *, path: Path, file_format: str) -> None:

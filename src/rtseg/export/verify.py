@@ -14,6 +14,8 @@ from rtseg.utils.errors import DataError, UserError
 # Runtimes round differently where two classes are nearly equal: 1 pixel in 1000 is far more than they do in float32.
 # float16 devices need a lower one.
 LEAST_AGREEMENT = 0.999
+# Of an int8 model of trained weights; docs/deployment.md has what we have seen.
+LEAST_INT8_AGREEMENT = 0.95
 
 
 class Comparison(NamedTuple):

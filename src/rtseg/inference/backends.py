@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # ONNX Runtime first: head logits in float32 at 512x1024 on a busy 2-core CPU, fastest of 9 alternating runs, took 0.45
 # (Fast-SCNN), 0.81 (BiSeNetV1) and 0.99 (ICNet) of OpenVINO's time.
 ONNX_RUNTIMES = ("onnxruntime", "openvino")
+# OpenVINO first: see "int8" in docs/deployment.md.
+INT8_RUNTIMES = ("openvino", "onnxruntime")
 Runner = Callable[[np.ndarray], np.ndarray]
 
 
@@ -148,14 +150,17 @@ class ExportedBackend(Backend):
         return results
 
 
-def open_onnx(path: Path) -> Runner:
-    """A function that runs an ONNX file on the CPU.
+def open_onnx(path: Path, *, precision: Optional[str] = None) -> Runner:
+    """A function that runs an ONNX file on the CPU, in the runtime that is faster for its precision if both are there.
+
+    Args:
+        precision: as in the metadata: "int8", or None for float32.
 
     Raises:
         ConfigError: neither ONNX Runtime nor OpenVINO is installed.
         DataError: no ONNX model.
     """
-    for name in ONNX_RUNTIMES:
+    for name in INT8_RUNTIMES if precision == "int8" else ONNX_RUNTIMES:
         try:
             return {"onnxruntime": _onnxruntime, "openvino": _openvino}[name](path)
         except ImportError:

@@ -79,6 +79,7 @@ class ModelMetadata(_Part):
     classes: Annotated[Tuple[str, ...], Field(min_length=1, max_length=MAX_CLASSES)]
     palette: Tuple[Color, ...]  # RGB by class
     ignore_label: Literal[255] = 255
+    precision: Optional[Literal["int8"]] = None  # of the convolutions, where they are quantized
     checkpoint_sha256: str
     source: str   # name of the checkpoint file
 
@@ -87,13 +88,15 @@ class ModelMetadata(_Part):
                  size: Tuple[int, int, int], mean: Tuple[float, ...], std: Tuple[float, ...], dataset: str,
                  classes: Tuple[str, ...], palette: Tuple[Tuple[int, ...], ...], checkpoint_sha256: str = "",
                  source: str = "", input_name: str = "x", output_name: str = "output", stride: Optional[int] = None,
-                 align_corners: Optional[bool] = None, dynamic: Tuple[str, ...] = ()) -> "ModelMetadata":
+                 align_corners: Optional[bool] = None, dynamic: Tuple[str, ...] = (),
+                 precision: Optional[str] = None) -> "ModelMetadata":
         """The metadata of a model; shapes, layout and dtypes follow from the rest.
 
         Args:
             size: (batch, height, width).
             stride, align_corners: of head_logits.
             dynamic: which of batch, height and width the model leaves open.
+            precision: "int8" for a quantized model.
 
         Raises:
             ValueError: what does not go together.
@@ -107,7 +110,7 @@ class ModelMetadata(_Part):
             output=dict(name=output_name, kind=output_type, dtype=_OUTPUT_DTYPES[output_type],
                         shape=_output_shape(size, output_type, num_classes=len(classes), stride=stride)),
             dataset=dataset, classes=tuple(classes), palette=tuple(tuple(map(int, color)) for color in palette),
-            checkpoint_sha256=checkpoint_sha256, source=source)
+            precision=precision, checkpoint_sha256=checkpoint_sha256, source=source)
         if output_type == "head_logits":
             parts["output"].update(stride=stride, align_corners=align_corners)
         return cls.model_validate(parts)
@@ -179,7 +182,7 @@ class ModelMetadata(_Part):
             size=self.size, mean=self.mean, std=self.std, dataset=self.dataset, classes=self.classes,
             palette=self.palette, checkpoint_sha256=self.checkpoint_sha256, source=self.source,
             input_name=self.input.name, output_name=self.output.name, stride=self.output.stride,
-            align_corners=self.output.align_corners, dynamic=self.input.dynamic or ())
+            align_corners=self.output.align_corners, dynamic=self.input.dynamic or (), precision=self.precision)
         return self.describe(**{**known, **changes})
 
     def to_json(self) -> str:
@@ -260,8 +263,8 @@ def check_metadata_is_free(model_path: Union[str, Path], metadata: ModelMetadata
         return
     known = read_metadata(path).changed(checkpoint_sha256=metadata.checkpoint_sha256, source=metadata.source)
     if known != metadata:
-        raise ConfigError(f"{path} describes {others[0]}, whose input, output or normalisation is another one; "
-                          "expected another --file_name")
+        raise ConfigError(f"{path} describes {others[0]}, whose input, output, precision or "
+                          "normalisation is another one; expected another --file_name")
 
 
 def sha256_of(path: Union[str, Path]) -> str:

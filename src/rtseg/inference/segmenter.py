@@ -81,7 +81,7 @@ class Segmenter:
             if not path.is_file():
                 raise DataError(f"expected an exported model at {path}, found none; export.py writes one")
             metadata = metadata or read_metadata(metadata_path(path))
-            runner = (open_onnx(path) if path.suffix.lower() == ".onnx" else
+            runner = (open_onnx(path, precision=metadata.precision) if path.suffix.lower() == ".onnx" else
                       open_mindir(path, device_target=device_target or "auto", device_id=device_id or 0))
             self.predictor = Predictor(ExportedBackend(path, metadata, runner=adapted(runner, metadata)), **options)
             self.class_names, self.palette = metadata.classes, metadata.palette
