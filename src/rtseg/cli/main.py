@@ -19,6 +19,7 @@ GROUPS: Dict[str, Dict[str, Command]] = {
         "train": Command("rtseg.cli.train", "train a network", "train.py"),
         "eval": Command("rtseg.cli.eval", "score a checkpoint", "eval.py"),
         "predict": Command("rtseg.cli.predict", "segment images and videos", "predict.py"),
+        "demo": Command("rtseg.tools.demo", "open a page that shows what a network sees"),
     },
     "Deploy": {
         "export": Command("rtseg.cli.export", "export a checkpoint as MINDIR, ONNX or AIR", "export.py"),

@@ -31,7 +31,7 @@ class Frames:
         if self.first is None:
             self.close()
             raise DataError(problem)
-        self.size = self.first.shape[:2]  # (height, width)
+        self.size: Tuple[int, int] = (self.first.shape[0], self.first.shape[1])  # height, width
         rate = self.capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate < 1000 else _USUAL_RATE  # frames per second
 
@@ -93,7 +93,7 @@ def writing_video(path: Path, size: Tuple[int, int], *, rate: float) -> Iterator
     """Yields a function that adds a frame; the video is at `path` when the block ends well, atomically.
 
     Args:
-        path: with the suffix of `video_format`.
+        path: with the suffix of `video_format`, or .webm, which browsers play.
         size: (height, width) of the frames.
         rate: frames per second.
 
@@ -102,8 +102,9 @@ def writing_video(path: Path, size: Tuple[int, int], *, rate: float) -> Iterator
         UserError: not all frames could be written.
     """
     written = 0
+    codec = "VP80" if path.suffix == ".webm" else video_format()[1]
     with atomic_write(path) as temporary:
-        writer = cv2.VideoWriter(os.path.abspath(temporary), cv2.VideoWriter_fourcc(*video_format()[1]), rate,
+        writer = cv2.VideoWriter(os.path.abspath(temporary), cv2.VideoWriter_fourcc(*codec), rate,
                                  size[::-1])
 
         def add(frame: np.ndarray) -> None:
