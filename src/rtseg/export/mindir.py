@@ -96,7 +96,7 @@ class _Reader:
                             "'while' on tensors); only networks without it can be converted")
         self.proto = model.graph
         self.primitives = {primitive.name: primitive for primitive in model.primitives}
-        self.constants = {parameter.name: _array(parameter) for parameter in self.proto.parameter}
+        self.constants: Dict[str, Any] = {parameter.name: _array(parameter) for parameter in self.proto.parameter}
         self.tensors = {value.name: _tensor_info(value.tensor[0]) for value in self.proto.input}
         self.aliases = {name: name for name in (*self.constants, *self.tensors)}
         self.nodes: List[Node] = []

@@ -1,13 +1,14 @@
 """`Segmenter`: from a file with a network to what it sees in images, in three lines of Python."""
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple, Union, overload
+from typing import Any, List, Optional, Sequence, Tuple, Union, cast, overload
 
 import numpy as np
 from PIL import Image
 
-from rtseg.config.config import Config
+from rtseg.config.config import FILE_NAME, Config
 from rtseg.config.recipe import load_config
+from rtseg.config.sections import SAVE_KINDS
 from rtseg.data.dataset_spec import Color
 from rtseg.inference.backends import ExportedBackend, open_mindir, open_onnx
 from rtseg.inference.foreign import adapted
@@ -18,8 +19,6 @@ from rtseg.utils.errors import ConfigError, DataError
 from rtseg.visualization.masks import colorize, overlay, save_png
 
 ImageLike = Union[str, Path, Image.Image, np.ndarray]
-CONFIG_NAME = "config.yaml"
-SAVED_KINDS = ("overlay", "mask", "class_map", "confidence")
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ class Segmentation:
             ConfigError: another kind, or confidence was not asked for.
             OSError: the file cannot be written.
         """
-        if kind not in SAVED_KINDS:
-            raise ConfigError(f"kind: expected one of {', '.join(SAVED_KINDS)}, found {kind!r}")
+        if kind not in SAVE_KINDS:
+            raise ConfigError(f"kind: expected one of {', '.join(SAVE_KINDS)}, found {kind!r}")
         if kind == "confidence" and self.confidence is None:
             raise ConfigError("kind: expected a result with confidence; make the Segmenter with confidence=True")
         pixels = getattr(self, kind)
@@ -112,7 +111,7 @@ class Segmenter:
         return self.predictor.predict(images)
 
     @overload
-    def __call__(self, images: ImageLike) -> Segmentation: ...
+    def __call__(self, images: ImageLike) -> Segmentation: ...  # type: ignore[overload-overlap]  # a str is a Sequence
 
     @overload
     def __call__(self, images: Sequence[ImageLike]) -> List[Segmentation]: ...
@@ -127,7 +126,7 @@ class Segmenter:
             DataError: an image that cannot be read, or is none of these; see also `predict`.
         """
         if not isinstance(images, (list, tuple)):
-            return self([images])[0]
+            return self([cast(ImageLike, images)])[0]
         arrays = [_array_of(image) for image in images]
         predictions: List[Prediction] = []
         for start in range(0, len(arrays), self.batch_size):
@@ -141,9 +140,9 @@ def _config_of(path: Path, config: Union[str, Path, None]) -> Path:
         return Path(config)
     # Checkpoints that are kept as history are in ckpt_<rank>/ of the run's folder.
     for folder in (path.parent, path.parent.parent):
-        if (folder / CONFIG_NAME).is_file():
-            return folder / CONFIG_NAME
-    raise ConfigError(f"{path}: expected the {CONFIG_NAME} of its run next to it, found none; give one as config "
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise ConfigError(f"{path}: expected the {FILE_NAME} of its run next to it, found none; give one as config "
                       "(--config): it says which network and which classes the checkpoint has")
 
 

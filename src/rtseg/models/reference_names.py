@@ -87,8 +87,6 @@ _BATCH_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean",
 _WITHOUT_COUNTERPART = re.compile(r"num_batches_tracked$|(^|\.)fc\.(weight|bias)$")
 BACKBONE_KEYS = {"icnet_liminn": "pretrained.", "icnet_liminn_v1b": "pretrained.", "icnet_mmseg": "backbone.backbone.",
                   "bisenetv1_coincheung": "cp.resnet.", "bisenetv1_mmseg": "backbone.context_path.backbone."}
-# Layers that depend on the number of classes.
-CLASSIFIER = re.compile(r"(^|\.)classifier\.(weight|bias)$|^(head|aux_heads\.\d)\.(weight|bias)$")
 
 
 def graph_name(model: str, variant: str, *, backbone: Optional[str] = None) -> str:

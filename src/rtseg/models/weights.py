@@ -32,7 +32,7 @@ def save_weights(path: PathLike, network: nn.Cell) -> None:
     write_checkpoint(path, _weights_of(network))
 
 
-def write_checkpoint(path: PathLike, parameters: Dict[str, ms.Parameter], *,
+def write_checkpoint(path: PathLike, parameters: Dict[str, ms.Tensor], *,
                      texts: Optional[Dict[str, str]] = None) -> None:
     """Writes parameters and texts by name to `path` (.ckpt), atomically.
 

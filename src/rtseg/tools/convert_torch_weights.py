@@ -5,7 +5,6 @@
 
 The first checkpoint is for eval.py and export.py; both are for `train.py --pretrained`. PyTorch is not needed.
 """
-import os
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -13,11 +12,11 @@ import numpy as np
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
-from rtseg.models.reference_names import BACKBONE_KEYS, CLASSIFIER, graph_name, is_modelzoo, parameter_name
+from rtseg.models.parameter_names import is_auxiliary, is_backbone, is_classifier, is_weight
+from rtseg.models.reference_names import BACKBONE_KEYS, graph_name, is_modelzoo, parameter_name
 from rtseg.models.registry import MAX_AUX, MODEL_BACKBONES, MODEL_VARIANTS, PUBLISHED_CLASSES, check_model, create_model
 from rtseg.runtime.device import setup_device
 from rtseg.tools.torch_file import read_state_dict
-from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import ConfigError, DataError, run_command
 
 
@@ -55,7 +54,7 @@ def match(graph: str, state: Dict[str, np.ndarray], *, shapes: Dict[str, tuple],
     """
     prefix = BACKBONE_KEYS.get(graph, "") if backbone_only else ""
     if backbone_only:
-        shapes = {name: shape for name, shape in shapes.items() if ".backbone." in name}
+        shapes = {name: shape for name, shape in shapes.items() if is_backbone(name)}
     weights, other_classes, ignored, wrong = {}, [], {}, []
     for key, value in state.items():
         name = parameter_name(graph, key if key.startswith(prefix) else prefix + key)
@@ -63,13 +62,13 @@ def match(graph: str, state: Dict[str, np.ndarray], *, shapes: Dict[str, tuple],
             ignored[key] = "not part of this network" if name else "has no counterpart"
         elif value.shape == shapes[name]:
             weights[name] = value.astype(np.float32)
-        elif CLASSIFIER.search(name) and value.shape[1:] == shapes[name][1:]:
+        elif is_classifier(name) and value.shape[1:] == shapes[name][1:]:
             weights[name] = value.astype(np.float32)
             other_classes.append(name)
         else:
             wrong.append(f"{key}: expected shape {shapes[name]}, found {value.shape}")
     missing = [name for name in shapes if name not in weights]
-    wrong += [f"missing: {name}" for name in missing if not name.startswith("aux_heads.")]
+    wrong += [f"missing: {name}" for name in missing if not is_auxiliary(name)]
     if wrong:
         raise DataError(f"expected weights of {graph}{' (its backbone)' if backbone_only else ''}, found others; "
                         f"{len(wrong)} problems, first:\n  " + "\n  ".join(wrong[:10])
@@ -97,8 +96,11 @@ def import_weights(model: str, variant: str, *, backbone: Optional[str], source:
     Raises:
         ConfigError: no such network, or one without a backbone.
         DataError: `source` cannot be read or is not of this network.
+        UserError: it has a weight that is not finite.
     """
     import mindspore as ms
+
+    from rtseg.models.weights import write_checkpoint
 
     check_model(model, variant, aux=MAX_AUX, backbone=backbone)
     if backbone_only and not MODEL_BACKBONES[model]:
@@ -108,17 +110,13 @@ def import_weights(model: str, variant: str, *, backbone: Optional[str], source:
         raise ConfigError(f"--output {target}: expected a name that ends in .ckpt")
     state = _read_modelzoo(source) if Path(source).suffix == ".ckpt" else read_state_dict(source)
     network = create_model(model, variant, num_classes=PUBLISHED_CLASSES, aux=MAX_AUX, backbone=backbone)
-    shapes = {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()
-              if not name.endswith("dropout_step")}
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items() if is_weight(name)}
     try:
         weights, report = match(graph_name(model, variant, backbone=backbone), state, shapes=shapes,
                                 backbone_only=backbone_only)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
-    with atomic_write(target) as temporary:
-        ms.save_checkpoint([{"name": name, "data": ms.Tensor(np.ascontiguousarray(value))}
-                            for name, value in weights.items()], str(temporary))
-        os.chmod(temporary, 0o644)  # MindSpore leaves it read-only, which surprises whoever copies over it
+    write_checkpoint(target, {name: ms.Tensor(np.ascontiguousarray(value)) for name, value in weights.items()})
     return report
 
 

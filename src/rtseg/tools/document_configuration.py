@@ -69,7 +69,7 @@ def _row(flag: str) -> Sequence[str]:
     extra = extra_of(entry.field)
     names = [f"`--{flag}`"] * (flag != entry.name) + [f"`{alias}`" for alias in extra["aliases"]]
     default = "" if entry.field.is_required() else default_of(entry.field)
-    return (f"`{entry.name}`", expected_value(entry.field) if not extra["expected"] else extra["expected"],
+    return (f"`{entry.name}`", expected_value(entry.field),
             default and (default if default == "empty" else f"`{default}`"), ", ".join(names),
             ", ".join(extra["commands"]) or f"predict ({metavar_of(entry.field)})", str(entry.field.description))
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
+from rtseg.models.parameter_names import is_weight
 from rtseg.runtime.device import setup_device
 from rtseg.utils.errors import ConfigError, DataError, run_command
 
@@ -130,9 +131,8 @@ class ParityCheck:
                                backbone=self.backbone)
         weights = convert(self.graph, reference_weights(self.shapes))
         for name, parameter in network.parameters_dict().items():
-            if name.endswith("dropout_step"):
-                continue
-            parameter.set_data(Tensor(weights.pop(name).reshape(parameter.shape)))
+            if is_weight(name):
+                parameter.set_data(Tensor(weights.pop(name).reshape(parameter.shape)))
         if weights:
             raise DataError(f"{self.graph}: the network has no parameters named {', '.join(weights)}")
         if self.emulate_float16:

@@ -1,11 +1,10 @@
-"""The files of a run folder, <output_path>/<time>/. Their names stand here only. No MindSpore."""
+"""The names of the files in a run folder, <output_path>/<time>/, all but that of its configuration. No MindSpore."""
 import time
 from pathlib import Path
 from typing import List, Optional
 
 from rtseg.utils.errors import ConfigError
 
-CONFIG = "config.yaml"          # the resolved configuration
 LOG = "train.log"
 METRICS = "metrics.csv"         # a row per epoch
 CURVES = "curves.png"

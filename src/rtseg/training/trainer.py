@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from rtseg.config.config import Config
+from rtseg.config.config import FILE_NAME, Config
 from rtseg.data.loader import BatchLoader
 from rtseg.runtime.device import ascend_precision_mode
 from rtseg.runtime.distributed import ProcessGroup
@@ -170,7 +170,7 @@ def _start_run_folder(config: Config, group: ProcessGroup) -> Path:
         setup_logger(rank=group.rank)
         return Path(group.broadcast(""))
     folder = run_folder.make_run_folder(config.run.output_path)
-    write_text(folder / run_folder.CONFIG, config.dump())
+    write_text(folder / FILE_NAME, config.dump())
     setup_logger(folder / run_folder.LOG)
     return Path(group.broadcast(str(folder)))
 
