@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
@@ -12,25 +13,58 @@ import pytest
 from data_helpers import CLASS_NAMES, PALETTE
 from mindspore import Tensor, nn
 from script_helpers import PROJECT
-from trained_network import HEIGHT, MEAN, STD, WIDTH, as_if_trained
 
 from rtseg.cli import export
 from rtseg.config.recipe import load_config
 from rtseg.export.atc import main as om_metadata
+from rtseg.inference.graph import InferenceGraph
 from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, read_metadata, write_metadata
 from rtseg.inference.postprocessing import argmax_upsampled
 from rtseg.inference.preprocessing import normalize
+from rtseg.models.registry import create_model
+from rtseg.models.weights import save_weights
 from rtseg.utils.errors import ConfigError, DataError
 
+HEIGHT, WIDTH = 160, 352
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 METADATA = ModelMetadata.describe(
     model="fast_scnn", variant="mmseg", input_type="float32", output_type="logits", size=(1, 64, 96), mean=MEAN,
     std=STD, dataset="cityscapes", classes=CLASS_NAMES, palette=PALETTE, checkpoint_sha256="ab12",
     source="best_map.ckpt")
 
 
+STATISTICS = {"gamma": (0.7, 1.3), "beta": (-0.3, 0.3), "moving_mean": (-0.2, 0.2), "moving_variance": (0.5, 1.5)}
+
+
+class Trained(NamedTuple):
+    """A checkpoint, and what MindSpore and eval.py say of an image with it."""
+
+    checkpoint: Path
+    image: np.ndarray    # uint8 (HEIGHT, WIDTH, 3)
+    logits: np.ndarray   # float32 (1, 19, HEIGHT, WIDTH)
+    classes: np.ndarray  # (1, HEIGHT, WIDTH)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    return as_if_trained(tmp_path_factory.mktemp("run"))
+    network = create_model("fast_scnn", "mmseg", num_classes=19, aux=1)
+    rng = np.random.default_rng(0)
+    for parameter in network.get_parameters():
+        if parameter.name.rpartition(".")[2] in STATISTICS:
+            low, high = STATISTICS[parameter.name.rpartition(".")[2]]
+            parameter.set_data(Tensor(rng.uniform(low, high, parameter.shape).astype(np.float32)))
+    weight, bias = network.classifier.classifier.weight, network.classifier.classifier.bias
+    weight.set_data(Tensor(rng.normal(0, 0.5, weight.shape).astype(np.float32)))
+    network.set_train(False)
+    coarse = rng.integers(0, 216, (HEIGHT // 32, WIDTH // 32, 3), dtype=np.uint8)
+    image = np.kron(coarse, np.ones((32, 32, 1), np.uint8)) + rng.integers(0, 40, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    x = Tensor(normalize(image, MEAN, std=STD)[None])
+    bias.set_data(Tensor(-network(x).asnumpy().mean(axis=(0, 2, 3))))  # no class is ahead everywhere
+    path = tmp_path_factory.mktemp("run") / "best_map.ckpt"
+    save_weights(path, network)
+    classes = InferenceGraph(network, MEAN, std=STD)(Tensor(image[None])).asnumpy()
+    assert len(np.unique(classes)) > 5
+    return Trained(path, image, network(x).asnumpy(), classes)
 
 
 def run_onnx(path, x):
