@@ -47,9 +47,9 @@ def exported(tmp_path_factory):
     with redirect_stdout(StringIO()) as printed:
         code = export.main([
             "--model=bisenetv1", "--variant=mmseg", f"--ckpt_file={folder / 'best_map.ckpt'}",
-            f"--file_name={folder / 'int8'}", "--file_format=ONNX", f"--image_height={HEIGHT}", f"--image_width={WIDTH}", "--input_type=uint8",
-            "--output_type=head_logits", "--precision=int8", f"--calibration={folder / 'images'}",
-            f"--verify={folder / 'images'}"])
+            f"--file_name={folder / 'int8'}", "--file_format=ONNX", f"--image_height={HEIGHT}",
+            f"--image_width={WIDTH}", "--input_type=uint8", "--output_type=head_logits", "--precision=int8",
+            f"--calibration={folder / 'images'}", f"--verify={folder / 'images'}"])
     assert code == 0
     return Exported(folder / "best_map.ckpt", folder / "images", folder / "int8.onnx", printed.getvalue())
 
