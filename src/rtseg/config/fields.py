@@ -82,7 +82,9 @@ def read_value(annotation: Any, value: Any) -> Any:
         return str(value)
     if kind is Union:  # a number or a word
         return value if isinstance(value, str) and value in words_of(annotation) else _number(float, value)
-    reader = {int: _integer, float: _float, str: _text, Path: _text, bool: _boolean}.get(kind)
+    if kind in (int, float):
+        return _number(kind, value)
+    reader = {str: _text, Path: _text, bool: _boolean}.get(kind)
     return reader(value) if reader else value
 
 
@@ -111,14 +113,6 @@ def _number(kind: type, value: Any) -> Any:
     if number > limit:
         raise ValueError(f"expected a number <= {limit:g}" if kind is float else f"expected an integer <= {limit}")
     return number
-
-
-def _integer(value: Any) -> int:
-    return _number(int, value)
-
-
-def _float(value: Any) -> float:
-    return _number(float, value)
 
 
 def _boolean(value: Any) -> bool:

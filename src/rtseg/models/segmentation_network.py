@@ -7,7 +7,7 @@ from rtseg.models.interpolation import resize_bilinear
 
 
 class SegmentationNetwork(nn.Cell):
-    """Base of all networks; one of them writes `head_outputs` and sets the attributes where it differs.
+    """Base of all networks, which write `head_outputs` and set the attributes where they differ.
 
     Attributes:
         head_stride: of the main logits before they are upsampled.
