@@ -152,14 +152,14 @@ def chromium(folder):
 
 
 @contextmanager
-def demo(*arguments):
+def demo(*arguments, **variables):
     """Runs the command; yields the page's address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "rtseg.tools.demo", *arguments, f"--port={port}", "--open_browser=0"]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True,
-                          env={**os.environ, "PYTHONPATH": str(PROJECT / "src")}) as process:
+                          env={**os.environ, "PYTHONPATH": str(PROJECT / "src"), **variables}) as process:
         try:
             line = process.stdout.readline()
             assert line == f"http://127.0.0.1:{port}  (Ctrl+C ends it)\n"
@@ -218,8 +218,10 @@ def test_page(tmp_path):
 
 
 @in_browser
-def test_page_listens_on_this_machine_only(tmp_path):
-    with demo(str(write_model(tmp_path / "net.onnx"))) as address:
+def test_page_listens_on_this_machine_only_and_leaves_nothing(tmp_path):
+    (tmp_path / "tmp").mkdir()
+    with demo(str(write_model(tmp_path / "net.onnx")), TMPDIR=str(tmp_path / "tmp")) as address:
+        assert list((tmp_path / "tmp").glob("rtseg-demo-*"))
         port = int(address.rpartition(":")[2])
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
             local, state = line.split()[1], line.split()[3]
@@ -228,3 +230,4 @@ def test_page_listens_on_this_machine_only(tmp_path):
                 break
         else:
             pytest.fail(f"nobody listens on {port}")
+    assert list((tmp_path / "tmp").glob("rtseg-demo-*")) == []

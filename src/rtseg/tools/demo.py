@@ -10,6 +10,8 @@ paths. The page loads nothing from elsewhere, and what is uploaded is deleted wh
 """
 import html
 import os
+import signal
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -264,6 +266,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for path in options.models:
         if not Path(path).is_file():
             raise DataError(f"{path}: expected a .ckpt, .onnx or .mindir file, found none")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which deletes the folder, as Ctrl+C does
     with tempfile.TemporaryDirectory(prefix="rtseg-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         page = build_page(Models(options.models), Path(folder), any_path=options.host in LOCAL_HOSTS)
