@@ -18,15 +18,7 @@ struct Fixture {
 
 TEST(AclDescribesTheModel) {
   const Fixture fixture;
-  const auto engine = LoadEngine(fixture.options);
-  CHECK_EQUAL(engine->Description(), "AscendCL, Ascend 0");
-  CHECK_EQUAL(engine->Inputs().size(), size_t{1});
-  CHECK_EQUAL(engine->Inputs()[0].name, "scores");
-  CHECK_EQUAL(infer::Describe(engine->Inputs()[0]), "float32 [2, 3, 4]");
-  CHECK_EQUAL(engine->Inputs()[0].bytes, size_t{96});
-  CHECK_EQUAL(engine->Outputs().size(), size_t{1});
-  CHECK_EQUAL(infer::Describe(engine->Outputs()[0]), "uint8 [2, 4]");
-  CHECK_EQUAL(engine->Outputs()[0].bytes, size_t{8});
+  CheckDescriptions(*LoadEngine(fixture.options), "AscendCL, Ascend 0");
 }
 
 TEST(AclRunsAndReleasesEverything) {

@@ -20,6 +20,18 @@ inline const std::vector<float> kScores = {9,  0,  0,  5,  1,  8,  0,  5,  2,  3
                                            -3, -3, -3, -1, -2, -2, -1, -2, -1, -1, -2, -3};
 inline const std::string kClasses0("\0\1\2\0", 4), kClasses1("\2\2\1\0", 4);
 
+// Of the model that each fake holds.
+inline void CheckDescriptions(const infer::Engine& engine, const std::string& description) {
+  CHECK_EQUAL(engine.Description(), description);
+  CHECK_EQUAL(engine.Inputs().size(), size_t{1});
+  CHECK_EQUAL(engine.Inputs()[0].name, "scores");
+  CHECK_EQUAL(infer::Describe(engine.Inputs()[0]), "float32 [2, 3, 4]");
+  CHECK_EQUAL(engine.Inputs()[0].bytes, size_t{96});
+  CHECK_EQUAL(engine.Outputs().size(), size_t{1});
+  CHECK_EQUAL(infer::Describe(engine.Outputs()[0]), "uint8 [2, 4]");
+  CHECK_EQUAL(engine.Outputs()[0].bytes, size_t{8});
+}
+
 // Loads, runs twice and lets go of everything.
 inline void LoadAndRun(const infer::EngineOptions& options) {
   const auto engine = infer::LoadEngine(options);
