@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from rtseg.tools.parity import (FROZEN_LOGIT_SCALE, MOMENTUM, WEIGHT_DECAY, inference_image, reference_weights,
-                                training_batch)
+from rtseg.tools.golden_rules import (FROZEN_LOGIT_SCALE, MOMENTUM, WEIGHT_DECAY, inference_image, reference_weights,
+                                      training_batch)
 
 REFERENCES = {
     "fast_scnn_segmentron": ("github.com/LikeLy-Journey/SegmenTron", "4bc605eedde7d680314f63d329277b73f83b1c5f"),

@@ -17,8 +17,8 @@ from make_golden import AUX_WEIGHT, LR, SEED, check_commit, common_arrays, move_
 from mindspore import nn, ops
 
 from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
-from rtseg.tools.parity import (FROZEN_LOGIT_SCALE, MOMENTUM, WEIGHT_DECAY, inference_image, reference_weights,
-                                training_batch)
+from rtseg.tools.golden_rules import (FROZEN_LOGIT_SCALE, MOMENTUM, WEIGHT_DECAY, inference_image, reference_weights,
+                                      training_batch)
 
 COMMIT = "eab643f51336dbf7d711f02d27e6516e5affee59"
 FOLDER = "research/cv/fastscnn"

@@ -16,7 +16,7 @@ from rtseg.models.reference_names import GRAPHS, convert
 from rtseg.models.registry import create_model
 from rtseg.models.weights import load_pretrained, load_weights
 from rtseg.tools.convert_torch_weights import import_weights, main, match
-from rtseg.tools.parity import reference_weights
+from rtseg.tools.golden_rules import reference_weights
 from rtseg.tools.torch_file import read_state_dict
 from rtseg.utils.errors import ConfigError, DataError
 

@@ -16,7 +16,7 @@ from rtseg.models.registry import check_model, create_model
 from rtseg.models.weights import load_weights
 from rtseg.tools import fetch_weights
 from rtseg.tools.fetch_weights import PublishedFile, check_pretrained, fetch, main, published, published_files
-from rtseg.tools.parity import reference_weights
+from rtseg.tools.golden_rules import reference_weights
 from rtseg.utils import download
 from rtseg.utils.errors import ConfigError, DataError, UserError
 

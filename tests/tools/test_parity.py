@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.tools.parity import ParityCheck, ParityResult, main, reference_weights, relative_error
+from rtseg.tools.golden_rules import reference_weights
+from rtseg.tools.parity import ParityCheck, ParityResult, main, relative_error
 from rtseg.utils.errors import ConfigError, DataError
 
 PROJECT = Path(__file__).resolve().parents[2]

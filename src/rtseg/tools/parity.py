@@ -3,12 +3,11 @@
     python -m rtseg.tools.parity --golden PATH/fast_scnn_mmseg.npz
 
 The graph follows from the file's name; the file holds outputs, losses, gradient norms and a ten-step training run of
-the reference for weights and inputs that follow from a rule (`reference_weights`, `training_batch`). Exit code 0 when
-every line is within its limit, 1 when not.
+the reference for weights and inputs that follow from a rule (golden_rules.py). Exit code 0 when every line is within
+its limit, 1 when not.
 """
 import json
 import re
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -19,6 +18,8 @@ from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
 from rtseg.models.parameter_names import is_weight
 from rtseg.runtime.device import setup_device
+from rtseg.tools.golden_rules import (FROZEN_LOGIT_SCALE, MOMENTUM, WEIGHT_DECAY, inference_image, reference_weights,
+                                      training_batch)
 from rtseg.utils.errors import ConfigError, DataError, run_command
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ _GRAPHS = {
 }
 # Running means that differ by intent: liminn moves these twice a step, see src/rtseg/models/icnet.py.
 _OTHER_MEANS = dict.fromkeys(("icnet_liminn", "icnet_liminn_v1b"), r"^pretrained\.layer[34]\.")
-MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
-FROZEN_LOGIT_SCALE = 1e-3
 # With emulated float16: of outputs and losses, and of gradient norms, the largest error of any parameter.
 FLOAT16_LIMIT, FLOAT16_GRADIENT_LIMIT = 0.05, 0.5
 # Without it float16 gradients underflow, here as on a device.
@@ -56,40 +55,6 @@ class ParityResult(NamedTuple):
     @property
     def passed(self) -> bool:
         return bool(self.error <= self.limit)  # False for NaN
-
-
-def reference_weights(shapes: Dict[str, tuple]) -> Dict[str, np.ndarray]:
-    """The weights that a golden file was computed with, from the reference's parameter names and shapes."""
-    weights = {}
-    for key, shape in shapes.items():
-        rng = np.random.default_rng(zlib.crc32(key.encode()))
-        if key.endswith("num_batches_tracked"):
-            continue
-        if key.endswith(("running_var", "moving_variance")):
-            value = 0.5 + rng.random(shape)
-        elif key.endswith(("running_mean", "moving_mean", ".bias", ".beta")):
-            value = 0.1 * rng.standard_normal(shape)
-        elif len(shape) == 1:
-            value = 0.8 + 0.4 * rng.random(shape)
-        else:
-            value = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-        weights[key] = value.astype(np.float32)
-    return weights
-
-
-def inference_image(height: int, width: int) -> np.ndarray:
-    """(1, 3, H, W) float32."""
-    return np.random.default_rng(height * 10000 + width).standard_normal((1, 3, height, width)).astype(np.float32)
-
-
-def training_batch(shape: Sequence[int], seed: int) -> Tuple[np.ndarray, np.ndarray]:
-    """x float32 of `shape` (B, 3, H, W), labels int32 (B, H, W): 0..18 in patches of 16x16, the first 8 rows 255."""
-    rng = np.random.default_rng(seed)
-    batch, _, height, width = shape
-    x = rng.standard_normal(shape).astype(np.float32)
-    labels = rng.integers(0, 19, (batch, height // 16, width // 16)).repeat(16, 1).repeat(16, 2).astype(np.int32)
-    labels[:, :8] = 255
-    return x, labels
 
 
 def relative_error(found: ArrayLike, expected: ArrayLike) -> float:
