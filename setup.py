@@ -1,6 +1,7 @@
-"""What pyproject.toml cannot say: `configs/` at the top of a clone becomes the package data `rtseg/configs`."""
+"""What pyproject.toml cannot say: `configs/` and `pretrained/` at the top of a clone become package data of `rtseg`."""
 from setuptools import find_packages, setup
 
-setup(package_dir={"": "src", "rtseg.configs": "configs"},
-      packages=find_packages("src") + ["rtseg.configs"],
-      package_data={"rtseg.tools": ["*.yaml"], "rtseg.configs": ["*.yaml", "*/*.yaml", "schema/*.json"]})
+setup(package_dir={"": "src", "rtseg.configs": "configs", "rtseg.pretrained": "pretrained"},
+      packages=find_packages("src") + ["rtseg.configs", "rtseg.pretrained"],
+      package_data={"rtseg.tools": ["*.yaml"], "rtseg.configs": ["*.yaml", "*/*.yaml", "schema/*.json"],
+                    "rtseg.pretrained": ["*"]})

@@ -95,8 +95,8 @@ def test_a_model_of_class_maps_has_no_confidence(tmp_path):
 def test_models_that_can_be_chosen(tmp_path):
     path = str(write_model(tmp_path / "net.onnx"))
     models = Models([path])
-    assert models.names[0] == path
-    assert set(models.names[1:]) == {name for name, file in published_files().items() if not file.backbone_only}
+    assert models.names[:2] == [path, "fast_scnn_camvid"]
+    assert set(models.names[2:]) == {name for name, file in published_files().items() if not file.backbone_only}
     assert models.open(path, confidence=True) is models.open(f" {path} ", confidence=True)
     with pytest.raises(ConfigError, match="expected a name of the list or a path, found nothing"):
         models.open(" ", confidence=True)

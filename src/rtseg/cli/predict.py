@@ -8,8 +8,9 @@ For images it writes to --output_path
 for videos overlay/<name>_overlay.mp4, and legend.png says which number and colour is which class.
 --submit 1 writes submit/<name>_labelIds.png instead, as the Cityscapes test server takes them.
 
-The network comes from a checkpoint (--ckpt_file with the run's config.yaml as --config) or is an exported one
-(--model_path): .onnx runs on the CPU and needs no MindSpore, .mindir runs in MindSpore on --device_target.
+Without another flag the network is fast_scnn_camvid, which comes with this package: Fast-SCNN, trained on CamVid. Yours
+comes from a checkpoint (--ckpt_file with the run's config.yaml as --config) or is an exported one (--model_path): .onnx
+runs on the CPU and needs no MindSpore, .mindir runs in MindSpore on --device_target.
 A checkpoint takes images as they are; MindSpore compiles the network anew for each size. An exported model has one
 size: other images are scaled to fit into it and padded (--resize squeeze: scaled to it, whatever their shape), and
 their class maps are scaled back (nearest).
@@ -33,8 +34,10 @@ from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Sequence
 
 from rtseg.cli.configuration import read_configuration
 from rtseg.config.config import Config
+from rtseg.config.sections import DEFAULT_MODEL
 from rtseg.inference.metadata import metadata_path
 from rtseg.utils.errors import ConfigError, report_errors
+from rtseg.utils.files import pretrained_file
 
 if TYPE_CHECKING:
     from rtseg.inference.input_files import InputFile
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     config = read_configuration("predict", __doc__, argv=argv)
+    if not config.run.ckpt_file:
+        name = config.prediction.model_path or DEFAULT_MODEL
+        config = config.replace(model_path=str(pretrained_file(name, ".onnx") or name))
 
     from rtseg.inference.input_files import camera_of, find_inputs, for_submission, shard_of
     from rtseg.inference.prediction import RESULTS

@@ -6,6 +6,7 @@ from typing import Union
 from rtseg.config.config import Config
 from rtseg.config.sections import SAVE_KINDS
 from rtseg.utils.errors import ConfigError
+from rtseg.utils.files import pretrained_names
 
 REMOTE_PREFIXES = ("obs://", "s3://")
 AUTO_RESUME = "auto"
@@ -98,13 +99,15 @@ def _check_predict(config: Config) -> None:
     if shard is None or int(shard[1]) > int(shard[2]):
         raise ConfigError(f"--shard: expected i/n with 1 <= i <= n, such as 1/4, found '{config.prediction.shard}'")
     model_path, ckpt_file = config.prediction.model_path, config.run.ckpt_file
-    if bool(ckpt_file) == bool(model_path):
-        raise ConfigError("--ckpt_file, --model_path: expected one of them, found "
-                          f"{'both' if ckpt_file else 'neither'}")
-    if model_path and Path(model_path).suffix.lower() not in (".onnx", ".mindir"):
-        raise ConfigError(f"--model_path {model_path}: expected an .onnx or .mindir file; .om and .ms files run in the "
-                          "C++ program, see scripts/run_infer_310.sh")
-    if model_path.lower().endswith(".onnx") and config.run.device_target not in ("auto", "CPU"):
+    if ckpt_file and model_path:
+        raise ConfigError("--ckpt_file, --model_path: expected one of them, found both")
+    by_name = model_path in ("", *pretrained_names())
+    if not by_name and Path(model_path).suffix.lower() not in (".onnx", ".mindir"):
+        raise ConfigError(f"--model_path {model_path}: expected an .onnx or .mindir file or one of "
+                          f"{', '.join(pretrained_names())}; .om and .ms files run in the C++ program, see "
+                          "scripts/run_infer_310.sh")
+    is_onnx = not ckpt_file and (by_name or model_path.lower().endswith(".onnx"))
+    if is_onnx and config.run.device_target not in ("auto", "CPU"):
         raise ConfigError(f"--device_target {config.run.device_target}: expected CPU for an .onnx, or a .mindir")
 
 

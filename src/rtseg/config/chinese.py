@@ -70,7 +70,7 @@ FLAGS = {
     "eval_mode": "full：整图；crop：model zoo 的缩放后中心裁剪；ms_flip：多尺度加翻转",
     "boundary_iou": "同时评估边界 IoU（Cheng 等，2021；对角线的 2 %）",
     "save_mask": "写出彩色掩码和叠加图",
-    "pretrained": "起始检查点：整个网络或骨干网络的权重，或 rtseg fetch-weights 的名称",
+    "pretrained": "起始检查点：整个网络或骨干网络的权重，或 rtseg fetch-weights、pretrained/ 中的名称",
     "resume_path": "检查点所在目录，或文件本身；train：auto 表示继续 output_path（ModelArts：outer_path）"
                    "中最新的一次运行（若有）",
     "resume_name": "resume_path 中的文件；留空：train 为 last.ckpt，eval 为 best_map.ckpt",
@@ -101,7 +101,8 @@ FLAGS = {
     "shard": "i/n：只处理 n 份中的第 i 份图像（从 1 开始），由 n 台机器分担；各机器的输入必须相同",
     "overwrite": "该模型已写出结果的图像也重新处理",
     "max_frames": "摄像头：处理这么多帧后停止；0：直到 Ctrl-C",
-    "model_path": "代替检查点的已导出 .onnx 或 .mindir；旁边的元数据文件说明了网络的一切",
+    "model_path": "代替检查点的已导出 .onnx 或 .mindir；旁边的元数据文件说明了网络的一切；或 pretrained/ 中的模型名；"
+                  "都不给时为 fast_scnn_camvid",
     "resize": "图像尺寸与导出模型不同时：保持比例并填充，或拉伸",
     "submit": "只写 Cityscapes 测试服务器要求的标签 id",
     "from_mindir": "代替检查点，转换已导出的 .mindir，配合 --file_format ONNX",

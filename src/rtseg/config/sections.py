@@ -152,7 +152,7 @@ class Run(Section):
     """Files, devices and processes of one run."""
 
     pretrained: str = option("checkpoint to start from: weights of the whole network or of its backbone, or a name of "
-                             "rtseg fetch-weights", "",
+                             "rtseg fetch-weights or in pretrained/", "",
                              commands=_TRAIN, aliases=("--load-from", "--finetune-from"), metavar="FILE")
     resume_path: str = option("folder of the checkpoint, or the file itself; train: auto continues the newest run in "
                               "output_path (ModelArts: outer_path), if there is one", "", commands=_DATA,
@@ -209,6 +209,7 @@ class ModelArts(Section):
                                  commands=_JOBS, gt=0)
 
 
+DEFAULT_MODEL = "fast_scnn_camvid"  # what predict takes where nothing else is asked for
 SAVE_KINDS = ("overlay", "mask", "class_map", "confidence")
 
 
@@ -219,7 +220,8 @@ class Prediction(Section):
         "images (PNG, JPEG), videos, folders of them, and quoted patterns such as 'day1/*.jpg'; or the index of a "
         "camera, such as 0", (), nargs="+", metavar="INPUT")
     model_path: str = option("exported .onnx or .mindir instead of a checkpoint; the metadata file next to it says all "
-                             "about the network", "", commands=_PREDICT, metavar="FILE")
+                             "about the network; or the name of a model in pretrained/; empty, and no checkpoint: "
+                             f"{DEFAULT_MODEL}", "", commands=_PREDICT, metavar="FILE|NAME")
     resize: Literal["letterbox", "squeeze"] = option(
         "images of another size than an exported model's: keep their shape and pad, or stretch them to its size",
         "letterbox", commands=_PREDICT)

@@ -16,6 +16,7 @@ from rtseg.inference.input_files import read_upright
 from rtseg.inference.metadata import ModelMetadata, metadata_path, read_metadata
 from rtseg.inference.predictor import Prediction, Predictor, network_predictor
 from rtseg.utils.errors import ConfigError, DataError
+from rtseg.utils.files import pretrained_file
 from rtseg.visualization.masks import colorize, overlay, save_png
 
 ImageLike = Union[str, Path, Image.Image, np.ndarray]
@@ -61,7 +62,8 @@ class Segmenter:
     """A network that is ready for images.
 
     Args:
-        path: of a checkpoint (.ckpt), or of an exported .onnx or .mindir with its metadata (.json) next to it.
+        path: of a checkpoint (.ckpt), or of an exported .onnx or .mindir with its metadata (.json) next to it; or the
+            name of a model that comes with the package: "fast_scnn_camvid".
         config: of a checkpoint: its run's config.yaml (default: the one next to it), or the configuration itself.
         metadata: of an exported model, if there is no .json next to it; see rtseg.inference.foreign.
         device_target, device_id: of checkpoints and .mindir; an .onnx runs on the CPU. None: as `config` says, or CPU.
@@ -75,7 +77,7 @@ class Segmenter:
     def __init__(self, path: Union[str, Path], *, config: Union[str, Path, Config, None] = None,
                  metadata: Optional[ModelMetadata] = None, device_target: Optional[str] = None,
                  device_id: Optional[int] = None, **options: Any):
-        path = Path(path)
+        path = pretrained_file(path, ".onnx") or Path(path)
         if path.suffix.lower() in (".onnx", ".mindir"):
             if not path.is_file():
                 raise DataError(f"expected an exported model at {path}, found none; export.py writes one")

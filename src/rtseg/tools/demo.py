@@ -28,7 +28,7 @@ from rtseg.inference.metadata import metadata_path, read_metadata
 from rtseg.inference.segmenter import Segmentation, Segmenter
 from rtseg.tools.fetch_weights import cache_folder, fetch, published_files
 from rtseg.utils.errors import ConfigError, DataError, UserError, run_command
-from rtseg.utils.files import configs_folder
+from rtseg.utils.files import configs_folder, pretrained_names
 from rtseg.visualization.video import Video, writing_video
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -65,7 +65,7 @@ class Models:
     """The networks that can be chosen; the last one stays open."""
 
     def __init__(self, paths: Sequence[str] = ()):
-        self.names = list(paths)
+        self.names = [*paths, *pretrained_names()]
         self.names += [name for name, file in published_files().items() if not file.backbone_only]
         self.name = ""
         self.opened: Dict[bool, Segmenter] = {}  # with confidence, and without, which is faster

@@ -22,6 +22,7 @@ from rtseg.config.fields import Section, option
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.download import Report, download
 from rtseg.utils.errors import ConfigError, DataError, run_command
+from rtseg.utils.files import pretrained_file
 from rtseg.utils.yaml_file import load_yaml
 
 TABLE = Path(__file__).with_name("published_weights.yaml")
@@ -170,8 +171,8 @@ def check_pretrained(name: str, *, model: str, variant: str, backbone: Optional[
         name: what the user gave; "" for none.
         model, variant, backbone: of the network to be trained; backbone None for the model's first.
     """
-    if not name or Path(name).exists() or not _is_name(name):
-        return
+    if not name or Path(name).exists() or not _is_name(name) or pretrained_file(name, ".ckpt"):
+        return  # what does not fit is found when it is loaded
     from rtseg.models.registry import MODEL_BACKBONES
 
     file = find(name)
@@ -185,6 +186,9 @@ def resolve_pretrained(name: str, report: Report) -> str:
     """The path that `--pretrained NAME` means: published weights by name are fetched, a path stays what it is."""
     if not name or Path(name).exists() or not _is_name(name):
         return name
+    own = pretrained_file(name, ".ckpt")
+    if own:
+        return str(own)
     return str(fetch(find(name), cache_folder(), report=report))
 
 

@@ -1,16 +1,36 @@
-"""Where the recipes are, and reading a whole file that a user named, which may be anything: a pipe, a device."""
+"""Where recipes and trained models are, and reading a whole file that a user named: it may be a pipe or a device."""
 import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import BinaryIO, List, Optional, Union
 
 
 def configs_folder() -> Path:
-    """The folder of the recipes and data-set specifications: in the installed package, or at the top of a clone."""
+    """The folder of the recipes and data-set specifications."""
+    return _packaged_folder("configs")
+
+
+def pretrained_names() -> List[str]:
+    """Names of the trained models that come with this package."""
+    return sorted(path.stem for path in _packaged_folder("pretrained").glob("*.ckpt"))
+
+
+def pretrained_file(name: Union[str, Path], suffix: str) -> Optional[Path]:
+    """The file of a trained model that comes with this package, or None if `name` is not the name of one.
+
+    Args:
+        name: one of `pretrained_names`; a path is no name.
+        suffix: ".onnx" (exported, its metadata next to it), ".ckpt" (weights) or ".yaml" (configuration of its run).
+    """
+    return _packaged_folder("pretrained") / f"{name}{suffix}" if str(name) in pretrained_names() else None
+
+
+def _packaged_folder(name: str) -> Path:
+    """A folder of files that are no Python: in the installed package, or at the top of a clone."""
     package = Path(__file__).resolve().parents[1]
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parents[1] / "configs"
+    installed = package / name
+    return installed if installed.is_dir() else package.parents[1] / name
 
 
 def read_regular_file(path: Union[str, Path], most_bytes: int) -> bytes:
