@@ -224,7 +224,8 @@ def test_submission_has_the_score_of_eval(tmp_path):
 
 @pytest.mark.parametrize("flags, message", [
     (["--ckpt_file=a", "--model_path=b.onnx"], "expected one of them, found both"),
-    (["--model_path=b.om"], "b.om: expected an .onnx or .mindir file or one of fast_scnn_camvid; .om and .ms files run in the C"),
+    (["--model_path=b.om"], "b.om: expected an .onnx or .mindir file or one of fast_scnn_camvid; "
+     ".om and .ms files run in the C"),
     (["--model_path=b.onnx", "--device_target=Ascend"], "--device_target Ascend: expected CPU for an .onnx"),
     (["--ckpt_file=a", "--model=unet"], "--model unet: there is no unet.yaml"),
     (["--ckpt_file=a", "--epochs=3"], None),
