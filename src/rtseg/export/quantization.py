@@ -21,6 +21,9 @@ from rtseg.utils.errors import ConfigError, DataError
 # More change the ranges of activations little, and each takes a second or more.
 MOST_CALIBRATION_IMAGES = 32
 
+# An activation's range is the moving average of the images' ranges, so that one image's outliers do not set it.
+_RANGES = {"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.1}
+
 
 def check_quantizer() -> None:
     """Raises ConfigError if ONNX Runtime's quantizer cannot be imported."""
@@ -66,7 +69,8 @@ def quantize_file(onnx_path: Path, int8_path: Path, *, images: Sequence[Path], m
         # Weights of 7 bits: processors without VNNI add two products of 8 bits in 16, which overflows.
         quantize_static(str(onnx_path), str(temporary), _reader(images, metadata), quant_format=QuantFormat.QDQ,
                         op_types_to_quantize=["Conv", "Relu"], nodes_to_exclude=convolutions[-1:], per_channel=True,
-                        reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+                        reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                        extra_options=_RANGES)
         onnx.checker.check_model(str(temporary), full_check=True)
 
 
