@@ -11,8 +11,8 @@ import pytest
 from script_helpers import PROJECT, run, skip_unless_installed
 
 PACKAGED = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "requirements.txt", "requirements-test.txt",
-            "requirements-benchmark.txt", "requirements-demo.txt", "requirements-tensorboard.txt", "configs", "pretrained",
-            "src")
+            "requirements-benchmark.txt", "requirements-demo.txt", "requirements-tensorboard.txt", "configs",
+            "pretrained", "src")
 COMMANDS = ("train", "eval", "export", "predict", "preprocess", "score", "check-data", "build-cache", "convert-weights",
             "fetch-weights", "complexity", "parity", "doctor", "rank-table", "synthetic")
 
