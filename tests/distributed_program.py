@@ -148,7 +148,7 @@ def evaluate(group, dataset_path):
     set_seed(2)
     network = tiny_network(19, "plain", 0, 0.0, None, 0)
     config = load_config(RECIPE)
-    dataset = Damaged(dataset_path, "val", config.data.dataset_config)
+    dataset = Damaged(dataset_path, "val", spec=config.data.dataset_config)
     predictor = network_predictor(network, mean=config.data.mean, std=config.data.std)
     evaluator = Evaluator(predictor, dataset, num_classes=19, num_workers=1, boundary_iou=True, group=group)
     seen = []
