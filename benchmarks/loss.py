@@ -1,6 +1,7 @@
-"""Training-time cost of MixSoftmaxCrossEntropy against MindSpore's own enlargement and nn.CrossEntropyLoss.
+"""Training-time cost of a loss: MixSoftmaxCrossEntropy against MindSpore's own upsampling and nn.CrossEntropyLoss, or
+OhemCrossEntropy, which finds the largest losses by bisection, against the same with TopK.
 
-    python benchmarks/loss.py [--rounds 7] [--batch_size 2] [--size 768] [--json]
+    python benchmarks/loss.py [--loss mix|ohem] [--rounds 7] [--batch_size 2] [--size 768] [--json]
 
 Both compute the loss and its gradient for the same logits, an eighth of the labels' size as Fast-SCNN gives them, and
 the same labels, in turns within this process; medians.
@@ -19,6 +20,7 @@ from rtseg.runtime.device import setup_device  # noqa: E402
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--loss", choices=("mix", "ohem"), default="mix")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch_size", type=int, default=2)
     parser.add_argument("--size", type=int, default=768)
@@ -30,11 +32,19 @@ def main() -> None:
     from mindspore import Tensor, nn, ops
 
     from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
+    from rtseg.losses.ohem_cross_entropy import OhemCrossEntropy
 
-    class Ours(nn.Cell):
-        def __init__(self):
+    class OhemByTopK(OhemCrossEntropy):
+        def sum_of_largest(self, losses, number):
+            losses = losses.reshape(-1)
+            most = int(losses.shape[0] * self.min_kept)
+            _, positions = ops.topk(ops.stop_gradient(losses), most)
+            return (losses.gather(positions, 0) * (ops.arange(most) < number).astype(losses.dtype)).sum()
+
+    class OfOneOutput(nn.Cell):
+        def __init__(self, loss):
             super().__init__()
-            self.loss = MixSoftmaxCrossEntropy()
+            self.loss = loss
 
         def construct(self, logits, labels):
             return self.loss((logits,), labels)
@@ -61,7 +71,10 @@ def main() -> None:
     logits = Tensor(rng.standard_normal(shape, dtype=np.float32))
     labels = rng.integers(0, 19, (arguments.batch_size, arguments.size, arguments.size))
     labels = Tensor(np.where(rng.random(labels.shape) < 0.1, 255, labels).astype(np.int32))
-    cells = {"ours": Gradient(Ours()), "MindSpore's": Gradient(Peer())}
+    cells = {"ours": OfOneOutput(MixSoftmaxCrossEntropy()), "MindSpore's": Peer()}
+    if arguments.loss == "ohem":
+        cells = {"ours": OfOneOutput(OhemCrossEntropy()), "with TopK": OfOneOutput(OhemByTopK())}
+    cells = {name: Gradient(cell) for name, cell in cells.items()}
     ours, theirs = (cell(logits, labels)[1].asnumpy() for cell in cells.values())
 
     def runner(cell):

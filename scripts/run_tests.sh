@@ -19,4 +19,6 @@ venv=${TEST_VENV:-$project/.venv}
 prepare_venv "$venv" "$project/requirements.txt" "$project/requirements-test.txt"
 venv=$(cd -- "$venv" && pwd)
 cd -- "$project"
+# As many tests run at a time as there are processors: more threads in each would only wait for each other.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 exec "$venv/bin/python" -m pytest ${arguments[@]+"${arguments[@]}"} "$@"
