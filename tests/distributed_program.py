@@ -152,7 +152,7 @@ def evaluate(group, dataset_path):
     predictor = network_predictor(network, mean=config.data.mean, std=config.data.std)
     evaluator = Evaluator(predictor, dataset, num_classes=19, num_workers=1, boundary_iou=True, group=group)
     seen = []
-    found = evaluator.run(lambda index, *_: seen.append(index))
+    found = evaluator.run(lambda index, _image, **_: seen.append(index))
     stopped = evaluator.run(should_stop=lambda: group.rank == group.size - 1)
     return {"matrix": found.matrix.matrix.tolist(), "boundary": found.boundary.counts.tolist(), "images": found.images,
             "seen": seen, "errors": [str(error) for error in found.errors], "stopped": stopped is None}
