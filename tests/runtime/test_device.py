@@ -1,4 +1,5 @@
 """What must be set before MindSpore is loaded, on each version."""
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from rtseg.utils.errors import ConfigError
 
 @pytest.mark.parametrize("version, limit", [("2.7.2", None), ("2.8.0", None), ("2.9.0", "AVX2"), ("2.10.0", "AVX2")])
 def test_slow_reference_convolution_is_avoided_from_2_9_on(monkeypatch, version, limit):
-    monkeypatch.setattr(device.importlib.metadata, "version", lambda name: version)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "")  # so that the test's end restores what was there before
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     device.prepare_environment()
@@ -26,8 +27,8 @@ def test_slow_reference_convolution_is_avoided_from_2_9_on(monkeypatch, version,
 
 def test_missing_mindspore_is_explained(monkeypatch):
     def missing(name):
-        raise device.importlib.metadata.PackageNotFoundError(name)
-    monkeypatch.setattr(device.importlib.metadata, "version", missing)
+        raise importlib.metadata.PackageNotFoundError(name)
+    monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(ConfigError, match="MindSpore is not installed here; .*pip install -r requirements.txt"):
         device.prepare_environment()
 

@@ -25,12 +25,12 @@ overlay/camera_0_<time>_overlay.mp4 and says how many frames per second went the
 
 Images that cannot be read are listed, the others are done, and the exit code is 3.
 """
-import signal
 import sys
+import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from rtseg.cli.configuration import read_configuration
 from rtseg.config.config import Config
@@ -38,6 +38,7 @@ from rtseg.config.sections import DEFAULT_MODEL
 from rtseg.inference.metadata import metadata_path
 from rtseg.utils.errors import ConfigError, report_errors
 from rtseg.utils.files import pretrained_file
+from rtseg.utils.signals import on_stop_signal
 
 if TYPE_CHECKING:
     from rtseg.inference.input_files import InputFile
@@ -103,14 +104,14 @@ def predict_from_camera(config: Config, index: int, *, output: Path) -> int:
         raise ConfigError(f"camera {index}: expected neither --submit nor --shard with a camera")
     make_output_folder(output)
     file = InputFile(Path(f"camera {index}"), f"camera_{index}_{time.strftime('%Y%m%d_%H%M%S')}")
-    problems, times = [], []
+    problems, times, stop = [], [], threading.Event()
     with closing(Camera(index)) as camera:  # before the network, which takes longer to load
         segmenter = open_segmenter(config)
         height, width = camera.size
         print(f"{segmenter.description}\ncamera {index}: {width}x{height} pixels; Ctrl-C ends it", flush=True)
-        with stop_asked() as should_stop:
+        with on_stop_signal(stop.set):
             for problem in predict_camera(segmenter, camera, file=file, folder=output, palette=segmenter.palette,
-                                          max_frames=config.prediction.max_frames, should_stop=should_stop):
+                                          max_frames=config.prediction.max_frames, should_stop=stop.is_set):
                 if problem is None:
                     times.append(time.perf_counter())
                 else:
@@ -120,29 +121,6 @@ def predict_from_camera(config: Config, index: int, *, output: Path) -> int:
     print(f"{len(times)} frames; end to end (camera, network, drawing, writing), without the first: {rate}; "
           f"the video is in {output / OVERLAY}")
     return report_errors("the camera stopped:", problems) if problems else 0
-
-
-@contextmanager
-def stop_asked() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether Ctrl-C (or SIGTERM) has asked for an end; a second one acts as usual."""
-    asked = []
-
-    def ask(number: int, _frame: object) -> None:
-        asked.append(number)
-        restore()
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    # Both, because MindSpore turns a SIGINT into a SIGTERM while a graph runs.
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, ask)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        restore()
 
 
 def make_output_folder(output: Path) -> None:

@@ -4,13 +4,13 @@ Each is a default: a value that the environment already has is kept. No MindSpor
 """
 import argparse
 import hashlib
-import importlib.metadata
 import os
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
 from rtseg.config.arguments import parse_arguments
 from rtseg.utils.errors import ConfigError
+from rtseg.utils.packages import installed_version
 
 # Seconds. CANN's own 120 end a start in which one rank still copies the data set; MindSpore's default is 600 as well.
 _HCCL_CONNECT_TIMEOUT = "600"
@@ -63,18 +63,11 @@ def graph_key(script: Path, arguments: Sequence[str]) -> str:
     files = [script, *sorted([*root.glob("src/rtseg/**/*.py"), *root.glob("configs/**/*.yaml")])]
     flags = [flag for flag in arguments if not flag.startswith(_OTHER_FLAGS)]
     files += [Path(flag.partition("=")[2]) for flag in flags if os.path.isfile(flag.partition("=")[2])]
-    for text in [_version("mindspore"), *flags]:
+    for text in [installed_version("mindspore") or "", *flags]:
         digest.update(text.encode() + b"\0")
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 # --- cores ---

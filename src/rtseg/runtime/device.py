@@ -1,11 +1,11 @@
 """The one place that sets up MindSpore for a device. It must run before anything else imports MindSpore."""
 import glob
-import importlib.metadata
 import os
 import sys
 from typing import Callable
 
 from rtseg.utils.errors import ConfigError
+from rtseg.utils.packages import installed_version
 
 DEVICE_TARGETS = ("auto", "Ascend", "CPU", "GPU")
 _DEVICE_FILES = "/dev/davinci[0-9]*"
@@ -17,11 +17,10 @@ def mindspore_version() -> tuple:
     Raises:
         ConfigError: MindSpore is not installed.
     """
-    try:
-        version = importlib.metadata.version("mindspore")
-    except importlib.metadata.PackageNotFoundError:
+    version = installed_version("mindspore")
+    if version is None:
         raise ConfigError("MindSpore is not installed here; expected mindspore >= 2.7, < 2.11. "
-                          "Install it with: pip install -r requirements.txt -c constraints.txt") from None
+                          "Install it with: pip install -r requirements.txt -c constraints.txt")
     return tuple(int(part) for part in version.split(".")[:2])
 
 

@@ -20,6 +20,7 @@ import rtseg
 from rtseg.runtime.rank_table import read_rank_table
 from rtseg.utils.errors import ConfigError, UserError
 from rtseg.utils.files import read_regular_file
+from rtseg.utils.packages import installed_version
 
 # Packages with libraries that may fail to load -> their modules.
 _MODULES = {"mindspore": "mindspore", "numpy": "numpy", "opencv-python-headless": "cv2", "onnxruntime": "onnxruntime",
@@ -108,12 +109,8 @@ def _requirements() -> Dict[str, str]:
 
 
 def _version(package: str) -> Optional[str]:
-    for name in _OPENCV if package in _OPENCV else (package,):  # they all bring cv2
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            pass
-    return None
+    names = _OPENCV if package in _OPENCV else (package,)  # they all bring cv2
+    return next(filter(None, map(installed_version, names)), None)
 
 
 def _fits(version: str, requirement: str) -> bool:

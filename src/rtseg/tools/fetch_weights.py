@@ -171,7 +171,7 @@ def check_pretrained(name: str, *, model: str, variant: str, backbone: Optional[
         name: what the user gave; "" for none.
         model, variant, backbone: of the network to be trained; backbone None for the model's first.
     """
-    if not name or Path(name).exists() or not _is_name(name) or pretrained_file(name, ".ckpt"):
+    if _local(name) is not None:
         return  # what does not fit is found when it is loaded
     from rtseg.models.registry import MODEL_BACKBONES
 
@@ -184,12 +184,16 @@ def check_pretrained(name: str, *, model: str, variant: str, backbone: Optional[
 
 def resolve_pretrained(name: str, report: Report) -> str:
     """The path that `--pretrained NAME` means: published weights by name are fetched, a path stays what it is."""
+    local = _local(name)
+    return str(fetch(find(name), cache_folder(), report=report)) if local is None else local
+
+
+def _local(name: str) -> Optional[str]:
+    """What `--pretrained NAME` means if nothing has to be fetched: a path as it is, or a model of this package."""
     if not name or Path(name).exists() or not _is_name(name):
         return name
     own = pretrained_file(name, ".ckpt")
-    if own:
-        return str(own)
-    return str(fetch(find(name), cache_folder(), report=report))
+    return str(own) if own else None
 
 
 def _network(*parts: Optional[str]) -> str:

@@ -2,7 +2,6 @@
 import dataclasses
 import logging
 import math
-import signal
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, List, Optional, Tuple
@@ -19,6 +18,7 @@ from rtseg.training.timer import Timer
 from rtseg.training.weight_average import WeightAverage
 from rtseg.utils.errors import UserError
 from rtseg.utils.logging import LOGGER_NAME
+from rtseg.utils.signals import on_stop_signal
 
 _LOG = logging.getLogger(LOGGER_NAME)
 
@@ -127,22 +127,11 @@ class TrainContext:
 
 @contextmanager
 def stop_on_signals(context: TrainContext) -> Iterator[None]:
-    """SIGINT and SIGTERM ask for a stop after the step; a second one acts as it would without us.
-
-    Which of the two it was is not told apart: while a graph runs, MindSpore turns a SIGINT into a SIGTERM.
-    """
-    def ask(_number: int, _frame: object) -> None:
+    """SIGINT and SIGTERM ask for a stop after the step; a second one acts as it would without us."""
+    def ask() -> None:
         context.stop_asked = True
         context.stop_requested = context.stop_requested or context.group.size == 1
-        for number, handler in previous.items():
-            signal.signal(number, handler)
         _LOG.info("stop requested: finishing this step, then saving; once more to break off at once")
 
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, ask)
-    try:
+    with on_stop_signal(ask):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
