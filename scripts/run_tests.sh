@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests in a virtual environment of the project's own:
 #   run_tests.sh [TIER] [argument of pytest ...]    TIER: unit, integration or hostile; without one, all three
-# Without arguments for pytest two tests run at a time.
+# Without arguments for pytest three tests run at a time.
 # TEST_VENV chooses the environment, default .venv in the project; what it lacks is installed.
 set -euo pipefail
 # shellcheck source=scripts/venv.sh
@@ -13,12 +13,12 @@ case ${1:-} in
         arguments=(-m "$1")
         shift ;;
 esac
-(( $# )) || set -- -n 2 --dist loadfile
+(( $# )) || set -- -n 3 --dist loadgroup --no-loadscope-reorder
 
 venv=${TEST_VENV:-$project/.venv}
 prepare_venv "$venv" "$project/requirements.txt" "$project/requirements-test.txt"
 venv=$(cd -- "$venv" && pwd)
 cd -- "$project"
-# As many tests run at a time as there are processors: more threads in each would only wait for each other.
+# Several tests run at a time: more threads in each would only wait for each other.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 exec "$venv/bin/python" -m pytest ${arguments[@]+"${arguments[@]}"} "$@"

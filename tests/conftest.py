@@ -3,11 +3,14 @@
 A module's tier is its place: all of tests/hostile is `hostile`, what UNIT names is `unit`, the rest is `integration`.
 With `-m unit` the other modules are not even imported, and a test fails if MindSpore is imported all the same.
 """
+import ast
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from script_helpers import PROJECT, SCRIPTS, run, skip_unless_installed
 
 os.environ["PYTHONPATH"] = str(PROJECT / "src")  # for the processes that tests start
@@ -42,8 +45,15 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 
 def pytest_collection_modifyitems(items):
+    """Where several tests run at a time, a module's stay together (--dist loadgroup), but each slow test is on its own.
+
+    The slow ones come first, so that no process is left alone with the last of them.
+    """
     for item in items:
         item.add_marker(tier_of(item.path))
+        if not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: not item.get_closest_marker("slow"))
 
 
 def pytest_runtest_teardown(item):
@@ -55,5 +65,12 @@ def pytest_runtest_teardown(item):
 def quick_demo(tmp_path_factory):
     """(finished process of scripts/run_demo.sh in its quick form, its output folder, whose name has a space)"""
     skip_unless_installed("requirements.txt")
-    output = tmp_path_factory.mktemp("quick demo")
-    return run(SCRIPTS / "run_demo.sh", output, DEMO_QUICK="1", DEMO_VENV=sys.prefix), output
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of all processes: one makes the demo, the others wait for it
+    output, log = folder / "quick demo", folder / "quick demo.log"
+    with FileLock(f"{output}.lock"):
+        if not log.exists():
+            done = run(SCRIPTS / "run_demo.sh", output, DEMO_QUICK="1", DEMO_VENV=sys.prefix)
+            log.write_text(repr((done.args, done.returncode, done.stdout, done.stderr)))
+    return subprocess.CompletedProcess(*ast.literal_eval(log.read_text())), output

@@ -20,6 +20,7 @@ def acl_headers():
     return [f"-DACL_TEST_INCLUDE={done.stdout.strip()}"] if done.returncode == 0 else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["ci", "sanitize"])
 def test_unit_contract_and_end_to_end_tests(tmp_path, preset, acl_headers):
     environment = {**os.environ, "BUILD_DIR": str(tmp_path / "build")}

@@ -103,6 +103,7 @@ def prepare(quick_demo, tmp_path):
     return replace
 
 
+@pytest.mark.slow
 @with_action("run")
 def test_block_runs(block, prepare, tmp_path, quick_demo):
     clone = tmp_path / "clone"  # what a command leaves in the working folder must not be left in this clone

@@ -66,6 +66,7 @@ def scores_in(text):
     return [float(score) for score in SCORES.search(text).groups()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 def test_the_whole_way_without_code(project):
     checked = python(project, "-m", "rtseg", "check-data", "--dataset=my data", "--dataset_config=balls.yaml").stdout

@@ -22,6 +22,7 @@ def camvid(tmp_path):
     return tmp_path / "Cam Vid"
 
 
+@pytest.mark.slow
 def test_the_whole_way(camvid, tmp_path, quick_demo):
     _, demo = quick_demo
     settings = {"SIZE": "64,96", "BUILD_DIR": str(demo / "infer" / "build")}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from moxing_helpers import calls, environment, tree
 from script_helpers import PROJECT, TINY_TRAINING, untimed
 
@@ -133,6 +134,7 @@ def progress_of(path):
     return json.loads(read_checkpoint(path)["progress"])
 
 
+@pytest.mark.slow
 def test_a_preempted_training_goes_on_and_is_evaluated_and_exported(tmp_path):
     bucket = tmp_path / "buckets"
     out = bucket / "b" / "out"

@@ -177,6 +177,7 @@ def test_background(spaced):
 TINY_FLAGS = ("--aux=0", "--base_size=32", "--crop_size=32", "--num_workers=0", "--eval_while_train=0")
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_one_of_two_processes_was_killed(spaced):
     (spaced.code / "train.py").write_text(TRAIN_TINY)
     for i in range(4):

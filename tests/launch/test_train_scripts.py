@@ -63,6 +63,7 @@ def test_what_goes_wrong_is_the_exit_code(project, flags, code, message):
     assert "Final Performance" not in done.stdout
 
 
+@pytest.mark.slow
 def test_sweep(project):
     command = (project / "scripts" / "sweep.sh", project, project / "data", 4, 2, project / "sweep", *FLAGS,
                "--lr=0.01,1e9", "--loss_scale=1,128")

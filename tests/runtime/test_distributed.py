@@ -19,6 +19,9 @@ from rtseg.models.weights import read_checkpoint
 from rtseg.runtime.distributed import ProcessGroup
 from rtseg.synthetic.generator import generate
 
+# All on one process of pytest, because of what they share; from the start, because they take minutes together.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
+
 PROGRAM = Path(distributed_program.__file__)
 RECIPE = distributed_program.RECIPE
 IMAGES = 7  # of the validation split: neither 2 nor 4 divides them

@@ -32,6 +32,7 @@ def newest(folder):
     return max(path for path in folder.iterdir() if path.is_dir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level, scale", [("O1", "1024"), ("O2", "dynamic"), ("O3", "128")])
 def test_trains_evaluates_and_resumes(dataset, tmp_path, level, scale):
     flags = (f"--dataset={dataset}", f"--output_path={tmp_path / 'runs'}", f"--amp_level={level}",
@@ -55,6 +56,7 @@ def test_trains_evaluates_and_resumes(dataset, tmp_path, level, scale):
         assert (tmp_path / "model.onnx").stat().st_size > 1 << 20
 
 
+@pytest.mark.slow
 def test_two_processes(dataset, tmp_path):
     done = run(SCRIPTS / "run_distribute_train.sh", PROJECT, dataset, 1, 1, 0.01, tmp_path / "out", "--foreground",
                "--amp_level=O2", "--loss_scale=dynamic", "--crop_size=64", "--base_size=64", "--aux=1",
