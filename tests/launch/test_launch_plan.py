@@ -123,7 +123,7 @@ def test_some_devices_of_a_table_in_the_form_of_modelarts(place):
      "error: --master_addr: expected the address of server 0, found 'no host': "),
     (("-", "--node_num=3", "--node_rank=1", "--master_addr=10.0.0.1"), {"RANK_SIZE": "8"},
      "error: RANK_SIZE: expected the same number of ranks on each of 3 servers, found 8 in all"),
-    (("-", "--master_port=80"), {}, "error: argument --master_port: expected an integer in 1024..65535, found '80'"),
+    (("-", "--master_port=80"), {}, "error: --master_port: expected an integer >= 1024 and <= 65535, found '80'"),
     (("TABLE",), {"DEVICE_TARGET": "CPU"}, "error: rank_table_file: a rank table lists Ascend devices; with "
      "DEVICE_TARGET=CPU expected -, found "),
     (("TABLE", "--master_addr=10.0.0.1"), {}, "error: --master_addr, --master_port: with a rank table the ranks find "),

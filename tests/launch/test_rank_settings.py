@@ -1,9 +1,9 @@
 """Time-outs, cores and compile cache of the ranks."""
-import argparse
 import os
 
 import pytest
 
+from rtseg.launch.launcher import LaunchOptions
 from rtseg.launch.rank_settings import cores_of_ranks, cores_text, environment_of_ranks, graph_key
 from rtseg.utils.errors import ConfigError
 
@@ -23,9 +23,9 @@ def clone(tmp_path, monkeypatch):
 
 
 def environment(clone, device_target="Ascend", group_size=8, flags=("--eval_while_train=0",)):
-    return environment_of_ranks(argparse.Namespace(
-        device_target=device_target, output_path=str(clone / "out"), script=str(clone / "train.py"),
-        train_arguments=["--lr=0.1", f"--output_path={clone / 'out'}", "--dataset=data", *flags]), group_size)
+    return environment_of_ranks(LaunchOptions(
+        device_target=device_target, output_path=clone / "out", script=clone / "train.py", rank_table="-",
+        train_arguments=("--lr=0.1", f"--output_path={clone / 'out'}", "--dataset=data", *flags)), group_size)
 
 
 def test_defaults(clone):

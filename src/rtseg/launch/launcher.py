@@ -5,18 +5,18 @@ See supervisor.py for why msrun itself is not used. No MindSpore.
 
 The environment gives RANK_SIZE, the number of ranks on all servers (default 8 on each).
 """
-import argparse
 import dataclasses
-import math
 import os
 import socket
 import sys
 from pathlib import Path
-from typing import Callable, Dict, List, NoReturn, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 if __name__ == "__main__":  # from any working folder, which stays that of the ranks
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from rtseg.config.arguments import parse_options
+from rtseg.config.fields import Section, option
 from rtseg.launch.rank_settings import cores_of_ranks, environment_of_ranks
 from rtseg.launch.supervisor import Process, Supervisor
 from rtseg.runtime.rank_table import RankTable, read_rank_table
@@ -30,63 +30,42 @@ _SCHEDULER_VARIABLES = ("MS_ROLE", "MS_SCHED_HOST", "MS_SCHED_PORT", "MS_WORKER_
 _RANK_TABLE_VARIABLES = ("RANK_TABLE_FILE",)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
-
-
-def _integer(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if text.isdecimal() and minimum <= int(text) <= maximum:
-            return int(text)
-        limits = f">= {minimum}" if maximum == math.inf else f"in {minimum}..{maximum}"
-        raise argparse.ArgumentTypeError(f"expected an integer {limits}, found '{text}'")
-    return parse
-
-
-def _parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = _Parser(prog="launcher.py", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--script", required=True, help="the train.py to run")
-    parser.add_argument("--rank_table", required=True, help="file, folder with jobstart_hccl.json, or - for none")
-    parser.add_argument("--output_path", required=True, help="folder for the logs")
-    parser.add_argument("--device_target", required=True, help="Ascend, CPU or GPU")
-    parser.add_argument("--node_num", type=_integer(1), help="number of servers")
-    parser.add_argument("--node_rank", type=_integer(0), help="this server")
-    parser.add_argument("--master_addr", help="address of server 0; not with a rank table")
-    parser.add_argument("--master_port", type=_integer(1024, 65535), help="port of server 0; not with a rank table")
-    parser.add_argument("--bind_cores", default=os.environ.get("BIND_CORES") or "auto",
-                        help="cores of the ranks: auto, on, off, or a list for each, such as 0-3:4-7")
-    parser.add_argument("--stop_seconds", type=_integer(0), default=60)
-    parser.add_argument("--rank_table_seconds", type=_integer(0), default=300)
-    parser.add_argument("--dry_run", action="store_true")
-    parser.add_argument("train_arguments", nargs="*", help="after --: what every rank's train.py gets")
-    options = parser.parse_args(argv)
-    has_table = options.rank_table != "-"
-    if has_table and options.device_target != "Ascend":
-        raise ConfigError("rank_table_file: a rank table lists Ascend devices; with DEVICE_TARGET="
-                          f"{options.device_target} expected -, found '{options.rank_table}'")
-    if has_table and (options.master_addr or options.master_port):
-        raise ConfigError("--master_addr, --master_port: with a rank table the ranks find each other by the table; "
-                          "leave them out, or give - as rank_table_file")
-    return options
+class LaunchOptions(Section):
+    script: Path = option("the train.py to run")
+    rank_table: str = option("file, folder with jobstart_hccl.json, or - for none")
+    output_path: Path = option("folder for the logs")
+    device_target: str = option("Ascend, CPU or GPU")
+    node_num: Optional[int] = option("number of servers", None, ge=1)
+    node_rank: Optional[int] = option("this server", None, ge=0)
+    master_addr: str = option("address of server 0; not with a rank table", "")
+    master_port: Optional[int] = option("port of server 0; not with a rank table", None, ge=1024, le=65535)
+    bind_cores: str = option("cores of the ranks: auto, on, off, or a list for each, such as 0-3:4-7; empty: the "
+                             "environment's BIND_CORES, or auto", "")
+    stop_seconds: int = option("that the ranks have to finish their step and save", 60, ge=0)
+    rank_table_seconds: int = option("that the platform has to write the rank table", 300, ge=0)
+    dry_run: bool = option("print what would be started", False)
+    train_arguments: Tuple[str, ...] = option("after --: what every rank's train.py gets", (), nargs="*",
+                                              metavar="ARGUMENT")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    options = _parse_arguments(argv)
+    options = parse_options(LaunchOptions, "launcher.py", description=str(__doc__), argv=argv)
+    _check_start(options)
     rank_size = _rank_size()
     table = None if options.rank_table == "-" else _read_table(options, rank_size)
-    options.node_num = options.node_num or 1
     folder = Path(os.path.abspath(options.output_path))
     if options.node_rank is not None:  # servers may share the output path
         folder = folder / f"node{options.node_rank}"
-    _check_node_rank(options)
-    group_size = table.group_size if table else rank_size or DEVICES_PER_SERVER * options.node_num
-    options.settings = environment_of_ranks(options, group_size)
+    node = _node(options, len(table.servers) if table else 1)
+    group_size = table.group_size if table else rank_size or DEVICES_PER_SERVER * node.total
+    settings = environment_of_ranks(options, group_size)
+    scheduler: Optional[Process] = None
     if table is not None:
-        ranks, scheduler = _plan_with_rank_table(options, table, folder=folder), None
+        ranks = _plan_with_rank_table(options, table, node=node, settings=settings, folder=folder)
     else:
-        ranks, scheduler = _plan_with_scheduler(options, group_size, folder=folder)
-    cores = cores_of_ranks(options.bind_cores, options.device_target, count=len(ranks))
+        ranks, scheduler = _plan_with_scheduler(options, group_size, node=node, settings=settings, folder=folder)
+    bind_cores = options.bind_cores or os.environ.get("BIND_CORES") or "auto"
+    cores = cores_of_ranks(bind_cores, options.device_target, count=len(ranks))
     ranks = [dataclasses.replace(rank, cores=own) for rank, own in zip(ranks, cores)]
     if options.dry_run:
         print(f"working folder: {os.getcwd()}")
@@ -95,32 +74,47 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 0
     if table is not None and table.converted:
         table.write(_table_file(table, folder))
-    return Supervisor(ranks, scheduler, stop_seconds=options.stop_seconds,
-                      wait_for_scheduler=options.node_num > 1).run()
+    return Supervisor(ranks, scheduler, stop_seconds=options.stop_seconds, wait_for_scheduler=node.total > 1).run()
+
+
+class _Node(NamedTuple):
+    """Server `rank` of `total` servers, from 0."""
+
+    rank: int
+    total: int
+
+
+def _check_start(options: LaunchOptions) -> None:
+    if options.rank_table == "-":
+        return
+    if options.device_target != "Ascend":
+        raise ConfigError("rank_table_file: a rank table lists Ascend devices; with DEVICE_TARGET="
+                          f"{options.device_target} expected -, found '{options.rank_table}'")
+    if options.master_addr or options.master_port:
+        raise ConfigError("--master_addr, --master_port: with a rank table the ranks find each other by the table; "
+                          "leave them out, or give - as rank_table_file")
 
 
 def _rank_size() -> Optional[int]:
     text = os.environ.get("RANK_SIZE", "")
-    try:
-        return _integer(1)(text) if text else None
-    except argparse.ArgumentTypeError as error:
-        raise ConfigError(f"RANK_SIZE: {error}") from None
+    if text and not (text.isdecimal() and int(text) > 0):
+        raise ConfigError(f"RANK_SIZE: expected an integer >= 1, found '{text}'")
+    return int(text) if text else None
 
 
-def _check_node_rank(options: argparse.Namespace) -> None:
-    if options.node_rank is None:
-        if options.node_num > 1:
-            raise ConfigError(f"--node_rank: expected the number of this server, 0 to {options.node_num - 1}, found "
-                              "nothing")
-        options.node_rank = 0
-    if options.node_rank >= options.node_num:
-        raise ConfigError(f"--node_rank: expected 0 to {options.node_num - 1} (--node_num={options.node_num}), found "
-                          f"{options.node_rank}")
+def _node(options: LaunchOptions, servers: int) -> _Node:
+    count = options.node_num or servers
+    if options.node_rank is None and count > 1:
+        raise ConfigError(f"--node_rank: expected the number of this server, 0 to {count - 1}, found nothing")
+    rank = options.node_rank or 0
+    if rank >= count:
+        raise ConfigError(f"--node_rank: expected 0 to {count - 1} (--node_num={count}), found {rank}")
+    return _Node(rank, count)
 
 
-def _train_process(options: argparse.Namespace, name: str, *, environment: Dict[str, Union[int, str]],
+def _train_process(options: LaunchOptions, name: str, *, environment: Mapping[str, Union[int, str]],
                    unset: Tuple[str, ...], log: Path) -> Process:
-    variables = {variable: str(value) for variable, value in {**options.settings, **environment}.items()}
+    variables = {variable: str(value) for variable, value in environment.items()}
     command = [sys.executable, os.path.abspath(options.script), *options.train_arguments, "--is_distributed=1",
                f"--rank={variables['RANK_ID']}", f"--group_size={variables['RANK_SIZE']}",
                f"--device_id={variables['DEVICE_ID']}"]
@@ -133,14 +127,13 @@ def _device_log(folder: Path, device_id: int) -> Path:
 
 # --- with a rank table ---
 
-def _read_table(options: argparse.Namespace, rank_size: Optional[int]) -> RankTable:
+def _read_table(options: LaunchOptions, rank_size: Optional[int]) -> RankTable:
     table = read_rank_table(options.rank_table, rank_size, timeout=options.rank_table_seconds)
     servers = len(table.servers)
     if rank_size is None and table.group_size != DEVICES_PER_SERVER * servers:
         raise ConfigError(f"{table.source}: expected {DEVICES_PER_SERVER} devices per server, found {table.group_size} "
                           f"on {servers}; if that is right, set RANK_SIZE={table.group_size}")
-    options.node_num = options.node_num or servers
-    if options.node_num != servers:
+    if options.node_num not in (None, servers):
         raise ConfigError(f"--node_num: expected {servers}, the number of servers in {table.source}, found "
                           f"{options.node_num}")
     return table
@@ -151,34 +144,35 @@ def _table_file(table: RankTable, folder: Path) -> Path:
     return folder / "rank_table.json" if table.converted else Path(os.path.abspath(str(table.source)))
 
 
-def _plan_with_rank_table(options: argparse.Namespace, table: RankTable, *, folder: Path) -> List[Process]:
+def _plan_with_rank_table(options: LaunchOptions, table: RankTable, *, node: _Node, settings: Mapping[str, str],
+                          folder: Path) -> List[Process]:
     return [_train_process(options, f"rank {device.rank_id}",
-                           environment={"RANK_TABLE_FILE": str(_table_file(table, folder)),
+                           environment={**settings, "RANK_TABLE_FILE": str(_table_file(table, folder)),
                                         "RANK_SIZE": table.group_size, "RANK_ID": device.rank_id,
                                         "DEVICE_ID": device.device_id},
                            unset=_SCHEDULER_VARIABLES, log=_device_log(folder, device.device_id))
-            for device in table.servers[options.node_rank].devices]
+            for device in table.servers[node.rank].devices]
 
 
 # --- with MindSpore's scheduler, as msrun does ---
 
-def _plan_with_scheduler(options: argparse.Namespace, rank_size: int, *,
+def _plan_with_scheduler(options: LaunchOptions, rank_size: int, *, node: _Node, settings: Mapping[str, str],
                          folder: Path) -> Tuple[List[Process], Optional[Process]]:
-    local_size, rest = divmod(rank_size, options.node_num)
+    local_size, rest = divmod(rank_size, node.total)
     if rest:
-        raise ConfigError(f"RANK_SIZE: expected the same number of ranks on each of {options.node_num} servers, found "
+        raise ConfigError(f"RANK_SIZE: expected the same number of ranks on each of {node.total} servers, found "
                           f"{rank_size} in all")
-    address, port = _scheduler_address(options)
+    address, port = _scheduler_address(options, node)
     common: Dict[str, Union[int, str]] = {
-        "MS_SCHED_HOST": address, "MS_SCHED_PORT": port, "MS_WORKER_NUM": rank_size,
+        **settings, "MS_SCHED_HOST": address, "MS_SCHED_PORT": port, "MS_WORKER_NUM": rank_size,
         "MS_TOPO_TIMEOUT": _TOPOLOGY_SECONDS, "RANK_SIZE": rank_size}
-    first = options.node_rank * local_size
+    first = node.rank * local_size
     ranks = [_train_process(options, f"rank {first + i}",
                             environment={**common, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": first + i,
                                          "RANK_ID": first + i, "DEVICE_ID": i},
                             unset=_RANK_TABLE_VARIABLES, log=_device_log(folder, i))
              for i in range(local_size)]
-    if options.node_rank:
+    if node.rank:
         return ranks, None
     # The scheduler runs the same program, which never gets beyond joining the others.
     return ranks, _train_process(options, "scheduler",
@@ -186,17 +180,17 @@ def _plan_with_scheduler(options: argparse.Namespace, rank_size: int, *,
                                  unset=_RANK_TABLE_VARIABLES, log=folder / "scheduler.log")
 
 
-def _scheduler_address(options: argparse.Namespace) -> Tuple[str, int]:
+def _scheduler_address(options: LaunchOptions, node: _Node) -> Tuple[str, int]:
     """Address and port where the ranks meet: given, or, for one server, this one and a port that is free."""
-    if options.node_num > 1 and not options.master_addr:
+    if node.total > 1 and not options.master_addr:
         raise ConfigError("--master_addr: expected the address of server 0, the same on every server, found nothing")
     try:
         address = socket.gethostbyname(options.master_addr or "127.0.0.1")
     except OSError as error:
         raise ConfigError(f"--master_addr: expected the address of server 0, found '{options.master_addr}': "
                           f"{error.strerror}") from None
-    port = options.master_port or (_PORT if options.node_num > 1 else 0)
-    if options.node_rank != 0:
+    port = options.master_port or (_PORT if node.total > 1 else 0)
+    if node.rank != 0:
         return address, port
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -2,15 +2,17 @@
 
 Each is a default: a value that the environment already has is kept. No MindSpore.
 """
-import argparse
 import hashlib
 import os
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
 
 from rtseg.config.arguments import parse_arguments
 from rtseg.utils.errors import ConfigError
 from rtseg.utils.packages import installed_version
+
+if TYPE_CHECKING:
+    from rtseg.launch.launcher import LaunchOptions
 
 # Seconds. CANN's own 120 end a start in which one rank still copies the data set; MindSpore's default is 600 as well.
 _HCCL_CONNECT_TIMEOUT = "600"
@@ -22,8 +24,8 @@ _HCCL_EXEC_TIMEOUT = "1836"
 _OTHER_FLAGS = ("--output_path=", "--resume_path=", "--resume_name=", "--outer_path=", "--train_url=")
 
 
-def environment_of_ranks(options: argparse.Namespace, group_size: int) -> Dict[str, str]:
-    """Variables for all of the job's `group_size` ranks; `options` are the launcher's.
+def environment_of_ranks(options: "LaunchOptions", group_size: int) -> Dict[str, str]:
+    """Variables for all of the job's `group_size` ranks.
 
     Raises:
         ConfigError: a value in the environment that no device would accept.
@@ -39,7 +41,7 @@ def environment_of_ranks(options: argparse.Namespace, group_size: int) -> Dict[s
                           "one cached graph for another when a run that is resumed begins with an evaluation")
     cache = os.environ.get("MS_COMPILER_CACHE_PATH") or os.path.join(
         os.path.abspath(options.output_path), "compile_cache",
-        graph_key(Path(options.script), [*options.train_arguments, f"--group_size={group_size}"]))
+        graph_key(options.script, [*options.train_arguments, f"--group_size={group_size}"]))
     return {**hccl, "MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": cache}
 
 
