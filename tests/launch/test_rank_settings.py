@@ -23,9 +23,11 @@ def clone(tmp_path, monkeypatch):
 
 
 def environment(clone, device_target="Ascend", group_size=8, flags=("--eval_while_train=0",)):
-    return environment_of_ranks(LaunchOptions(
-        device_target=device_target, output_path=clone / "out", script=clone / "train.py", rank_table="-",
-        train_arguments=("--lr=0.1", f"--output_path={clone / 'out'}", "--dataset=data", *flags)), group_size)
+    options = LaunchOptions.model_validate({
+        "device_target": device_target, "output_path": str(clone / "out"), "script": str(clone / "train.py"),
+        "rank_table": "-",
+        "train_arguments": ["--lr=0.1", f"--output_path={clone / 'out'}", "--dataset=data", *flags]})
+    return environment_of_ranks(options, group_size)
 
 
 def test_defaults(clone):
