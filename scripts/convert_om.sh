@@ -2,13 +2,14 @@
 # Converts an exported .onnx or .air, with its metadata next to it, to .om by CANN's atc.
 #   bash scripts/convert_om.sh [model] [soc_version] [--aipp=0|1] [--precision_mode=...] [--output=...] [any flag of atc]
 # soc_version: "Ascend" and the name in `npu-smi info`; Ascend310P3 by default, Ascend310 for the older chip.
-# --input_shape=x:8,3,1024,2048 replaces the metadata's, for a model exported with --dynamic_batch or --dynamic_size.
+# --input_shape=x:8,3,1024,2048 replaces the metadata's, for a model exported with --dynamic_batch or --dynamic_size;
+# the .om is called <model>_8x3x1024x2048.om, unless --output names it.
 # --fusion_switch_file=ascend310_infer/fusion_switch.cfg turns all fusions off that can be.
 # --aipp=1 lets the NPU normalize a float32 model's input in hardware: the .om then takes RGB bytes, NHWC.
 set -euo pipefail
 
 usage() {
-  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
@@ -41,7 +42,11 @@ if [[ ! -f $model ]]; then
 fi
 
 suffix=
-[[ $aipp == 0 ]] || suffix=_aipp
+if [[ -n $input_shape ]]; then  # models of one name share their metadata, which has the shape
+  lengths=${input_shape##*:}
+  suffix=_${lengths//,/x}
+fi
+[[ $aipp == 0 ]] || suffix+=_aipp
 output=${output:-${model%.*}$suffix}
 output=${output%.om}
 # Writes the .om's metadata, and with AIPP its configuration, and prints the description of the model's input.

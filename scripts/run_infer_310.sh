@@ -3,13 +3,14 @@
 #  run_infer_310.sh [model_path] [data_path] [out_image_path] [image_height] [image_width] [device_id] [--flag=value...]
 # model_path: .mindir, .ms, .om or .onnx, its metadata (.json) next to it; data_path: root of the data set;
 # out_image_path: folder for coloured masks. Flags go to the stage that knows them: --split --input_type --config
-# --num_workers (preprocess.py), --device_type --fusion_switch_path --precision --threads --requests --workers --warmup
-# (C++ program), --save_mask (cal_mIoU.py), --dataset_config (preprocess.py and cal_mIoU.py), -D... (CMake). PYTHON
-# names the interpreter. Logs and results go to the working folder.
+# --mean --std --num_workers (preprocess.py), --device_type --fusion_switch_path --precision --threads --requests
+# --workers --warmup (C++ program), --output_type --align_corners --save_mask (cal_mIoU.py), --dataset_config
+# (preprocess.py and cal_mIoU.py), -D... (CMake). A model without metadata needs --mean and --std, unless they are the
+# recipe's. PYTHON names the interpreter. Logs and results go to the working folder.
 set -euo pipefail
 
 usage() {
-  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
@@ -18,11 +19,11 @@ export PYTHON=${PYTHON:-python3}
 positions=() build_flags=() preprocess_flags=() infer_flags=() score_flags=()
 for argument in "$@"; do
   case $argument in
-    --split=* | --input_type=* | --config=* | --num_workers=*) preprocess_flags+=("$argument") ;;
+    --split=* | --input_type=* | --config=* | --mean=* | --std=* | --num_workers=*) preprocess_flags+=("$argument") ;;
     --device_type=* | --fusion_switch_path=* | --precision=* | --threads=* | --requests=* | --workers=* | \
       --warmup=*) infer_flags+=("$argument") ;;
     --dataset_config=*) preprocess_flags+=("$argument") score_flags+=("$argument") ;;
-    --save_mask=*) score_flags+=("$argument") ;;
+    --output_type=* | --align_corners=* | --save_mask=*) score_flags+=("$argument") ;;
     -D*) build_flags+=("$argument") ;;
     -*) echo "error: unknown argument $argument" >&2; usage ;;
     *) positions+=("$argument") ;;

@@ -49,18 +49,19 @@ def test_stages_and_flags(project):
     (project.parent / "result_Files").mkdir()
     (project.parent / "result_Files" / "old_img_0.bin").write_text("")
     done, calls = infer(project, "net.mindir", "data", "masks", "64", "128", "3", "--num_workers=4", "--threads=2",
-                        "--save_mask=0", "-DRUNTIME=openvino", f"--fusion_switch_path={FUSION_OFF}")
+                        "--save_mask=0", "--mean=0,0,0", "--output_type=logits", "-DRUNTIME=openvino",
+                        f"--fusion_switch_path={FUSION_OFF}")
     assert done.returncode == 0, done.stderr
     assert json.loads(FUSION_OFF.read_text()) == {"Switch": {"GraphFusion": {"ALL": "off"}, "UBFusion": {"ALL": "off"}}}
     assert calls == [
         "export.py --from_mindir=net.mindir --file_format=ONNX",
         "build.py -DRUNTIME=openvino",
         "preprocess.py --image_path=data --out_dir=preprocess_Result --image_height=64 --image_width=128 "
-        "--num_workers=4 --model_card=net.json",
+        "--num_workers=4 --mean=0,0,0 --model_card=net.json",
         "program --model_path=net.onnx --dataset_path=preprocess_Result/img_data --result_path=result_Files "
         f"--time_path=time_Result --device_id=3 --threads=2 --fusion_switch_path={FUSION_OFF}",
         "cal_mIoU.py --label_path=preprocess_Result/label --output_path=result_Files --image_height=64 "
-        "--image_width=128 --save_mask=1 --mask_result_path=masks --save_mask=0"]
+        "--image_width=128 --save_mask=1 --mask_result_path=masks --save_mask=0 --output_type=logits"]
     assert "converting net.mindir to net.onnx" in done.stdout and done.stdout.endswith("cal_mIoU.py says hello\n")
     assert not list((project.parent / "result_Files").iterdir())
 
@@ -130,6 +131,12 @@ def test_whole_way_agrees_with_eval(tmp_path):
     assert done.returncode == 0, done.stderr
     results = (tmp_path / "eval" / "eval_results.txt").read_text()
     assert scores in results
+
+    # The same from a model of others, which has no metadata.
+    shutil.copy(tmp_path / "fast_scnn.onnx", tmp_path / "foreign.onnx")
+    done = run("bash", SCRIPTS / "run_infer_310.sh", "foreign.onnx", "data", "masks", "64", "96", "--input_type=uint8",
+               "--output_type=class_map", "-DRUNTIME=openvino", cwd=tmp_path, BUILD_DIR=str(tmp_path / "build"))
+    assert done.returncode == 0 and scores in done.stdout, done.stderr
 
     # An int8 model is a model as any other: the classes are those that Python finds.
     done = run(sys.executable, PROJECT / "export.py", "--ckpt_file=best_map.ckpt", "--image_height=64",

@@ -34,6 +34,7 @@ HostMemory Engine::Allocate(size_t bytes) {
 }
 
 std::vector<int64_t> CloseDimensions(std::vector<int64_t> shape, const std::vector<int64_t>& wanted) {
+  if (wanted.empty() && !shape.empty() && shape[0] < 0) shape[0] = 1;  // the batch of a model without metadata
   if (shape.size() != wanted.size()) return shape;
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] < 0) shape[i] = wanted[i];

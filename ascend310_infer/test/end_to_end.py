@@ -143,6 +143,9 @@ class EndToEnd(program_test.ProgramTest):
     def test_open_batch(self):
         images = self.write_images(5)
         self.write_model(batch="batch")
+        done = self.run_program()  # without metadata
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn(" runs of batch 1, ", done.stdout)
         self.model.with_suffix(".json").write_text(make_metadata("deploy", 2, HEIGHT, WIDTH))
         for flags, batch in ((), 2), (("--batch_size=4",), 4):
             done = self.run_program(*flags)

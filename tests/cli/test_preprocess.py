@@ -72,8 +72,16 @@ def test_model_metadata_says_it_all(dataset, tmp_path):
         run(dataset, out, f"--metadata={metadata}", "--image_width=96")
     with pytest.raises(ConfigError, match="--input_type: expected float32"):
         run(dataset, out, f"--metadata={metadata}", "--input_type=uint8")
+    with pytest.raises(ConfigError, match=r"--mean: expected \(0.0, 0.0, 0.0\), which the model takes"):
+        run(dataset, out, f"--metadata={metadata}", "--mean=0.5,0.5,0.5")
     with pytest.raises(DataError, match="expected the model's metadata at"):
         run(dataset, out, "--model_card=none.json")
+
+
+def test_a_model_without_metadata_is_described_by_flags(dataset, tmp_path):
+    assert run(dataset, tmp_path, "--mean=0,0,0.5", "--std=1,1,0.5", "--image_height=8", "--image_width=16") == 0
+    image = np.fromfile(tmp_path / "img_data" / "bonn_000001_000000_img.bin", "<f4").reshape(3, 8, 16)
+    np.testing.assert_allclose(image[:, 0, 0], [1, 128 / 255, -1], rtol=1e-6)
 
 
 def test_damaged_images_are_listed_and_old_files_go(dataset, tmp_path, capsys):

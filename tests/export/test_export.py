@@ -187,7 +187,7 @@ def test_models_of_one_name_have_one_form(tmp_path):
     (tmp_path / "net.mindir").write_bytes(b"")
     write_metadata(tmp_path / "net.mindir", METADATA)
     check_metadata_is_free(tmp_path / "net.onnx", METADATA)
-    with pytest.raises(ConfigError, match="net.json describes .*net.mindir.*another --file_name"):
+    with pytest.raises(ConfigError, match="net.json describes .*net.mindir.*another name than net"):
         check_metadata_is_free(tmp_path / "net.onnx", METADATA.changed(input_type="uint8"))
 
 
@@ -239,6 +239,11 @@ def test_convert_om_prints_the_command_and_needs_atc(tmp_path):
         "atc", "--framework=5", "--model=net.onnx", "--output=net", "--soc_version=Ascend310",
         "--input_shape=x:1\\,3\\,64\\,96", "--input_format=NCHW", "--precision_mode=force_fp16"], done.stderr
     assert (done.returncode, done.stderr.startswith("error: atc not found")) == (1, True)
+    write_metadata(tmp_path / "net.onnx", METADATA.changed(dynamic=("batch",)))
+    done = subprocess.run(["bash", script, "net.onnx", "--input_shape=x:8,3,64,96"], cwd=tmp_path, env=environment,
+                          capture_output=True, text=True)
+    assert " --output=net_8x3x64x96 " in done.stdout, done.stderr
+    assert read_metadata(tmp_path / "net_8x3x64x96.json").input_shape == [8, 3, 64, 96]
     for arguments, code in ((["net.mindir"], 2), (["none.onnx"], 3), ([], 2)):
         assert subprocess.run(["bash", script, *arguments], cwd=tmp_path, env=environment,
                               capture_output=True).returncode == code

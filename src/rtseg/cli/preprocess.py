@@ -41,12 +41,16 @@ class PreprocessOptions(Section):
     dataset_config: Optional[str] = option("data-set specification: a name in configs/datasets/ or a YAML file; empty: "
                                            "the recipe's", None, metavar="NAME|FILE")
     out_dir: str = option("folder to write", "preprocess_Result", metavar="DIR")
-    metadata: Optional[str] = option("the exported model's .json, which says all that the following four say", None,
+    metadata: Optional[str] = option("the exported model's .json, which says all that the following six say", None,
                                      aliases=("--model_card",), metavar="FILE")
     image_height: Optional[int] = option("height of the model's input, pixels; empty: the recipe's, 1024", None, ge=1)
     image_width: Optional[int] = option("width of the model's input, pixels; empty: the recipe's, 2048", None, ge=1)
     input_type: Optional[Literal["float32", "uint8"]] = option(
         "type of the model's input; empty: the recipe's, float32", None)
+    mean: Optional[Tuple[float, float, float]] = option("RGB mean of the normalization, image values in 0..1; empty: "
+                                                        "the recipe's", None)
+    std: Optional[Tuple[float, float, float]] = option("RGB standard deviation of the normalization; empty: the "
+                                                       "recipe's", None)
     config: Optional[str] = option("YAML recipe with mean and std; empty: configs/fast_scnn.yaml", None,
                                    metavar="FILE")
     num_workers: int = option("threads", 2, ge=1)
@@ -54,7 +58,8 @@ class PreprocessOptions(Section):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     options = parse_options(PreprocessOptions, "preprocess.py", description=__doc__, argv=argv)
-    flags = {} if options.dataset_config is None else {"dataset_config": options.dataset_config}
+    flags = {name: getattr(options, name) for name in ("dataset_config", "mean", "std")
+             if getattr(options, name) is not None}
     recipe = load_config(options.config or configs_folder() / "fast_scnn.yaml", flags)
     spec = resolve_input_spec(options, recipe)
     dataset = SegmentationDataset(options.image_path, options.split, spec=recipe.data.dataset_config)
@@ -90,7 +95,8 @@ def resolve_input_spec(options: PreprocessOptions, recipe: Config) -> InputSpec:
         raise ConfigError("--metadata, --config: both have mean and std, expected one of them")
     metadata = read_metadata(options.metadata)
     _, height, width = metadata.size
-    for name, value in (("image_height", height), ("image_width", width), ("input_type", metadata.input_type)):
+    for name, value in (("image_height", height), ("image_width", width), ("input_type", metadata.input_type),
+                        ("mean", metadata.mean), ("std", metadata.std)):
         if getattr(options, name) not in (None, value):
             raise ConfigError(f"--{name}: expected {value}, which the model takes (see {options.metadata}), found "
                               f"{getattr(options, name)}")

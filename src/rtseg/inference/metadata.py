@@ -264,7 +264,7 @@ def check_metadata_is_free(model_path: Union[str, Path], metadata: ModelMetadata
     known = read_metadata(path).changed(checkpoint_sha256=metadata.checkpoint_sha256, source=metadata.source)
     if known != metadata:
         raise ConfigError(f"{path} describes {others[0]}, whose input, output, precision or "
-                          "normalisation is another one; expected another --file_name")
+                          f"normalisation is another one; expected another name than {Path(model_path).stem}")
 
 
 def sha256_of(path: Union[str, Path]) -> str:
