@@ -16,6 +16,10 @@ done
 
 mkdir -p "$build_dir"
 build_dir=$(cd "$build_dir" && pwd)
+if command -v flock > /dev/null; then  # jobs that share a clone build one after the other
+  exec 9> "$build_dir/.lock"
+  flock 9
+fi
 cmake -S "$source_dir" -B "$build_dir" "$@" >&2
 cmake --build "$build_dir" --parallel "${JOBS:-2}" >&2
 echo "$build_dir/main"

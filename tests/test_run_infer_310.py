@@ -88,6 +88,13 @@ def test_with_mindspore_lite_the_mindir_is_used(project):
     assert "program --model_path=net.mindir " in (folder / "calls.txt").read_text()
 
 
+@pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="not a clone")
+@pytest.mark.parametrize("path", ["preprocess_Result/img_data/a_img.bin", "result_Files/a_img_0.bin", "infer.log",
+                                  "time_Result/test_perform_static.txt"])
+def test_git_ignores_what_it_writes_into_a_clone(path):
+    assert run("git", "check-ignore", path).returncode == 0
+
+
 @pytest.mark.parametrize("arguments, code, message", [
     ((), 2, "[model_path] [data_path]"), (("net.mindir", "data", "masks", "64"), 2, "[model_path] [data_path]"),
     (("net.mindir", "data", "masks", "64", "128", "--bogus=1"), 2, "unknown argument --bogus=1"),
@@ -104,7 +111,7 @@ MISSING += [tool for tool in ("cmake", os.environ.get("CXX", "c++")) if shutil.w
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-def test_whole_way_agrees_with_eval(tmp_path):
+def test_whole_way_agrees_with_eval(tmp_path, quick_demo):
     """A fresh network in the deploy form: the same table of scores from eval.py and through C++."""
     import numpy as np
     from data_helpers import ID_TO_TRAIN_ID, write_sample
@@ -113,6 +120,7 @@ def test_whole_way_agrees_with_eval(tmp_path):
     from rtseg.models.registry import create_model
     from rtseg.models.weights import save_weights
 
+    build = quick_demo[1] / "infer" / "build"
     network = create_model("fast_scnn", "mmseg", num_classes=19)
     save_weights(tmp_path / "best_map.ckpt", network)
     labels = np.random.default_rng(0).integers(0, 34, (64, 96), dtype=np.uint8)
@@ -122,7 +130,7 @@ def test_whole_way_agrees_with_eval(tmp_path):
                "--image_width=96", "--input_type=uint8", "--output_type=class_map", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     done = run("bash", SCRIPTS / "run_infer_310.sh", "fast_scnn.mindir", "data", "masks", "64", "96",
-               "-DRUNTIME=openvino", cwd=tmp_path, BUILD_DIR=str(tmp_path / "build"), LITE_HOME="")
+               cwd=tmp_path, BUILD_DIR=str(build), LITE_HOME="")
     assert done.returncode == 0, done.stderr
     scores = done.stdout[done.stdout.index("class "):]
     assert len(list((tmp_path / "masks").iterdir())) == 2
@@ -135,7 +143,7 @@ def test_whole_way_agrees_with_eval(tmp_path):
     # The same from a model of others, which has no metadata.
     shutil.copy(tmp_path / "fast_scnn.onnx", tmp_path / "foreign.onnx")
     done = run("bash", SCRIPTS / "run_infer_310.sh", "foreign.onnx", "data", "masks", "64", "96", "--input_type=uint8",
-               "--output_type=class_map", "-DRUNTIME=openvino", cwd=tmp_path, BUILD_DIR=str(tmp_path / "build"))
+               "--output_type=class_map", cwd=tmp_path, BUILD_DIR=str(build))
     assert done.returncode == 0 and scores in done.stdout, done.stderr
 
     # An int8 model is a model as any other: the classes are those that Python finds.
@@ -143,7 +151,7 @@ def test_whole_way_agrees_with_eval(tmp_path):
                "--image_width=96", "--input_type=uint8", "--output_type=class_map", "--file_format=ONNX",
                "--file_name=int8", "--precision=int8", "--calibration=data/leftImg8bit", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = run(tmp_path / "build" / "main", "--model_path=int8.onnx", "--dataset_path=preprocess_Result/img_data",
+    done = run(build / "main", "--model_path=int8.onnx", "--dataset_path=preprocess_Result/img_data",
                "--result_path=int8_results", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     segmenter = Segmenter(tmp_path / "int8.onnx")
@@ -154,7 +162,7 @@ def test_whole_way_agrees_with_eval(tmp_path):
 
     # The same from the images themselves, without Python.
     ids = ",".join(str(ID_TO_TRAIN_ID.tolist().index(train_id)) for train_id in range(19))
-    done = run(tmp_path / "build" / "main", "--model_path=fast_scnn.onnx", "--dataset_path=data/leftImg8bit/val",
+    done = run(build / "main", "--model_path=fast_scnn.onnx", "--dataset_path=data/leftImg8bit/val",
                "--label_path=data/gtFine/val", f"--label_ids={ids}", cwd=tmp_path)
     if "libpng or libjpeg was not found" in done.stderr:
         pytest.skip(done.stderr)

@@ -68,7 +68,7 @@ def scores_in(text):
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-def test_the_whole_way_without_code(project):
+def test_the_whole_way_without_code(project, quick_demo):
     checked = python(project, "-m", "rtseg", "check-data", "--dataset=my data", "--dataset_config=balls.yaml").stdout
     assert "my data: 'balls', 2 classes" in checked and "train: 6 images, 6 of them good" in checked
 
@@ -100,9 +100,8 @@ def test_the_whole_way_without_code(project):
     seen = np.array([[0, 60, 0], [255, 80, 0]])[cv2.imread(str(class_map), cv2.IMREAD_UNCHANGED)]
     assert (seen != mask).any(-1).mean() < 0.001  # two runtimes round differently where the classes are nearly equal
 
-    infer = ("bash", SCRIPTS / "run_infer_310.sh", "model.onnx", "my data", "masks", HEIGHT, WIDTH,
-             "-DRUNTIME=openvino")
-    variables = {"BUILD_DIR": str(project / "build"), "LITE_HOME": ""}
+    infer = ("bash", SCRIPTS / "run_infer_310.sh", "model.onnx", "my data", "masks", HEIGHT, WIDTH)
+    variables = {"BUILD_DIR": str(quick_demo[1] / "infer" / "build"), "LITE_HOME": ""}
     done = run(*infer, "--dataset_config=balls.copy.yaml", cwd=project, **variables)
     assert done.returncode == 0, done.stderr
     # Two runtimes round differently where the classes are nearly equal: one of 12288 pixels is 0.01 %.

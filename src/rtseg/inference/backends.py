@@ -126,7 +126,8 @@ class ExportedBackend(Backend):
         self.output_type = metadata.output_type
         self.align_corners = bool(metadata.output.align_corners)
         sizes = "any size" if self.size is None else f"{width}x{height}"
-        self.description = f"{metadata.model} ({metadata.variant}), {path}, input {sizes}"
+        variant = f" ({metadata.variant})" if metadata.variant else ""  # a model of others has none
+        self.description = f"{metadata.model}{variant}, {path}, input {sizes}"
         self._run(np.zeros(metadata.input_shape, metadata.input_type))
 
     def run(self, images: np.ndarray) -> np.ndarray:
