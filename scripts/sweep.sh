@@ -64,9 +64,10 @@ def per_cent(share):
 
 
 rows = []
-for folder in Path(sys.argv[1]).glob("lr_*_scale_*_O?"):
+for exit_code in Path(sys.argv[1]).glob("lr_*_scale_*_O?/exit_code"):  # a sweep that was killed left one without
+    folder = exit_code.parent
     _, rate, _, scale, level = folder.name.split("_")
-    row = [rate, scale, level, "-", "-", "-", "-", (folder / "exit_code").read_text().strip()]
+    row = [rate, scale, level, "-", "-", "-", "-", exit_code.read_text().strip()]
     results = sorted(folder.glob("*/result.json"))
     if results:
         result = json.loads(results[-1].read_text())

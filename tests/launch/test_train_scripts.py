@@ -67,6 +67,7 @@ def test_what_goes_wrong_is_the_exit_code(project, flags, code, message):
 def test_sweep(project):
     command = (project / "scripts" / "sweep.sh", project, project / "data", 4, 2, project / "sweep", *FLAGS,
                "--lr=0.01,1e9", "--loss_scale=1,128")
+    (project / "sweep" / "lr_0.5_scale_1_O0").mkdir(parents=True)  # of a sweep that was killed
     done = run(*command, cwd=project, DEVICE_TARGET="CPU")
     assert done.returncode == 1, done.stdout + done.stderr  # the large rate diverges
     assert done.stdout.count("\nerror: ") == 2
