@@ -15,23 +15,21 @@ PROJECT = Path(__file__).resolve().parents[2]
 GOLDENS = PROJECT / "tests" / "goldens"
 
 
-# The loss in both forms for one graph of each network. For the others in that of a CPU: that both are the same function
-# is what tests/losses/test_loss_forms.py shows. The first stands for all where time is short (-m "not slow").
-@pytest.mark.parametrize("graph, loss_form", [("fast_scnn_tramac", "both")] + [
-    pytest.param(graph, loss_form, marks=pytest.mark.slow) for graph, loss_form in (
-        ("icnet_mmseg", "both"), ("bisenetv1_coincheung", "both"), ("icnet_liminn", "products"),
-        ("icnet_liminn_v1b", "products"), ("bisenetv1_mmseg", "products"), ("fast_scnn_mmseg", "products"),
-        ("fast_scnn_segmentron", "products"), ("fast_scnn_modelzoo", "products"))])
-def test_golden(graph, loss_form):
-    done = subprocess.run([sys.executable, "-m", "rtseg.tools.parity", "--golden", str(GOLDENS / f"{graph}.npz"),
-                           "--loss_form", loss_form], cwd=PROJECT, capture_output=True, text=True)
+# The first takes half a minute and stands for the others where time is short (-m "not slow").
+@pytest.mark.parametrize("graph", ["fast_scnn_tramac"] + [
+    pytest.param(graph, marks=pytest.mark.slow) for graph in
+    ("fast_scnn_mmseg", "fast_scnn_segmentron", "fast_scnn_modelzoo", "bisenetv1_coincheung", "bisenetv1_mmseg",
+     "icnet_liminn", "icnet_liminn_v1b", "icnet_mmseg")])
+def test_golden(graph):
+    done = subprocess.run([sys.executable, "-m", "rtseg.tools.parity", "--golden", str(GOLDENS / f"{graph}.npz")],
+                          cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()[1:]
-    assert len(lines) >= (14 if loss_form == "both" else 8) and all(line.endswith(" ok") for line in lines)
+    assert len(lines) >= 14 and all(line.endswith(" ok") for line in lines)
 
 
 def test_a_deviation_fails(monkeypatch, capsys):
-    monkeypatch.setattr(ParityCheck, "report", lambda self, loss_form: [
+    monkeypatch.setattr(ParityCheck, "report", lambda self: [
         ParityResult("good", 1e-5, 1e-4), ParityResult("bad", 2e-4, 1e-4),
         ParityResult("not a number", float("nan"), 1e-4)])
     assert main(["--golden", str(GOLDENS / "icnet_mmseg.npz")]) == 1

@@ -9,7 +9,7 @@ its limit, 1 when not.
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Literal, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -190,18 +190,17 @@ class ParityCheck:
         noise = self.golden[f"{part}/grad_norm_noise"][counts].max()
         return ParityResult(f"{part} gradient norms of {counts.sum()} parameters", error, max(1e-3, 10 * noise))
 
-    def report(self, loss_form: str = "both") -> List[ParityResult]:
-        """All results, of the loss in one of its forms or in both."""
-        forms = {"both": (True, False), "products": (True,), "operators": (False,)}[loss_form]
+    def report(self) -> List[ParityResult]:
+        """All results."""
         if not self.emulate_float16:
-            parts = [part(by_products) for by_products in forms for part in (self.frozen, self.training)]
-            return sum(parts, self.inference())
+            return (self.inference() + self.frozen(True) + self.training(True)
+                    + self.frozen(False) + self.training(False))
         from rtseg.tools.float16_emulation import rounded_products
 
         # Without the frozen part: its tiny logits make gradients that float16 cannot hold with any one loss scale.
         with rounded_products():
             return [result._replace(limit=FLOAT16_GRADIENT_LIMIT if "gradient" in result.what else FLOAT16_LIMIT)
-                    for result in sum(map(self.training, forms), self.inference())]
+                    for result in self.inference() + self.training(True) + self.training(False)]
 
 
 def _loss_and_norms(gradient: "nn.Cell", network: "nn.Cell", *,
@@ -279,15 +278,13 @@ class ParityOptions(Section):
     golden: Path = option(f"golden file, one of {', '.join(_GRAPHS)}.npz", metavar="FILE")
     emulate_float16: bool = option("compute convolutions and matrix products as an Atlas 910 does, in float16; the "
                                    "limits are then wide", default=False)
-    loss_form: Literal["both", "products", "operators"] = option(
-        "the loss as it is computed on a CPU, by matrix products, or elsewhere, by operators", "both")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments = parse_options(ParityOptions, "rtseg parity", description=__doc__, argv=argv)
     check = ParityCheck(arguments.golden, emulate_float16=arguments.emulate_float16)
     setup_device("CPU")
-    results = check.report(arguments.loss_form)
+    results = check.report()
     print(f"{check.graph}: {'what':42s} {'relative error':>14s} {'limit':>9s}")
     for result in results:
         print(f"{check.graph}: {result.what:42s} {result.error:14.2e} {result.limit:9.1e} "
