@@ -62,7 +62,8 @@ std::unique_ptr<Engine> LoadMindSporeLite(const EngineOptions& options);
 std::unique_ptr<Engine> LoadAscendCL(const EngineOptions& options);
 std::unique_ptr<Engine> LoadOpenVINO(const EngineOptions& options);
 
-// `shape` with its open dimensions taken from `wanted`. Without any wanted, an open first one, the batch, is 1.
+// `shape` with its open dimensions taken from `wanted`, unless the two have another number of dimensions. Without any
+// wanted, an open first one, the batch, is 1.
 std::vector<int64_t> CloseDimensions(std::vector<int64_t> shape, const std::vector<int64_t>& wanted);
 
 // Throws Error(kFailed) unless there is one view per tensor, of the tensor's size.

@@ -31,6 +31,8 @@ _RANK_TABLE_VARIABLES = ("RANK_TABLE_FILE",)
 
 
 class LaunchOptions(Section):
+    """Flags of launcher.py."""
+
     script: Path = option("the train.py to run")
     rank_table: str = option("file, folder with jobstart_hccl.json, or - for none")
     output_path: Path = option("folder for the logs")
