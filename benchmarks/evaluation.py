@@ -3,12 +3,13 @@
     python benchmarks/evaluation.py --dataset DIR [--prepared_cache DIR] [--split val] [--images 8] [--rounds 5]
                                     [--model fast_scnn/mmseg] [--device_ms 0] [--json]
 
-The parts: decode (image and label files to arrays), forward (array to class map), score (the confusion matrix). The
-whole overlaps them. Where the forward pass keeps all cores busy it cannot be as short as its slowest part: the
-processor time of the other parts has to go somewhere. Hence "bound": the slowest part, or all processor time shared by
-all cores if that is longer. With --device_ms the forward pass is a wait of so long, as an NPU looks from the processor.
-The measurement runs in a process of its own; its memory is the operating system's peak, minus what it had before the
-network was built.
+The parts: decode (image and label files to arrays), forward (array to the network's output), score (the confusion
+matrix). The whole overlaps them, and the classes of the head's logits. Where the forward pass keeps all cores busy it
+cannot be as short as its slowest part: the processor time of the other parts has to go somewhere. Hence "bound": the
+slowest part, or all processor time shared by all cores if that is longer. With --device_ms the forward pass is a wait
+of so long, as an NPU looks from the processor. Two more for comparison: predict is the forward pass and the classes,
+class_map the same with the last upsampling and the argmax in the network. The measurement runs in a process of its own;
+its memory is the operating system's peak, minus what it had before the network was built.
 """
 import argparse
 import json
@@ -38,6 +39,7 @@ def measure_parts(arguments) -> dict:
     import numpy as np
 
     from rtseg.inference.evaluator import Evaluator
+    from rtseg.inference.graph import InferenceGraph
     from rtseg.inference.predictor import network_predictor
     from rtseg.metrics.confusion_matrix import ConfusionMatrix
     from rtseg.models.registry import create_model
@@ -78,21 +80,31 @@ def measure_parts(arguments) -> dict:
     def forward(_):
         predictor.start([image])
 
+    upsampling = InferenceGraph(network, recipe.data.mean, std=recipe.data.std, output_type="class_map")
+
+    def predict(_):
+        predictor([image])
+
+    def class_map(_):
+        upsampling(ms.Tensor(image[None])).asnumpy()
+
     def score(_):
         ConfusionMatrix(19).update(prediction, label)
 
     busy = {}
     seconds = measure({"whole": evaluator.run, "decode": repeat(decode), "forward": repeat(forward),
-                       "score": repeat(score)}, arguments.rounds)
+                       "score": repeat(score), "predict": repeat(predict),
+                       "class_map": repeat(class_map)}, arguments.rounds)
     medians = millisecond_medians(seconds, arguments.images)
     parts = [seconds[name] for name in ("decode", "forward", "score")]
     slowest = [max(values) for values in zip(*parts)]
-    processor = sum(statistics.median(values[1:]) for values in busy.values())
+    processor = sum(statistics.median(busy[part][1:]) for part in (decode, forward, score))
     bound = [max(value, processor / os.cpu_count()) for value in slowest]
     name = f"a wait of {arguments.device_ms} ms" if arguments.device_ms else arguments.model
     return {"model": name, "mindspore": ms.__version__, "opencv": cv2.__version__, "cores": os.cpu_count(),
             "size": label.shape, "images": arguments.images, "rounds": arguments.rounds, "ms_per_image": medians,
             "cores_busy_in_forward": statistics.median(busy[forward][1:]) / statistics.median(seconds["forward"]),
+            "predict_to_class_map": ratio(seconds["predict"], seconds["class_map"]),
             "whole_to_slowest_part": ratio(seconds["whole"], slowest), "whole_to_bound": ratio(seconds["whole"], bound),
             "whole_to_sum_of_parts": ratio(seconds["whole"], [sum(values) for values in zip(*parts)]),
             "peak_mb": peak - before}
@@ -122,9 +134,10 @@ def main() -> None:
     print(f"{found['model']}, {found['size'][0]}x{found['size'][1]}, MindSpore {found['mindspore']}, {found['cores']} "
           f"cores, medians of {found['rounds']} rounds of {found['images']} images")
     for name, value in found["ms_per_image"].items():
-        print(f"  {name:8s} {value:8.1f} ms an image")
+        print(f"  {name:9s} {value:8.1f} ms an image")
     for name, what in (("slowest_part", "its slowest part"), ("bound", "the bound"), ("sum_of_parts", "the sum")):
         print(f"  the whole : {what:16s} {found[f'whole_to_{name}']:.2f}")
+    print(f"  predict : class_map          {found['predict_to_class_map']:.2f}")
     print(f"  the forward pass keeps {found['cores_busy_in_forward']:.2f} cores busy; peak memory "
           f"{found['peak_mb']:.0f} MB")
 

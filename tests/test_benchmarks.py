@@ -48,7 +48,7 @@ def test_confusion_matrix():
 def test_evaluation(root):
     found = result("evaluation", f"--dataset={root}", "--images=2", "--rounds=1")
     assert found["size"] == [64, 128]
-    assert set(found["ms_per_image"]) == {"whole", "decode", "forward", "score"}
+    assert set(found["ms_per_image"]) == {"whole", "decode", "forward", "score", "predict", "class_map"}
     assert found["whole_to_slowest_part"] > 0 and found["peak_mb"] > 0
 
 

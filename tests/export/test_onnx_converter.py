@@ -9,6 +9,8 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 
 from rtseg.export.mindir import Graph, Node, TensorInfo, read_mindir
 from rtseg.export.onnx_converter import convert_file, to_onnx
+from rtseg.models.layers import ConvBN, PyramidPooling
+from rtseg.models.resnet import MaxPool
 from rtseg.utils.errors import DataError
 
 onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
@@ -94,6 +96,65 @@ def test_what_is_written(operators):
     # One BatchNorm is folded; the other follows a convolution that is used elsewhere too.
     assert (kinds.count("Conv"), kinds.count("BatchNormalization")) == (3, 1)
     assert "Unsqueeze" not in kinds and "Squeeze" not in kinds
+
+
+class Pools(nn.Cell):
+    """What stands before a padded pooling: a ReLU, whose values are never below zero, or nothing."""
+
+    def __init__(self, ceil_mode, relu):
+        super().__init__()
+        self.pool, self.relu = MaxPool(ceil_mode), relu
+
+    def construct(self, x):
+        return self.pool(ops.relu(x) if self.relu else x)
+
+
+@pytest.mark.parametrize("dynamic", [(), ("batch", "height", "width")])
+@pytest.mark.parametrize("ceil_mode, relu, kinds, pads", [
+    (False, True, ["Relu", "MaxPool"], [1, 1, 1, 1]), (True, True, ["Relu", "MaxPool"], [1, 1, 2, 2]),
+    (False, False, ["Pad", "MaxPool"], [0, 0, 1, 1, 0, 0, 1, 1])])
+def test_zeros_around_an_image_become_the_padding_of_its_pooling(ceil_mode, relu, kinds, pads, dynamic, tmp_path):
+    x = np.random.default_rng(2).standard_normal((1, 4, 15, 18)).astype(np.float32) - 1
+    cell = Pools(ceil_mode, relu)
+    path = export(cell, x, tmp_path / "pool.mindir")
+    model = to_onnx(read_mindir(path), dynamic=dynamic)
+    assert [node.op_type for node in model.graph.node] == kinds
+    written = [list(attribute.ints) for node in model.graph.node for attribute in node.attribute
+               if attribute.name == "pads"]
+    written += [onnx.numpy_helper.to_array(tensor).tolist() for tensor in model.graph.initializer]
+    assert written == [pads]
+    np.testing.assert_array_equal(run(model, x)[0], cell(Tensor(x)).asnumpy())
+
+
+class Pyramid(nn.Cell):
+    """Pyramid pooling and the 3x3 convolution that reads it, as at the end of ICNet's encoder."""
+
+    def __init__(self, align_corners, input_first):
+        super().__init__()
+        self.pyramid = PyramidPooling(6, 18, align_corners=align_corners, input_first=input_first)
+        self.out = ConvBN(6 + 4 * 18, 5, kernel_size=3, padding=2, dilation=2)
+
+    def construct(self, x):
+        return self.out(self.pyramid(x))
+
+
+@pytest.mark.parametrize("align_corners, input_first, size", [(True, True, (12, 17)), (False, False, (7, 16))])
+def test_pyramid_pooling_is_convolved_on_its_grids(align_corners, input_first, size, tmp_path):
+    """Grids of 1, 4 and 9 positions are, and that of 36 is not, having more positions than channels."""
+    cell = Pyramid(align_corners, input_first)
+    rng = np.random.default_rng(3)
+    for parameter in cell.get_parameters():
+        parameter.set_data(Tensor(rng.uniform(0.1, 0.5, parameter.shape).astype(np.float32)))
+    x = rng.standard_normal((2, 6, *size)).astype(np.float32)
+    model = to_onnx(read_mindir(export(cell, x, tmp_path / "pyramid.mindir")), dynamic=("batch",))
+    kinds = [node.op_type for node in model.graph.node]
+    # Four branches, three grids' products, what is left; one upsampling and none of the convolution's input.
+    assert (kinds.count("Conv"), kinds.count("Resize"), kinds.count("BatchNormalization")) == (8, 1, 0)
+    weights = {tensor.name.rpartition("/")[2]: tensor.dims for tensor in model.graph.initializer}
+    assert weights["spread"] == [9 * (1 + 4 + 9), size[0] * size[1]]
+    expected = cell(Tensor(x)).asnumpy()
+    np.testing.assert_allclose(run(model, x)[0], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(run(model, x[:1])[0], expected[:1], rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 def folded_graph(is_training):

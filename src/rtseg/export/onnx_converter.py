@@ -5,18 +5,20 @@ Why not a library: MindSpore's `export(file_format="ONNX")`, which is to be dele
 adaptive pooling whose bins do not divide the size, as at 1024x2048. tests/export/test_onnx_converter.py says when the
 first and the last of these can.
 
-BatchNorm and biases are folded into the convolution before them, so that every runtime gets the short graph.
+BatchNorm and biases are folded into the convolution before them, zeros around an image into the pooling after them, and
+a convolution of pyramid pooling is computed on the small grids, so that every runtime gets the short graph.
 """
 import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 
 from rtseg.export.mindir import DAMAGE, Graph, read_mindir
 from rtseg.export.onnx_operators import CONVERTERS, Convolution
+from rtseg.export.pyramid_convolution import Upsampled, write_split
 from rtseg.inference.metadata import check_metadata_is_free, exported_path, metadata_path, read_metadata, write_metadata
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import ConfigError, DataError
@@ -143,6 +145,12 @@ class Builder:
         self.convolutions: Dict[str, Convolution] = {}
         # MindSpore's padded MaxPool works on 5-D tensors of depth 1. Name of such a one -> ONNX name of it in 4-D.
         self.without_depth: Dict[str, str] = {}
+        # Name of an image with zeros around it -> name of that without, and int64 (2, 4): zeros before and after.
+        self.padded: Dict[str, Tuple[str, np.ndarray]] = {}
+        # ONNX name of a bilinear upsampling -> how it was made.
+        self.upsampled: Dict[str, Upsampled] = {}
+        # ONNX name of tensors side by side -> ONNX name of each and its number of channels.
+        self.concatenated: Dict[str, Dict[str, int]] = {}
         self.output_names = {name: f"output_{i}" if i else "output" for i, name in enumerate(graph.outputs)}
         self.uses: Counter = Counter(graph.outputs)
         for node in graph.nodes:
@@ -207,6 +215,8 @@ class Builder:
 
     def _write(self, name: str, convolution: Convolution) -> None:
         onnx_name, dtype = self.name(name), self.graph.tensors[name].dtype
+        if write_split(self, convolution, output=onnx_name, dtype=dtype):
+            return
         weight, bias = (self.array(f"{onnx_name}/{part}", getattr(convolution, part).astype(dtype))
                         for part in ("weight", "bias"))
         self.emit("Conv", [convolution.input, weight, bias], output=onnx_name, **convolution.attributes)
