@@ -1,12 +1,12 @@
-"""The training loss of Fast-SCNN epoch by epoch, in MindSpore and in PyTorch, on the very same batches.
+"""The training loss of a network epoch by epoch, in MindSpore and in PyTorch, on the very same batches.
 
     python benchmarks/loss_curves.py --dataset D --config configs/camvid/fast_scnn.yaml [--seeds 1 2] [--plot FILE.png]
                                      [--json] [flags of train.py, such as --epochs 10 --crop_size 256,320]
 
 Both sides take crops, learning rates and loss from the recipe; the seed decides the batches. Each starts from weights
-of its own, ours by rtseg.models.initialization, the twin by PyTorch itself: hence "tramac", whose rule that is. The
-dropout masks differ, too. So single steps can't agree, but the curves must lie as close to each other as those of two
-seeds do. Needs PyTorch: pip install -r requirements-benchmark.txt
+of its own, drawn by the rule of the graph's authors: ours by rtseg.models.initialization, the twin's by PyTorch itself.
+The dropout masks differ, too. So single steps can't agree, but the curves must lie as close to each other as those of
+two seeds do. Needs PyTorch: pip install -r requirements-benchmark.txt
 """
 import argparse
 import json
@@ -25,6 +25,8 @@ from rtseg.config.arguments import parse_arguments  # noqa: E402
 from rtseg.config.config import Config  # noqa: E402
 
 SIDES = ("MindSpore", "PyTorch")
+# The graphs whose twins have the loss at the size of the labels.
+TWINS = {"fast_scnn": ("tramac", "mmseg"), "icnet": ("mmseg",), "bisenetv1": ("coincheung", "mmseg")}
 
 
 def mindspore_step(config: Config, rates: List[float]):
@@ -39,7 +41,7 @@ def mindspore_step(config: Config, rates: List[float]):
     graph = config.network
     network = create_model(graph.model, graph.variant, num_classes=config.data.dataset_config.num_classes,
                            aux=graph.aux, dropout=graph.dropout, bn_momentum=graph.bn_momentum,
-                           seed=config.run.seed).set_train(True)
+                           seed=config.run.seed, backbone=graph.backbone).set_train(True)
     step = TrainStep(network, build_loss(config, network),
                      optimizer=build_optimizer(config, network, lr_per_step=rates),
                      mean=config.data.mean, std=config.data.std)
@@ -50,21 +52,35 @@ def torch_step(config: Config, rates: List[float]):
     """Returns a function that trains on a batch and returns its loss."""
     import torch
 
-    from benchmarks.torch_fast_scnn import FastSCNN, mix_softmax_cross_entropy
+    from benchmarks.torch_fast_scnn import mix_softmax_cross_entropy
+    from benchmarks.torch_networks import build, initialize, ohem_loss_of
 
     torch.manual_seed(config.run.seed)
-    graph, sgd = config.network, config.optimizer
-    network = FastSCNN(config.data.dataset_config.num_classes, graph.variant, graph.aux, graph.dropout).train()
-    optimizer = torch.optim.SGD(network.parameters(), rates[0], sgd.momentum, weight_decay=sgd.weight_decay)
+    graph, sgd, loss_settings = config.network, config.optimizer, config.loss
+    network = build(graph.model, graph.variant, config.data.dataset_config.num_classes, graph.aux, graph.dropout,
+                    graph.backbone).train()
+    initialize(network, graph.variant)
+    groups = {True: [], False: []}
+    for parameter in network.parameters():
+        groups[sgd.decay_bn_bias or parameter.dim() > 1].append(parameter)
+    optimizer = torch.optim.SGD([{"params": group, "weight_decay": sgd.weight_decay if decays else 0.0}
+                                 for decays, group in groups.items()], rates[0], sgd.momentum)
     upcoming = iter(rates)
-    class_weights = torch.tensor(config.loss.class_weights) if config.loss.class_weights else None
+    class_weights = torch.tensor(loss_settings.class_weights) if loss_settings.class_weights else None
     shift, scale = (255 * torch.tensor(values).reshape(1, 3, 1, 1) for values in (config.data.mean, config.data.std))
 
+    def loss_of(outputs, labels):
+        if loss_settings.name == "ohem":
+            return ohem_loss_of(outputs, labels, loss_settings.aux_weight, loss_settings.ohem_threshold,
+                                loss_settings.ohem_min_kept, class_weights)
+        return mix_softmax_cross_entropy(outputs, labels, loss_settings.aux_weight, class_weights)
+
     def step(images, labels):
-        optimizer.param_groups[0]["lr"] = next(upcoming)
+        rate = next(upcoming)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
         outputs = network((torch.from_numpy(images).permute(0, 3, 1, 2).float() - shift) / scale)
-        loss = mix_softmax_cross_entropy(outputs, torch.from_numpy(labels).long(), config.loss.aux_weight,
-                                         class_weights)
+        loss = loss_of(outputs, torch.from_numpy(labels).long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -119,9 +135,11 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments, flags = parser.parse_known_args()
     config = parse_arguments("train", __doc__, argv=flags)
-    if (config.network.model, config.network.variant) != ("fast_scnn", "tramac"):
-        raise SystemExit(f"expected the recipe of fast_scnn tramac, found {config.network.model} "
-                         f"{config.network.variant}")
+    graph = config.network
+    if graph.variant not in TWINS.get(graph.model, ()) or graph.bn_momentum or config.optimizer.lr_factors:
+        twins = ", ".join(f"{model} {variant}" for model, variants in TWINS.items() for variant in variants)
+        raise SystemExit(f"expected a recipe without bn_momentum and lr_factors of {twins}, found {graph.model} "
+                         f"{graph.variant}, bn_momentum {graph.bn_momentum}, lr_factors {config.optimizer.lr_factors}")
     if arguments.side:
         for loss in train(arguments.side, config):
             print(f"loss: {loss}", flush=True)
@@ -143,7 +161,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(result))
         return
-    print(f"Fast-SCNN tramac, batch {batch_size}, crop {crop_size}, seeds {arguments.seeds}: MindSpore's "
+    print(f"{graph.model} {graph.variant}, batch {batch_size}, crop {crop_size}, seeds {arguments.seeds}: MindSpore's "
           f"loss over PyTorch's {100 * result['difference']:+.2f} % (last epoch {100 * result['last_difference']:+.2f} "
           "%); from seed to seed " + ", ".join(f"{side} {100 * value:.2f} %"
                                                for side, value in result["spread_of_seeds"].items()))

@@ -2,6 +2,8 @@
 
 As in torch_fast_scnn.py, modules have the names of ours, so that weights load by name and outputs can be compared.
 """
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -202,11 +204,31 @@ class ICNet(nn.Module):
         return tuple(self._resize(output, size) for output in outputs) if self.one_pass else tuple(outputs)
 
 
-def build(model, variant, aux=2, dropout=0.0):
-    """The PyTorch twin of `create_model(model, variant=variant)` with 19 classes."""
+def build(model, variant, num_classes=19, aux=2, dropout=0.0, backbone=None):
+    """The PyTorch twin of `create_model(model, variant=variant, ...)`; `backbone` empty for the network's own."""
     if model == "fast_scnn":
-        return FastSCNN(variant=variant, aux=aux, dropout=dropout)
-    return {"icnet": ICNet, "bisenetv1": BiSeNetV1}[model](variant, aux=aux, dropout=dropout)
+        return FastSCNN(num_classes, variant, aux, dropout)
+    network = {"icnet": ICNet, "bisenetv1": BiSeNetV1}[model]
+    return network(variant, num_classes, aux, dropout, **({"backbone": backbone} if backbone else {}))
+
+
+def initialize(network, variant):
+    """Draws the weights as the authors of the graph do, by PyTorch's own functions and generator."""
+    for name, module in network.named_modules():
+        in_backbone = ".backbone." in name
+        if isinstance(module, nn.Conv2d):
+            if variant == "coincheung" and not in_backbone:
+                nn.init.kaiming_normal_(module.weight, a=1)
+            elif variant == "mmseg" and name.endswith(".classifier"):
+                nn.init.normal_(module.weight, std=0.01)
+            elif variant == "mmseg":
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            else:
+                continue
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif variant == "mmseg" and isinstance(module, Block):
+            nn.init.zeros_(getattr(module, module.names[-1]).bn.weight)
 
 
 def loss_of(outputs, labels, aux_weight=0.4):
@@ -215,3 +237,13 @@ def loss_of(outputs, labels, aux_weight=0.4):
         step = labels.shape[1] // output.shape[2]
         return F.cross_entropy(output, labels[:, ::step, ::step], ignore_index=255)
     return cross_entropy(outputs[0]) + aux_weight * sum(map(cross_entropy, outputs[1:]))
+
+
+def ohem_loss_of(outputs, labels, aux_weight, threshold, min_kept, class_weights=None):
+    """The sum of all outputs' means over the pixels with a loss above -ln(threshold), at least `min_kept` of them."""
+    def hard_pixels(output):
+        losses = F.cross_entropy(output, labels, class_weights, ignore_index=255, reduction="none").flatten()
+        least = int(min_kept * (labels != 255).sum())
+        hard = losses[losses > -math.log(threshold)]
+        return hard.mean() if len(hard) > least else losses.topk(least).values.mean()
+    return hard_pixels(outputs[0]) + aux_weight * sum(map(hard_pixels, outputs[1:]))

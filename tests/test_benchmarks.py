@@ -1,6 +1,7 @@
 """Every benchmark runs in a tiny form and its --json can be read; the numbers themselves are not tested."""
 import json
 import math
+import re
 import sys
 
 import numpy as np
@@ -81,4 +82,18 @@ def test_loss_curves_need_the_twins_graph(root):
     process = run(sys.executable, "benchmarks/loss_curves.py", "--config=configs/icnet_liminn.yaml",
                   f"--dataset={root}")
     assert process.returncode == 1
-    assert process.stderr.strip() == "expected the recipe of fast_scnn tramac, found icnet liminn"
+    assert process.stderr.startswith(
+        "expected a recipe without bn_momentum and lr_factors of fast_scnn tramac, fast_scnn mmseg, icnet mmseg, "
+        "bisenetv1 coincheung, bisenetv1 mmseg, found icnet liminn, bn_momentum None, lr_factors {'conv_sub1': 10.0, ")
+
+
+@pytest.mark.parametrize("recipe, loss", [("icnet", "ohem"), ("bisenetv1_mmseg", "mix")])
+def test_the_twins_train(root, recipe, loss):
+    """Two batches each; the batches come from the training's own loader, and so does the other side of a comparison."""
+    pytest.importorskip("torch")
+    process = run(sys.executable, "benchmarks/loss_curves.py", "--side=PyTorch", f"--config=configs/{recipe}.yaml",
+                  f"--dataset={root}", f"--loss={loss}", "--epochs=1", "--batch_size=2", "--base_size=64",
+                  "--crop_size=64,64")
+    assert process.returncode == 0, process.stderr
+    loss, = re.findall(r"^loss: (\S+)$", process.stdout, re.MULTILINE)
+    assert 0 < float(loss) < 20
