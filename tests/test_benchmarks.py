@@ -1,9 +1,11 @@
 """Every benchmark runs in a tiny form and its --json can be read; the numbers themselves are not tested."""
+import csv
 import json
 import math
 import re
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from data_helpers import write_sample
@@ -97,3 +99,20 @@ def test_the_twins_train(root, recipe, loss):
     assert process.returncode == 0, process.stderr
     loss, = re.findall(r"^loss: (\S+)$", process.stdout, re.MULTILINE)
     assert 0 < float(loss) < 20
+
+
+def test_mmsegmentation_trains_under_the_same_flags(tmp_path):
+    pytest.importorskip("mmseg", reason="the package mmsegmentation is not installed")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2)):
+        for folder in (split, f"{split}annot"):
+            (tmp_path / "data" / folder).mkdir(parents=True)
+        for i in range(count):
+            cv2.imwrite(str(tmp_path / "data" / split / f"{i}.png"), rng.integers(0, 256, (96, 128, 3), np.uint8))
+            cv2.imwrite(str(tmp_path / "data" / f"{split}annot" / f"{i}.png"), rng.integers(0, 12, (96, 128), np.uint8))
+    process = run(sys.executable, "benchmarks/mmsegmentation_training.py", "--config=configs/camvid/fast_scnn.yaml",
+                  f"--dataset={tmp_path / 'data'}", f"--output_path={tmp_path / 'run'}", "--epochs=2", "--eval_steps=1",
+                  "--base_size=96", "--crop_size=64,96", "--warmup_epochs=0", "--batch_size=2")
+    assert process.returncode == 0, process.stderr
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"] and all(0 <= float(row["mIou"]) < 100 for row in rows)
