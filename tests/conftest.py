@@ -47,13 +47,23 @@ def pytest_pycollect_makemodule(module_path, parent):
 def pytest_collection_modifyitems(items):
     """Where several tests run at a time, a module's stay together (--dist loadgroup), but each slow test is on its own.
 
-    The slow ones come first, so that no process is left alone with the last of them.
+    The slow ones come first, so that no process is left alone with the last of them. One that uses the quick demo is
+    the very first and makes it; the others of these are last among the slow ones, and need not wait for it.
     """
     for item in items:
         item.add_marker(tier_of(item.path))
         if not item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: not item.get_closest_marker("slow"))
+    makes_demo = next((item for item in items if item.get_closest_marker("slow") and "quick_demo" in item.fixturenames),
+                      None)
+
+    def place(item):
+        if not item.get_closest_marker("slow"):
+            return 3
+        if item is makes_demo:
+            return 0
+        return 2 if "quick_demo" in item.fixturenames else 1
+    items.sort(key=place)
 
 
 def pytest_runtest_teardown(item):
