@@ -44,11 +44,12 @@ def pytest_pycollect_makemodule(module_path, parent):
         setup_device("CPU")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Where several tests run at a time, a module's stay together (--dist loadgroup), but each slow test is on its own.
 
-    The slow ones come first, so that no process is left alone with the last of them. One that uses the quick demo is
-    the very first and makes it; the others of these are last among the slow ones, and need not wait for it.
+    The slow ones come first and the quick tier last, so that no process is left alone with a long one. One that uses
+    the quick demo is the very first and makes it; the others of these are last among the slow ones and need not wait.
     """
     for item in items:
         item.add_marker(tier_of(item.path))
@@ -58,11 +59,13 @@ def pytest_collection_modifyitems(items):
                       None)
 
     def place(item):
-        if not item.get_closest_marker("slow"):
-            return 3
         if item is makes_demo:
             return 0
-        return 2 if "quick_demo" in item.fixturenames else 1
+        if item.get_closest_marker("slow"):
+            return 2 if "quick_demo" in item.fixturenames else 1
+        if "training" in item.path.parts:  # the longest of the other modules
+            return 3
+        return 5 if item.get_closest_marker("unit") else 4
     items.sort(key=place)
 
 

@@ -31,6 +31,7 @@ def batch():
     return Tensor(images), Tensor(labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["O1", "O2", "O3"])
 @pytest.mark.parametrize("model, variant", GRAPHS)
 def test_every_graph_trains_at_every_level(model, variant, level):
