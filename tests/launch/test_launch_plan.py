@@ -36,7 +36,8 @@ def plan(place, environment, *, out=None, first_rank=0, group_size=8, scheduler=
 
 def test_plan_of_8_processes_with_a_rank_table(place):
     (place.path / "hccn.conf").write_text(HCCN_CONF)
-    made = run(SCRIPTS / "make_rank_table.py", "--hccn_conf=hccn.conf", "--server_id=10.0.0.1", cwd=place.path)
+    made = run(sys.executable, SCRIPTS / "make_rank_table.py", "--hccn_conf=hccn.conf", "--server_id=10.0.0.1",
+               cwd=place.path)
     assert made.returncode == 0, made.stderr
     assert json.loads((place.path / "rank_table.json").read_text()) == TABLE_OF_8
     done = place.run("rank_table.json", "--aux=1", "--dry_run", "--bind_cores=off")

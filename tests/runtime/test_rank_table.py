@@ -1,5 +1,6 @@
 """Rank tables: both forms, every way to be wrong, waiting, and the generator with fakes for what an Ascend has."""
 import json
+import sys
 import threading
 
 import pytest
@@ -214,7 +215,7 @@ esac
 
 
 def make(*arguments, cwd, conf="no conf", tool="no tool"):
-    return run(MAKE, *arguments, f"--hccn_conf={conf}", f"--hccn_tool={tool}", cwd=cwd)
+    return run(sys.executable, MAKE, *arguments, f"--hccn_conf={conf}", f"--hccn_tool={tool}", cwd=cwd)
 
 
 def test_made_from_hccn_conf(tmp_path, hccn_conf):
@@ -255,7 +256,7 @@ def test_merged_for_several_servers(tmp_path, hccn_conf):
     (("--merge", "a.json", "--devices=0"), 2, "error: --devices, --server_id: the tables of --merge have them "),
 ])
 def test_what_cannot_be_made(tmp_path, hccn_conf, arguments, code, message):
-    done = run(MAKE, "--hccn_conf=no conf", "--hccn_tool=no tool", *arguments, cwd=tmp_path)
+    done = run(sys.executable, MAKE, "--hccn_conf=no conf", "--hccn_tool=no tool", *arguments, cwd=tmp_path)
     assert done.returncode == code
     assert message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "rank_table.json").exists()
