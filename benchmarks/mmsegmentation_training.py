@@ -1,14 +1,14 @@
 """mmsegmentation's own Fast-SCNN, trained by its own loop under the protocol of `train.py`: the peer of a training.
 
     python benchmarks/mmsegmentation_training.py --dataset D --output_path FOLDER [flags of train.py, such as
-        --config configs/camvid/fast_scnn.yaml --epochs 40 --eval_steps 10 --crop_size 352,480 --seed 1]
+        --config configs/camvid/fast_scnn.yaml --warmup_epochs 0 --epochs 40 --crop_size 352,480 --seed 1]
 
 From the flags it takes data set, crops, scales, batch size, number of epochs, learning rates, weight decay, seed and
 when to evaluate; images are flipped and distorted in colour by mmsegmentation's own transforms, and it keeps its own
 loss (a sigmoid for each class, auxiliary heads 0.4) and first weights. So what it shows is what a user of either gets
-from the same images and the same number of steps. Prints a line for each evaluation, and metrics.csv has the same
-columns as that of a run. Labels must be ids, as of camvid11. Needs PyTorch, mmsegmentation, mmengine, ftfy and regex,
-and mmcv-lite==2.1.0, whose compiled operators Fast-SCNN doesn't need.
+from the same images and the same number of steps. Prints a line for each evaluation and writes them to metrics.csv:
+epoch, mIoU and pixel accuracy in percent, seconds since the start. Labels must be ids, as of camvid11. Needs PyTorch,
+mmsegmentation, mmengine, ftfy, regex and mmcv-lite==2.1.0, which lacks compiled operators that Fast-SCNN doesn't need.
 """
 import csv
 import sys
