@@ -51,8 +51,8 @@ def model_settings(config: Config) -> dict:
     return model
 
 
-def dataset_type(config: Config) -> str:
-    """Registers mmsegmentation's data set of folders, with the ids of the specification; returns its name there."""
+def register_dataset(config: Config) -> None:
+    """Makes mmsegmentation's data set of folders, with the ids of the specification, known to it as "ids"."""
     from mmseg.datasets import BaseSegDataset
     from mmseg.registry import DATASETS
 
@@ -63,8 +63,7 @@ def dataset_type(config: Config) -> str:
         def get_label_map(cls, new_classes=None):
             return dict(enumerate(table.tolist()))
 
-    DATASETS.register_module(name="ids", module=Dataset, force=True)
-    return "ids"
+    DATASETS.register_module(name="ids", module=Dataset)
 
 
 def loader_settings(config: Config, split: str, *, train: bool) -> dict:
@@ -73,11 +72,11 @@ def loader_settings(config: Config, split: str, *, train: bool) -> dict:
 
     data, spec = config.data, config.data.dataset_config
     folders = spec.splits[split]
-    first = next(iter(sorted((Path(data.dataset) / folders.images).glob(f"*{spec.image_suffix}"))))
-    height, width = cv2.imread(str(first)).shape[:2]
-    factor = data.base_size / min(height, width)
     pipeline = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}]
     if train:
+        first = min((Path(data.dataset) / folders.images).glob(f"*{spec.image_suffix}"))
+        height, width = cv2.imread(str(first)).shape[:2]
+        factor = data.base_size / min(height, width)
         pipeline += [
             {"type": "RandomResize", "scale": (round(width * factor), round(height * factor)),
              "ratio_range": tuple(data.scale_range), "keep_ratio": True},
@@ -85,7 +84,7 @@ def loader_settings(config: Config, split: str, *, train: bool) -> dict:
             {"type": "RandomFlip", "prob": 0.5}]
         pipeline += [{"type": "PhotoMetricDistortion"}] if data.color_jitter else []
     dataset = {
-        "type": dataset_type(config), "data_root": data.dataset, "img_suffix": spec.image_suffix,
+        "type": "ids", "data_root": data.dataset, "img_suffix": spec.image_suffix,
         "seg_map_suffix": spec.label_suffix, "pipeline": [*pipeline, {"type": "PackSegInputs"}],
         "data_prefix": {"img_path": folders.images, "seg_map_path": folders.labels}, "reduce_zero_label": False,
         "metainfo": {"classes": spec.class_names}}
@@ -101,6 +100,7 @@ def train(config: Config) -> None:
     from rtseg.data.dataset import SegmentationDataset
     from rtseg.training.lr_schedules import learning_rates
 
+    register_dataset(config)
     data, sgd, schedule = config.data, config.optimizer, config.schedule
     images = len(SegmentationDataset(data.dataset, data.train_split, spec=data.dataset_config))
     steps = images // data.batch_size

@@ -5,7 +5,7 @@ and a convolution reads it all: ICNet's dearest one, half of whose products are 
 positions, or four fifths with a ResNet-18. Upsampling and convolution are linear. So the products of each kernel
 position are computed on the grid, and one product with a constant matrix upsamples, shifts and adds them all.
 """
-from typing import Any, NamedTuple, Tuple
+from typing import Any, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -38,13 +38,15 @@ def write_split(builder: Builder, convolution: Convolution, *, output: str, dtyp
         output: the ONNX name of what it gives.
         dtype: of the weights.
     """
-    attributes, inputs = convolution.attributes, builder.concatenated.get(convolution.input, {})
-    if attributes["group"] != 1 or max(attributes["strides"]) > 1 or "pads" not in attributes:
+    attributes, inputs = convolution.attributes, builder.concatenated.get(convolution.input)
+    if not inputs or attributes["group"] != 1 or max(attributes["strides"]) > 1 or "pads" not in attributes:
         return False
-    weights = np.split(convolution.weight, np.cumsum(list(inputs.values()))[:-1], axis=1) if inputs else []
-    parts = [_Part(name, weight) for name, weight in zip(inputs, weights)]
-    grids = [part for part in parts if part.name in builder.upsampled and _pays(part, builder.upsampled[part.name])]
-    features = [part for part in parts if part not in grids]
+    weights = np.split(convolution.weight, np.cumsum(list(inputs.values()))[:-1], axis=1)
+    features: List[_Part] = []
+    grids: List[_Part] = []
+    for part in map(_Part, inputs, weights):
+        upsampled = builder.upsampled.get(part.name)
+        (grids if upsampled and _pays(part, upsampled) else features).append(part)
     if not grids or not features:
         return False
     side_by_side = features[0].name
