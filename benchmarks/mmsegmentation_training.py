@@ -7,8 +7,9 @@ From the flags it takes data set, crops, scales, batch size, number of epochs, l
 when to evaluate; images are flipped and distorted in colour by mmsegmentation's own transforms, and it keeps its own
 loss (a sigmoid for each class, auxiliary heads 0.4) and first weights. So what it shows is what a user of either gets
 from the same images and the same number of steps. Prints a line for each evaluation and writes them to metrics.csv:
-epoch, mIoU and pixel accuracy in percent, seconds since the start. Labels must be ids, as of camvid11. Needs PyTorch,
-mmsegmentation, mmengine, ftfy, regex and mmcv-lite==2.1.0, which lacks compiled operators that Fast-SCNN doesn't need.
+epoch, pixel accuracy and mIoU as train.py's file of that name has them, 0..1, and seconds since the start. Labels must
+be ids, as of camvid11. Needs PyTorch, mmsegmentation, mmengine, ftfy, regex and mmcv-lite==2.1.0, which lacks compiled
+operators that Fast-SCNN doesn't need.
 """
 import csv
 import sys
@@ -113,7 +114,7 @@ def train(config: Config) -> None:
         """A line for each evaluation, in the log and in metrics.csv."""
 
         def after_val_epoch(self, runner, metrics=None):
-            row = {"epoch": runner.epoch, "mIou": metrics["mIoU"], "pixAcc": metrics["aAcc"],
+            row = {"epoch": runner.epoch, "pix_acc": metrics["aAcc"] / 100, "miou": metrics["mIoU"] / 100,
                    "seconds": round(time.time() - start)}
             print(", ".join(f"{name}: {value}" for name, value in row.items()), flush=True)
             path = output / "metrics.csv"

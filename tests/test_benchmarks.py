@@ -115,4 +115,15 @@ def test_mmsegmentation_trains_under_the_same_flags(tmp_path):
                   "--base_size=96", "--crop_size=64,96", "--warmup_epochs=0", "--batch_size=2")
     assert process.returncode == 0, process.stderr
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
-    assert [row["epoch"] for row in rows] == ["1", "2"] and all(0 <= float(row["mIou"]) < 100 for row in rows)
+    assert [row["epoch"] for row in rows] == ["1", "2"] and all(0 <= float(row["miou"]) < 1 for row in rows)
+
+
+def test_score_curves(tmp_path):
+    (tmp_path / "a.csv").write_text("epoch,loss,miou\n1,2.5,\n2,2.0,0.25\n3,1.5,0.5\n4,1.0,0.375\n")
+    (tmp_path / "b.csv").write_text("epoch,pix_acc,miou,seconds\n2,0.5,0.125,60\n4,0.5,0.25,120\n")
+    process = run(sys.executable, "benchmarks/score_curves.py", tmp_path / "scores.png",
+                  f"ours={tmp_path / 'a.csv'},{tmp_path / 'b.csv'}", f"theirs={tmp_path / 'b.csv'}")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines() == ["ours: last 31.25 (37.50, 25.00), best 37.50 (50.00, 25.00)",
+                                           "theirs: last 25.00 (25.00), best 25.00 (25.00)"]
+    assert cv2.imread(str(tmp_path / "scores.png")).std() > 1
