@@ -8,8 +8,9 @@ its limit, 1 when not.
 """
 import json
 import re
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -106,22 +107,26 @@ class ParityCheck:
         return network
 
     def inference(self) -> List[ParityResult]:
-        """Every output of every input size in the file against the reference, BatchNorm with running statistics."""
+        """Every output of every input size in the file against the reference, BatchNorm with running statistics.
+
+        The first size is compiled as a graph, which takes most of the time, the others are computed as in `frozen`.
+        """
         from mindspore import Tensor
 
         from rtseg.models.interpolation import resize_bilinear
 
         network = self.network()
-        results = []
+        results: List[ParityResult] = []
         for size in sorted({key.split("/")[1] for key in self.golden.files if key.startswith("eval/")}):
             height, width = map(int, size.split("x"))
             x = Tensor(inference_image(height, width))
-            outputs = _frozen(network)(x)
-            if not network.labels_to_logits:  # the references upsample_bilinear in the network, ours in the loss
-                outputs = [resize_bilinear(output, (height, width), align_corners=network.align_corners)
-                           for output in outputs]
-            if f"eval/{size}/out{len(outputs)}" in self.golden:  # the full-size logits are an output of inference only
-                outputs = [network.set_train(False)(x), *outputs]
+            with _pynative() if results else nullcontext():
+                outputs = _frozen(network)(x)
+                if not network.labels_to_logits:  # the references upsample_bilinear in the network, ours in the loss
+                    outputs = [resize_bilinear(output, (height, width), align_corners=network.align_corners)
+                               for output in outputs]
+                if f"eval/{size}/out{len(outputs)}" in self.golden:  # the full-size logits, in inference only
+                    outputs = [network.set_train(False)(x), *outputs]
             for i, output in enumerate(outputs):
                 key = f"eval/{size}/out{i}"
                 step, output = int(self.golden[f"{key}_step"]), output.asnumpy()
@@ -133,10 +138,14 @@ class ParityCheck:
         return results
 
     def frozen(self, by_products: bool) -> List[ParityResult]:
-        """Loss and gradients with running statistics, logits divided by 1000; the loss in one of its two forms."""
+        """Loss and gradients with running statistics, logits divided by 1000; the loss in one of its two forms.
+
+        Computed operator by operator, in MindSpore's PyNative mode; `training` compiles the same as a graph.
+        """
         network = _frozen(self.network())
         gradient = _gradient_cell(self._network_with_loss(network, FROZEN_LOGIT_SCALE, by_products=by_products))
-        loss, norms = _loss_and_norms(gradient, network, batch=self._training_batch())
+        with _pynative():
+            loss, norms = _loss_and_norms(gradient, network, batch=self._training_batch())
         form = "by products" if by_products else "by operators"
         return [ParityResult(f"frozen loss {form}", relative_error(loss, self.golden["frozen/loss"]), 1e-5),
                 self._gradient_result("frozen", norms)]
@@ -201,6 +210,18 @@ class ParityCheck:
         with rounded_products():
             return [result._replace(limit=FLOAT16_GRADIENT_LIMIT if "gradient" in result.what else FLOAT16_LIMIT)
                     for result in self.inference() + self.training(True) + self.training(False)]
+
+
+@contextmanager
+def _pynative() -> Iterator[None]:
+    """Computes operator by operator, as one debugs a network, instead of compiling a graph."""
+    import mindspore as ms
+
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def _loss_and_norms(gradient: "nn.Cell", network: "nn.Cell", *,
