@@ -212,7 +212,8 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict:
     values.update({name: side.finish()["values"] for name, side in sides.items()})
     rates = {name: [rate for rate, _ in value] for name, value in values.items()}
     processor = {name: statistics.median(milliseconds for _, milliseconds in value) for name, value in values.items()}
-    result = {"model": arguments.model, "size": [arguments.image_height, arguments.image_width],
+    exported = json.loads(head.with_suffix(".json").read_text(encoding="utf-8"))
+    result = {"model": exported["model"], "size": [arguments.image_height, arguments.image_width],
               "images": arguments.images, "rounds": arguments.rounds, "cores": os.cpu_count(), "load": loads,
               "versions": versions, "images_per_second": {k: statistics.median(v) for k, v in rates.items()},
               "processor_ms_per_image": processor,

@@ -43,7 +43,7 @@ void ConfusionMatrix::Add(const Image& prediction, const Image& label) {
     if (std::any_of(&pairs[k * 256], &pairs[k * 256] + 256, [](int64_t count) { return count != 0; })) {
       throw std::runtime_error("labels must be 0.." + std::to_string(classes_ - 1) + " or " +
                                std::to_string(ignore_label_) + " (ignored), found " + std::to_string(k) +
-                               "; map label ids to train ids first, or check the label file");
+                               "; give --label_ids if these are label ids, or check the label file");
     }
   }
   for (int k = 0; k < classes_; ++k) {

@@ -7,9 +7,12 @@
 #include <variant>
 
 #include "error.h"
+#include "metadata.h"
 
 namespace infer {
 namespace {
+
+namespace fs = std::filesystem;
 
 struct Flag {
   std::string name;
@@ -112,6 +115,10 @@ std::string ValueOf(const Flag& flag) {
   return "";
 }
 
+bool IsSamePath(const fs::path& a, const fs::path& b) {
+  return fs::weakly_canonical(fs::absolute(a)) == fs::weakly_canonical(fs::absolute(b));
+}
+
 void Check(const Flags& flags) {
   const EngineOptions& engine = flags.engine;
   if (!flags.label_ids.empty() && flags.label_path.empty()) throw Error(kUsage, "--label_ids needs --label_path");
@@ -122,8 +129,11 @@ void Check(const Flags& flags) {
   if (flags.result_path.empty() || flags.time_path.empty()) {
     throw Error(kUsage, "--result_path and --time_path expect a folder, found \"\"");
   }
-  if (!engine.fusion_switch_path.empty() && !std::filesystem::is_regular_file(engine.fusion_switch_path)) {
+  if (!engine.fusion_switch_path.empty() && !fs::is_regular_file(engine.fusion_switch_path)) {
     throw Error(kUsage, "--fusion_switch_path expects an existing file, found \"" + engine.fusion_switch_path + "\"");
+  }
+  if (!flags.report_json.empty() && IsSamePath(flags.report_json, MetadataPath(engine.model_path))) {
+    throw Error(kUsage, "--report_json expects a new file, found the model's metadata \"" + flags.report_json + "\"");
   }
 }
 

@@ -59,7 +59,7 @@ TEST(UnknownLabelsAreNamedAndNothingIsCounted) {
       message = error.what();
     }
     CHECK_EQUAL(message, "labels must be 0..1 or 200 (ignored), found " + std::to_string(bad) +
-                             "; map label ids to train ids first, or check the label file");
+                             "; give --label_ids if these are label ids, or check the label file");
   }
   CHECK(std::isnan(matrix.PixelAccuracy()));
   CHECK(std::isnan(matrix.MeanIou()));
