@@ -259,8 +259,8 @@ class Images(program_test.ProgramTest):
         self.assertEqual(done.returncode, 3)
         self.assertTrue(done.stdout.endswith(self.table(images[:1], [good])), done.stdout)
         self.assertEqual(done.stderr, (
-            "bad input: labels/1.png: labels must be 0..3 or 255 (ignored), found 7; give --label_ids if these are label "
-            "ids, or check the label file\n"
+            "bad input: labels/1.png: labels must be 0..3 or 255 (ignored), found 7; give --label_ids if these are "
+            "label ids, or check the label file\n"
             "bad input: labels/2.png: is 64x5, expected the size of its image, 64x32\n"
             "bad input: labels/3.png: is a PNG of colours or of other than 8 bits; expected class ids, 8-bit grey or "
             "palette indices\n"
