@@ -1,16 +1,18 @@
 """mmsegmentation's own Fast-SCNN, trained by its own loop under the protocol of `train.py`: the peer of a training.
 
-    python benchmarks/mmsegmentation_training.py --dataset D --output_path FOLDER [flags of train.py, such as
-        --config configs/camvid/fast_scnn.yaml --warmup_epochs 0 --epochs 40 --crop_size 352,480 --seed 1]
+    python benchmarks/mmsegmentation_training.py --dataset D --output_path FOLDER [--softmax] [flags of train.py, such
+        as --config configs/camvid/fast_scnn.yaml --warmup_epochs 0 --epochs 40 --crop_size 352,480 --seed 1]
 
 From the flags it takes data set, crops, scales, batch size, number of epochs, learning rates, weight decay, seed and
 when to evaluate; images are flipped and distorted in colour by mmsegmentation's own transforms, and it keeps its own
-loss (a sigmoid for each class, auxiliary heads 0.4) and first weights. So what it shows is what a user of either gets
+first weights and loss (a sigmoid for each class, auxiliary heads 0.4; with --softmax the softmax over the classes, as
+train.py has it). So what it shows is what a user of either gets
 from the same images and the same number of steps. Prints a line for each evaluation and writes them to metrics.csv:
 epoch, pixel accuracy and mIoU as train.py's file of that name has them, 0..1, and seconds since the start. Labels must
 be ids, as of camvid11. Needs PyTorch, mmsegmentation, mmengine, ftfy, regex and mmcv-lite==2.1.0, which lacks compiled
 operators that Fast-SCNN doesn't need.
 """
+import argparse
 import csv
 import sys
 import time
@@ -36,7 +38,7 @@ class _Missing(types.ModuleType):
 sys.modules["mmcv.ops"] = _Missing("mmcv.ops")
 
 
-def model_settings(config: Config) -> dict:
+def model_settings(config: Config, *, softmax: bool) -> dict:
     """The published model, with as many classes as the data set and without BatchNorm across devices."""
     import mmseg
     from mmengine import Config as File
@@ -49,6 +51,7 @@ def model_settings(config: Config) -> dict:
         part["norm_cfg"]["type"] = "BN"
     for head in (model["decode_head"], *model["auxiliary_head"]):
         head["num_classes"] = config.data.dataset_config.num_classes
+        head["loss_decode"]["use_sigmoid"] = not softmax
     return model
 
 
@@ -93,7 +96,7 @@ def loader_settings(config: Config, split: str, *, train: bool) -> dict:
             "drop_last": train, "sampler": {"type": "DefaultSampler", "shuffle": train}, "dataset": dataset}
 
 
-def train(config: Config) -> None:
+def train(config: Config, *, softmax: bool) -> None:
     """Trains, evaluates every `eval_steps` epochs and writes metrics.csv."""
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
@@ -126,7 +129,7 @@ def train(config: Config) -> None:
                 writer.writerow(row)
 
     Runner(
-        model=model_settings(config), work_dir=str(output / "mmsegmentation"), default_scope="mmseg",
+        model=model_settings(config, softmax=softmax), work_dir=str(output / "mmsegmentation"), default_scope="mmseg",
         train_dataloader=loader_settings(config, data.train_split, train=True),
         val_dataloader=loader_settings(config, data.eval_split, train=False),
         val_evaluator={"type": "IoUMetric", "iou_metrics": ["mIoU"]}, val_cfg={"type": "ValLoop"},
@@ -143,12 +146,15 @@ def train(config: Config) -> None:
 
 
 def main() -> None:
-    config = parse_arguments("train", __doc__)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--softmax", action="store_true")
+    arguments, flags = parser.parse_known_args()
+    config = parse_arguments("train", __doc__, argv=flags)
     graph, schedule = config.network, config.schedule
     if (graph.model, schedule.lr_scheduler, schedule.warmup_epochs) != ("fast_scnn", "poly", 0):
         raise SystemExit(f"expected fast_scnn with --lr_scheduler poly and --warmup_epochs 0, found {graph.model}, "
                          f"{schedule.lr_scheduler} and {schedule.warmup_epochs}")
-    train(config)
+    train(config, softmax=arguments.softmax)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,8 @@ def test_the_twins_train(root, recipe, loss):
     assert 0 < float(loss) < 20
 
 
-def test_mmsegmentation_trains_under_the_same_flags(tmp_path):
+@pytest.mark.parametrize("flags", [[], ["--softmax"]])
+def test_mmsegmentation_trains_under_the_same_flags(tmp_path, flags):
     pytest.importorskip("mmseg", reason="the package mmsegmentation is not installed")
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 2)):
@@ -112,7 +113,7 @@ def test_mmsegmentation_trains_under_the_same_flags(tmp_path):
             cv2.imwrite(str(tmp_path / "data" / f"{split}annot" / f"{i}.png"), rng.integers(0, 12, (96, 128), np.uint8))
     process = run(sys.executable, "benchmarks/mmsegmentation_training.py", "--config=configs/camvid/fast_scnn.yaml",
                   f"--dataset={tmp_path / 'data'}", f"--output_path={tmp_path / 'run'}", "--epochs=2", "--eval_steps=1",
-                  "--base_size=96", "--crop_size=64,96", "--warmup_epochs=0", "--batch_size=2")
+                  "--base_size=96", "--crop_size=64,96", "--warmup_epochs=0", "--batch_size=2", *flags)
     assert process.returncode == 0, process.stderr
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"] and all(0 <= float(row["miou"]) < 1 for row in rows)
