@@ -21,6 +21,7 @@ import numpy as np
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
+from benchmarks.curve_plot import plot_curves  # noqa: E402
 from rtseg.config.arguments import parse_arguments  # noqa: E402
 from rtseg.config.config import Config  # noqa: E402
 
@@ -113,20 +114,6 @@ def compare(curves: Dict[str, List[List[float]]]) -> dict:
             "last_difference": float(difference[-1]), "spread_of_seeds": spread}
 
 
-def plot(curves: Dict[str, List[List[float]]], path: str) -> None:
-    """Draws all curves, a colour for each side."""
-    from matplotlib.figure import Figure
-
-    axes = (figure := Figure(figsize=(7, 4.5), layout="constrained")).subplots()
-    for (side, by_seed), color in zip(curves.items(), ("tab:blue", "tab:orange")):
-        for i, losses in enumerate(by_seed):
-            axes.plot(range(1, len(losses) + 1), losses, color=color, label=None if i else side)
-    axes.set(title="Training loss on the same batches", xlabel="epoch", ylabel="mean loss")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
@@ -157,7 +144,8 @@ def main() -> None:
     result = {"epochs": config.schedule.epochs, "crop_size": crop_size, "batch_size": batch_size,
               "seeds": arguments.seeds, "curves": curves, **compare(curves)}
     if arguments.plot:
-        plot(curves, arguments.plot)
+        plot_curves({side: [list(enumerate(losses, 1)) for losses in by_seed] for side, by_seed in curves.items()},
+                    arguments.plot, title="Training loss on the same batches", ylabel="mean loss")
     if arguments.json:
         print(json.dumps(result))
         return

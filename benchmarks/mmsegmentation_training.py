@@ -6,11 +6,10 @@
 From the flags it takes data set, crops, scales, batch size, number of epochs, learning rates, weight decay, seed and
 when to evaluate; images are flipped and distorted in colour by mmsegmentation's own transforms, and it keeps its own
 first weights and loss (a sigmoid for each class, auxiliary heads 0.4; with --softmax the softmax over the classes, as
-train.py has it). So what it shows is what a user of either gets
-from the same images and the same number of steps. Prints a line for each evaluation and writes them to metrics.csv:
-epoch, pixel accuracy and mIoU as train.py's file of that name has them, 0..1, and seconds since the start. Labels must
-be ids, as of camvid11. Needs PyTorch, mmsegmentation, mmengine, ftfy, regex and mmcv-lite==2.1.0, which lacks compiled
-operators that Fast-SCNN doesn't need.
+train.py has it). So what it shows is what a user of either gets from the same images and the same number of steps.
+Prints a line for each evaluation and writes them to metrics.csv: epoch, pixel accuracy and mIoU as train.py's file of
+that name has them, 0..1, and seconds since the start. Labels must be ids, as of camvid11. Needs PyTorch,
+mmsegmentation, mmengine, ftfy, regex and mmcv-lite==2.1.0, which lacks compiled operators that Fast-SCNN doesn't need.
 """
 import argparse
 import csv

@@ -10,29 +10,17 @@ import csv
 import sys
 from pathlib import Path
 from statistics import mean
-from typing import Dict, List, Tuple
+from typing import List, Tuple
 
-Curve = List[Tuple[int, float]]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.curve_plot import plot_curves
 
 
-def read_curve(path: str) -> Curve:
+def read_curve(path: str) -> List[Tuple[int, float]]:
     """(epoch, mIoU in percent) of each evaluation in a metrics.csv."""
     with Path(path).open(newline="", encoding="utf-8") as file:
         return [(int(row["epoch"]), 100 * float(row["miou"])) for row in csv.DictReader(file) if row["miou"]]
-
-
-def plot(curves: Dict[str, List[Curve]], path: str) -> None:
-    """Draws all curves, a colour for each name."""
-    from matplotlib.figure import Figure
-
-    axes = (figure := Figure(figsize=(7, 4.5), layout="constrained")).subplots()
-    for i, (name, runs) in enumerate(curves.items()):
-        for j, run in enumerate(runs):
-            axes.plot(*zip(*run), color=f"C{i}", marker="o", markersize=4, label=None if j else name)
-    axes.set(title="mIoU on the validation images", xlabel="epoch", ylabel="per cent")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -45,7 +33,7 @@ def main() -> None:
         last, best = [run[-1][1] for run in runs], [max(score for _, score in run) for run in runs]
         print(f"{name}: last {mean(last):.2f} ({', '.join(f'{score:.2f}' for score in last)}), "
               f"best {mean(best):.2f} ({', '.join(f'{score:.2f}' for score in best)})")
-    plot(curves, image)
+    plot_curves(curves, image, title="mIoU on the validation images", ylabel="per cent", marker="o")
 
 
 if __name__ == "__main__":
