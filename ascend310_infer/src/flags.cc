@@ -132,8 +132,10 @@ void Check(const Flags& flags) {
   if (!engine.fusion_switch_path.empty() && !fs::is_regular_file(engine.fusion_switch_path)) {
     throw Error(kUsage, "--fusion_switch_path expects an existing file, found \"" + engine.fusion_switch_path + "\"");
   }
-  if (!flags.report_json.empty() && IsSamePath(flags.report_json, MetadataPath(engine.model_path))) {
-    throw Error(kUsage, "--report_json expects a new file, found the model's metadata \"" + flags.report_json + "\"");
+  for (const fs::path& of_model : {fs::path(engine.model_path), MetadataPath(engine.model_path)}) {
+    if (!flags.report_json.empty() && IsSamePath(flags.report_json, of_model)) {
+      throw Error(kUsage, "--report_json expects a new file, found the model's own \"" + flags.report_json + "\"");
+    }
   }
 }
 

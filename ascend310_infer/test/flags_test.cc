@@ -111,7 +111,9 @@ TEST(FoldersAndFilesAreChecked) {
   CHECK_ERROR(Parse({"--fusion_switch_path=/no/such.cfg"}), kUsage,
               "--fusion_switch_path expects an existing file, found \"/no/such.cfg\"");
   CHECK_ERROR(Parse({"--model_path=a/net.onnx", "--report_json=b/../a/net.json"}), kUsage,
-              "--report_json expects a new file, found the model's metadata \"b/../a/net.json\"");
+              "--report_json expects a new file, found the model's own \"b/../a/net.json\"");
+  CHECK_ERROR(Parse({"--model_path=a/net.onnx", "--report_json=a/net.onnx"}), kUsage,
+              "--report_json expects a new file, found the model's own \"a/net.onnx\"");
   CHECK_EQUAL(Parse({"--model_path=a/net.onnx", "--report_json=b/net.json"}).report_json, "b/net.json");
 }
 

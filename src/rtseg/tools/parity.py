@@ -217,11 +217,12 @@ def _pynative() -> Iterator[None]:
     """Computes operator by operator, as one debugs a network, instead of compiling a graph."""
     import mindspore as ms
 
+    mode = ms.get_context("mode")
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
         yield
     finally:
-        ms.set_context(mode=ms.GRAPH_MODE)
+        ms.set_context(mode=mode)
 
 
 def _loss_and_norms(gradient: "nn.Cell", network: "nn.Cell", *,
