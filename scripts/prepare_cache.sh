@@ -6,7 +6,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 usage="Usage: prepare_cache.sh [dataset] [prepared_cache] [--flag=value ...]
   dataset             root of the data set, for Cityscapes the folder with leftImg8bit/ and gtFine/
-  prepared_cache      folder for the cache; one that is there is checked, completed and mended
+  prepared_cache      folder for the cache; one that is there is checked, completed, and rebuilt where damaged
   --split=S           train, val or trainval (both, the default)
   --dataset_config=D  what the data set is: a name in configs/datasets/ or a YAML file, default cityscapes
   --num_workers=N     threads, default 2

@@ -18,7 +18,8 @@ their class maps are scaled back (nearest).
 A model of somebody else has no metadata: --mean, --std and --dataset_config then say what it would.
 
 Images that this model has already written results of are not done again (--overwrite 1 does them), so a broken-off
-prediction goes on where it was. --shard 2/4 takes the second quarter of the images: start one on each of four machines.
+prediction goes on where it was. --shard 2/4 takes every fourth image, beginning with the second: start one of the four
+on each of four machines.
 
 The index of a camera as the only input, such as 0, predicts what it sees until Ctrl-C or --max_frames, writes
 overlay/camera_0_<time>_overlay.mp4 and says how many frames per second went the whole way.

@@ -66,7 +66,8 @@ class Segmenter:
             name of a model that comes with the package: "fast_scnn_camvid".
         config: of a checkpoint: its run's config.yaml (default: the one next to it), or the configuration itself.
         metadata: of an exported model, if there is no .json next to it; see rtseg.inference.foreign.
-        device_target, device_id: of checkpoints and .mindir; an .onnx runs on the CPU. None: as `config` says, or CPU.
+        device_target, device_id: of checkpoints and .mindir; an .onnx runs on the CPU. None: as
+            `config` says; for a .mindir the Ascend if there is one, else the CPU.
         options: of rtseg.inference.predictor.Predictor: resize, scales, flip, window, confidence.
 
     Raises:

@@ -1,7 +1,7 @@
 """Counts the parameters and multiply-accumulates of the networks in inference.
 
-    python -m rtseg.tools.complexity
-    python -m rtseg.tools.complexity --model icnet --variant liminn --image_height 768 --image_width 768
+    rtseg complexity
+    rtseg complexity --model icnet --variant liminn --image_height 768 --image_width 768
 """
 import math
 from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence

@@ -1,7 +1,7 @@
-"""Looks at this machine and says what is missing for training, export and inference, and how to mend it.
+"""Looks at this machine and says what is missing for training, export and inference, and how to fix it.
 
 One line for each finding: ok, note (nothing to do unless you need it), warning, or error. The exit code is 0 without an
-error and 2 with one. It starts and ends whatever is missing: MindSpore, a driver, a file that it may not read.
+error and 2 with one. It runs to its end whatever is missing: MindSpore, a driver, a file that it may not read.
 """
 import argparse
 import concurrent.futures

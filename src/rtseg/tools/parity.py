@@ -1,8 +1,8 @@
 """Compares a network with what its reference implementation computes, like a lab report.
 
-    python -m rtseg.tools.parity --golden PATH/fast_scnn_mmseg.npz
+    rtseg parity --golden PATH/fast_scnn_mmseg.npz
 
-The graph follows from the file's name; the file holds outputs, losses, gradient norms and a ten-step training run of
+The graph follows from the file's name; the file holds outputs, losses, gradient norms and a short training run of
 the reference for weights and inputs that follow from a rule (golden_rules.py). Exit code 0 when every line is within
 its limit, 1 when not.
 """

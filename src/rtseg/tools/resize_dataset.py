@@ -1,6 +1,6 @@
 """Copies a data set with all images scaled to one size, and their labels with them.
 
-    python -m rtseg.tools.resize_dataset --dataset DIR --dataset_config NAME_OR_FILE --size 768,1024 --output DIR
+    rtseg resize-data --dataset DIR --dataset_config NAME_OR_FILE --size 768,1024 --output DIR
 
 For images so small that thin objects vanish at a network's stride, as in CamVid's copy of 480x360, or so large that
 reading them takes most of the time. Images are averaged by area where they shrink and bicubic where they grow; labels
