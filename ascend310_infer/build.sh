@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the inference program. The last line, and the only one on stdout, is its path.
 #   bash build.sh [-DRUNTIME=auto|lite|acl|openvino[,...]] [-DPYTHON=...] [any other CMake option]
-# BUILD_DIR (default: build, next to this script) says where, JOBS (default: 2) how many compilers run at once.
+# BUILD_DIR (default: build, next to this script) says where, JOBS (default: 2) how many compilers run at once, PYTHON
+# which interpreter has OpenVINO.
 set -euo pipefail
 
 source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -20,6 +21,6 @@ if command -v flock > /dev/null; then  # jobs that share a clone build one after
   exec 9> "$build_dir/.lock"
   flock 9
 fi
-cmake -S "$source_dir" -B "$build_dir" "$@" >&2
+cmake -S "$source_dir" -B "$build_dir" ${PYTHON:+"-DPYTHON=$PYTHON"} "$@" >&2
 cmake --build "$build_dir" --parallel "${JOBS:-2}" >&2
 echo "$build_dir/main"

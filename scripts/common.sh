@@ -5,6 +5,9 @@
 # FOREGROUND  1: stay in front, as with --foreground
 
 PYTHON=${PYTHON:-python3}
+if [[ $PYTHON == */* && -d $(dirname -- "$PYTHON") ]]; then  # scripts change folder; realpath would leave a venv
+    PYTHON=$(cd -- "$(dirname -- "$PYTHON")" && pwd)/${PYTHON##*/}
+fi
 foreground=${FOREGROUND:-0}
 flags=()
 

@@ -51,7 +51,7 @@ output=${output:-${model%.*}$suffix}
 output=${output%.om}
 # Writes the .om's metadata, and with AIPP its configuration, and prints the description of the model's input.
 model_path=$(realpath "$model") om_path=$(realpath -m "$output.om")
-input=$(cd "$project" && PYTHONPATH=$project/src "$python" -m rtseg.export.atc "$model_path" "$om_path" "$aipp" \
+input=$(PYTHONPATH=$project/src "$python" -m rtseg.export.atc "$model_path" "$om_path" "$aipp" \
   "$input_shape")
 command=(atc "--framework=$framework" "--model=$model" "--output=$output" "--soc_version=$soc_version")
 [[ $framework != 5 ]] || command+=("--input_shape=${input#* }" "--input_format=${input%% *}")

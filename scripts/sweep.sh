@@ -28,6 +28,7 @@ for flag in "${flags[@]}"; do
 done
 (( ${#rates[@]} )) || fail "--lr: expected the learning rates to try, such as --lr=0.01,0.045, found none"
 
+trap 'echo "the sweep was stopped; the same command goes on with it" >&2; exit 1' INT TERM
 code=0
 for rate in "${rates[@]}"; do
     for scale in "${scales[@]}"; do
@@ -40,7 +41,7 @@ for rate in "${rates[@]}"; do
             mkdir -p -- "$folder"
             exit_code=0
             "$(dirname -- "${BASH_SOURCE[0]}")/run_train.sh" "$1" "$2" "$3" "$4" "$rate" "$folder" --foreground \
-                "--loss_scale=$scale" "--amp_level=$level" ${others[@]+"${others[@]}"} > "$folder/log.txt" 2>&1 \
+                --resume_path=auto "--loss_scale=$scale" "--amp_level=$level" ${others[@]+"${others[@]}"} > "$folder/log.txt" 2>&1 \
                 || exit_code=$?
             echo "$exit_code" > "$folder/exit_code"
             if (( exit_code )); then

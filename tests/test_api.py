@@ -96,6 +96,10 @@ def test_evaluation_of_a_segmenter_and_of_its_network(garden):
         rtseg.evaluate(network, dataset)
     with pytest.raises(rtseg.ConfigError, match="num_classes: expected the 2 classes of the data set, found 19"):
         rtseg.evaluate(network, dataset, mean=MEAN, std=STD, num_classes=19)
+    with pytest.raises(rtseg.ConfigError, match="mode: expected full or ms_flip, found 'crop'"):
+        rtseg.evaluate(network, dataset, mean=MEAN, std=STD, mode="crop")
+    with pytest.raises(rtseg.ConfigError, match="mode: expected full for a Segmenter"):
+        rtseg.evaluate(rtseg.Segmenter(garden / "best_map.ckpt"), dataset, mode="ms_flip")
 
 
 def test_wrong_files_and_names(garden, tmp_path):

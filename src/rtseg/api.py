@@ -116,12 +116,16 @@ def evaluate(model: Union["Segmenter", "nn.Cell"], dataset: "LabelledImages", *,
         that could not be read; the others are scored.
 
     Raises:
-        ConfigError: mean and std are missing, or classes differ.
+        ConfigError: mean and std are missing, the mode is unknown, or classes differ.
     """
     from rtseg.inference.evaluator import Evaluator
     from rtseg.inference.predictor import network_predictor
     from rtseg.inference.segmenter import Segmenter
 
+    if mode not in ("full", "ms_flip"):
+        raise ConfigError(f"mode: expected full or ms_flip, found '{mode}'; centre crops are asked for by crop_size")
+    if mode == "ms_flip" and isinstance(model, Segmenter):
+        raise ConfigError("mode: expected full for a Segmenter, found ms_flip; make it with scales and flip=True")
     spec = getattr(dataset, "spec", None)
     if isinstance(model, Segmenter):
         predictor, known = model.predictor, len(model.class_names)

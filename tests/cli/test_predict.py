@@ -326,6 +326,17 @@ def test_a_video_that_the_network_refuses_leaves_nothing(tmp_path):
     assert files_in(tmp_path / "out") == []
 
 
+@pytest.mark.parametrize("rate, found", [(29.97, 29.97), (66.6667, 67), (239.513, 240)])
+def test_rates_that_phones_report_can_be_written(tmp_path, rate, found):
+    """MPEG-4 takes no 239513/1000."""
+    path = tmp_path / f"slow{video_format()[0]}"
+    with writing_video(path, (48, 80), rate=rate) as add:
+        add(np.zeros((48, 80, 3), np.uint8))
+    video = Video(path)
+    assert (round(video.rate, 2), video.frames) == (found, 1)
+    video.close()
+
+
 def test_a_video_that_is_not_written_completely_is_an_error(tmp_path):
     """OpenCV silently drops frames of another size; it is as silent about a full disk."""
     with pytest.raises(UserError, match="expected to write 2 frames, but [01] are in the file; is the disk full?"):

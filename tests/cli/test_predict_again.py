@@ -102,10 +102,12 @@ def test_settings_that_change_no_result_are_no_reason(start):
     assert start("--num_workers=0", "--shard=1/2") == 0
 
 
-def test_shards_share_all_images(start, tmp_path):
+def test_shards_share_all_images(start, tmp_path, capsys):
     assert [start(f"--shard={number}/3") for number in (1, 2, 3)] == [2, 2, 1]
     assert results(tmp_path, "class_map") == [f"{seed}_class_map.png" for seed in range(5)]
+    capsys.readouterr()
     assert start("--shard=7/9") == 0
+    assert capsys.readouterr().out == "nothing to do for part 7/9: there are only 5 inputs\n"
     for wrong in ("0/3", "4/3", "2", "1/0", "-1/3", "a/b", "1/3/5"):
         with pytest.raises(ConfigError, match=f"--shard: expected i/n with 1 <= i <= n, such as 1/4, found '{wrong}'"):
             start(f"--shard={wrong}")

@@ -84,6 +84,10 @@ def test_bad_files_are_listed_and_the_others_scored(folders, capsys):
 def test_nothing_to_score(folders, tmp_path):
     with pytest.raises(DataError, match="expected a folder of .*_img_0.bin files, found none"):
         cal_mIoU.main([f"--label_path={folders[0]}", f"--output_path={tmp_path / 'none'}"])
+    for result in folders[1].glob("*.bin"):
+        result.unlink()
+    with pytest.raises(DataError, match=f"files in {folders[1]}, found none; run the inference program first"):
+        run(folders)
     (folders[0] / "a_label.bin").unlink()
     with pytest.raises(DataError, match="found none; run preprocess.py first"):
         run(folders)

@@ -16,6 +16,7 @@ from rtseg.config.fields import extra_of
 from rtseg.config.recipe import load_config
 from rtseg.models.registry import check_model
 from rtseg.utils.errors import ConfigError
+from rtseg.utils.files import configs_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((PROJECT / "configs").glob("*.yaml"))
@@ -66,6 +67,39 @@ def test_learning_rate_follows_the_global_batch_unless_given():
 ])
 def test_names_from_other_repositories(flags, field, value):
     assert parse_arguments("train", "", argv=["--dataset", "d"] + flags).value(field) == value
+
+
+def test_a_checkpoint_in_its_run_needs_no_config(tmp_path, capsys):
+    """Of the run come network, classes and normalization; all else, and what is given, are the command's."""
+    run = tmp_path / "run"
+    (run / "ckpt_0").mkdir(parents=True)
+    saved = load_config(configs_folder() / "bisenetv1_mmseg.yaml", {
+        "dataset_config": "camvid11", "mean": "0.1,0.2,0.3", "dataset": "theirs", "output_path": "theirs"})
+    (run / "config.yaml").write_text(saved.dump(), encoding="utf-8")
+
+    def network(config):
+        data = config.data
+        return (config.network.variant, data.dataset_config.num_classes, data.mean, data.dataset,
+                config.run.output_path)
+    ours = ("mmseg", 11, (0.1, 0.2, 0.3))
+    for where in ([f"--resume_path={run}"], [f"--resume_path={run}/ckpt_0", "--resume_name=a.ckpt"],
+                  [f"--resume_path={run}/best_map.ckpt", "--model=bisenetv1"]):
+        assert network(parse_arguments("eval", "", argv=["--dataset=d", *where])) == (*ours, "d", "output")
+        assert capsys.readouterr().err == f"note: network and classes are those of {run}/config.yaml\n"
+    given = parse_arguments("export", "", argv=[f"--ckpt_file={run}/best_map.ckpt", "--mean=0,0,0"])
+    assert given.data.mean == (0, 0, 0) and given.network == saved.network
+    capsys.readouterr()
+    for flags in (["--model=icnet"], ["--config", str(RECIPE)]):
+        other = parse_arguments("predict", "", argv=["a.png", f"--ckpt_file={run}/best_map.ckpt", *flags])
+        assert other.data.dataset_config.num_classes == 19
+    assert capsys.readouterr().err == ""
+
+
+def test_what_an_older_run_continued_names_no_file_of_another_path(recipe):
+    continued = recipe(resume_path="/runs/first", resume_name="last.ckpt")
+    assert load_config(continued, {"dataset": "d"}).run.resume_name == "last.ckpt"
+    run = load_config(continued, {"dataset": "d", "resume_path": "/runs/second"}).run
+    assert (run.resume_path, run.resume_name) == ("/runs/second", "")
 
 
 def test_saved_configuration_reads_back_the_same(tmp_path):
@@ -133,6 +167,7 @@ def test_unknown_key_names_the_file_and_the_nearest_key(recipe):
     ("loss_scale", "auto", "expected a number > 0 or 'dynamic', found 'auto'"),
     ("decay_bn_bias", 2, "expected 0 or 1, found 2"),
     ("lr_factors", [1], "expected a mapping"),
+    ("lr_factors", "head", "expected a mapping"),
     ("dataset", ["x"], "expected text"),
 ])
 def test_wrong_type_or_value(recipe, key, value, message):

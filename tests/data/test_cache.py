@@ -146,8 +146,9 @@ def test_what_is_wrong_is_refused_and_only_that_is_mended(root, prepared, spoil,
         with pytest.raises(DataError) as error:
             use()
         assert f"{raw_file(prepared)}: {problem}" in str(error.value)
-        assert str(error.value).endswith("build or rebuild the cache with scripts/prepare_cache.sh "
-                                         f"'{root}' '{prepared}'")
+        assert str(error.value).endswith(
+            f"build or rebuild the cache with rtseg build-cache '--dataset={root}' '--prepared_cache={prepared}' "
+            "--dataset_config=cityscapes (--split for others than train and val)")
     assert prepare(Cityscapes(root, "train"), prepared) == []
     dataset.check()
     assert np.array_equal(dataset.load(0)[0], Cityscapes(root, "train").load(0)[0])
@@ -268,7 +269,8 @@ def test_killed_preparation_leaves_whole_files_only_and_goes_on(tmp_path):
     (("one",), "Usage: prepare_cache.sh [dataset] [prepared_cache] [--flag=value ...]"),
     (("nowhere", "cache"), "error: the dataset folder {folder}/nowhere does not exist: expected"),
     (("city scapes", "cache", "--num_workers=0"), "error: --num_workers: expected an integer >= 1, found '0'"),
-    (("city scapes", "cache", "--split=test"), "error: --split: expected one of train, val, trainval, found 'test'"),
+    (("city scapes", "cache", "--split=all"),
+     "error: --split: expected one of train, val, trainval, test, testval, found 'all'"),
 ])
 def test_wrong_arguments(root, tmp_path, given, message):
     process = run(SCRIPTS / "prepare_cache.sh", *given, cwd=tmp_path)

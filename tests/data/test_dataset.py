@@ -92,6 +92,8 @@ def test_lists_with_commas(describe, tmp_path):
 def test_list_files(describe, tmp_path):
     fields(tmp_path, "a", "with blank")
     description = load_dataset_spec(describe(BY_IDS))
+    (tmp_path / "val.txt").write_text("\ufeffimages/a.png truth/a_id.png\n", encoding="utf-8")  # as on Windows
+    assert SegmentationDataset(tmp_path, "val", spec=description).load(0)[1].tolist() == [[0, 255], [1, 2]]
     (tmp_path / "val.txt").write_text("# images of May\n\npictures/a.png truth/a_id.png\n"
                                       "images/with blank.png\ttruth/with blank_id.png\npictures/none.png\n")
     dataset = SegmentationDataset(tmp_path, "val", spec=description)

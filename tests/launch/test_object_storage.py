@@ -1,6 +1,7 @@
 """Copies from and to object storage, against a fake of moxing that fails in every way that a connection can."""
 import hashlib
 import re
+import tempfile
 import time
 from types import SimpleNamespace
 
@@ -132,6 +133,21 @@ def test_only_what_is_new_is_copied_and_checkpoints_come_last(bucket, tmp_path):
     assert tree(bucket / "b" / "out") == {f"run/{name}": text for name, text in (
         ("best_map.ckpt", "best_map.ckpt"), ("config.yaml", "config.yaml"), ("last.ckpt", "last.ckpt"),
         ("metrics.csv", "metrics.csv"), ("train.log", "more"))}
+
+
+def test_a_full_disk_is_a_copy_that_failed(bucket, tmp_path, monkeypatch):
+    """The results stay where they are, and a training goes on."""
+    def full(*_):
+        raise OSError(28, "No space left on device")
+    mirror = mirror_of(tmp_path / "output", "obs://b/out")
+    (tmp_path / "output" / "run").mkdir(parents=True)
+    (tmp_path / "output" / "run" / "last.ckpt").write_text("state")
+    with monkeypatch.context() as patch, pytest.raises(
+            TransferError, match="copying .*last.ckpt to obs://b/out/run/last.ckpt failed: .*No space left"):
+        patch.setattr(tempfile, "TemporaryDirectory", full)
+        mirror.sync(ObjectStorage(30))
+    mirror.sync(ObjectStorage(30))
+    assert (bucket / "b" / "out" / "run" / "last.ckpt").read_text() == "state"
 
 
 def test_an_upload_that_fails_while_training_is_a_warning_and_brought_by_the_next(bucket, faults, tmp_path, caplog,

@@ -90,6 +90,7 @@ def test_cores(twelve_cores, text, target, count, expected):
 @pytest.mark.parametrize("text, message", [
     ("0-3", "expected 2 lists, one for each rank of this server, with cores of 0-9,20-21; found 1 lists in '0-3'"),
     ("0:10-12", "found core 10 in '0:10-12'"),
+    ("3-0:4-7", "expected auto, on, off, or lists such as 0-3:4-7, found '3-0:4-7'"),
     ("yes", "expected auto, on, off, or lists such as 0-3:4-7, found 'yes'"),
     ("0:1-999999999999", "expected auto, on, off, or lists"), ("0:", "expected auto, on, off, or lists")])
 def test_wrong_cores(twelve_cores, text, message):

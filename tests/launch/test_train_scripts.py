@@ -1,7 +1,12 @@
 """test/train_*.sh and scripts/sweep.sh on a network that compiles in a second."""
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from script_helpers import PROJECT, SCRIPTS, TRAIN_TINY, run, untimed
@@ -61,6 +66,34 @@ def test_what_goes_wrong_is_the_exit_code(project, flags, code, message):
     done = run(project / "test" / "train_full_1p.sh", *flags, cwd=project, DEVICE_TARGET="CPU")
     assert done.returncode == code and message in done.stdout + done.stderr, done.stdout + done.stderr
     assert "Final Performance" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_stopped_goes_on(project):
+    command = [str(part) for part in (project / "scripts" / "sweep.sh", project, project / "data", 2000, 2,
+                                      project / "stopped", *FLAGS, "--lr=0.01,0.02", "--eval_while_train=0")]
+    environment = {**os.environ, "PYTHON": sys.executable, "DEVICE_TARGET": "CPU"}
+    sweep = subprocess.Popen(command, cwd=project, env=environment, text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, start_new_session=True)
+    log = project / "stopped" / "lr_0.01_scale_1_O0" / "log.txt"
+    wait_for(lambda: log.is_file() and "epoch: 1 step: 1," in log.read_text())
+    os.killpg(sweep.pid, signal.SIGINT)  # Ctrl-C
+    out, err = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1 and err.endswith("the sweep was stopped; the same command goes on with it\n")
+    assert "0.02" not in out and not (project / "stopped" / "sweep.csv").exists()
+    (state,) = log.parent.glob("*/last.ckpt")
+    sweep = subprocess.Popen(command, cwd=project, env=environment, text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, start_new_session=True)
+    wait_for(lambda: log.is_file() and f"resumed from {state}" in log.read_text())
+    os.killpg(sweep.pid, signal.SIGINT)
+    sweep.communicate(timeout=120)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.slow

@@ -251,6 +251,7 @@ def test_merged_for_several_servers(tmp_path, hccn_conf):
     (("--hccn_conf=hccn.conf", "--devices=0-3"), 2, "error: hccn.conf: expected the address of device 2, 3, found "
      "those of 0, 1\n"),
     (("--hccn_conf=hccn.conf", "--devices=0,0"), 2, "device 0 comes 2 times"),
+    (("--hccn_conf=hccn.conf", "--devices=7-0"), 2, "expected device numbers such as 0-7 or 0,1,4,5, found '7-0'"),
     (("--hccn_conf=hccn.conf", "--devices=a"), 2, "expected device numbers such as 0-7 or 0,1,4,5, found 'a'"),
     (("--merge", "hccn.conf"), 2, "error: hccn.conf: expected a rank table in JSON; not JSON, or cut off: "),
     (("--merge", "a.json", "--devices=0"), 2, "error: --devices, --server_id: the tables of --merge have them "),

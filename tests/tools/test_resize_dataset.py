@@ -55,8 +55,31 @@ def test_the_copy_fits_the_same_description(data, capsys):
 def test_what_is_there_is_left_alone(data):
     resized(data)
     copy = data.parent / "copy" / "train" / "a" / "one.png"
-    copy.write_bytes(b"mine")
-    assert resized(data) == 0 and copy.read_bytes() == b"mine"
+    write_png(copy, np.zeros((32, 64, 3), np.uint8))
+    mine = copy.read_bytes()
+    assert resized(data) == 0 and copy.read_bytes() == mine
+
+
+def test_a_copy_of_another_size_is_not_called_one_of_this_size(data, capsys):
+    resized(data)
+    capsys.readouterr()
+    assert resized(data, "--size=64,128") == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("0 images of 64x128 are in ")
+    assert "one.png: expected 64x128, found one of 32x64 from an earlier run; delete it, or choose another --out" in err
+
+
+def test_folders_may_be_links_and_lists_may_have_a_folder(data):
+    """As in Pascal VOC, on a disk of its own."""
+    (data / "train").rename(data.parent / "elsewhere")
+    (data / "train").symlink_to(data.parent / "elsewhere")
+    (data / "ImageSets").mkdir()
+    (data / "ImageSets" / "train.txt").write_text("train/a/one.png train/a/one_label.png\n")
+    spec = data.parent / "spec.yaml"
+    spec.write_text(SPEC.replace("train: {images: train, labels: train}", "train: {list: ImageSets/train.txt}"))
+    assert resized(data) == 0
+    copy = SegmentationDataset(data.parent / "copy", "train", spec=load_dataset_spec(spec))
+    assert [image.shape for image, _ in map(copy.load, range(len(copy)))] == [(32, 64, 3)]
 
 
 def test_labels_with_a_palette_keep_it(data):
@@ -78,7 +101,7 @@ def test_a_damaged_image_is_listed_and_the_others_are_copied(data, capsys):
     path.write_bytes(path.read_bytes()[:-20])
     assert resized(data) == 3
     out, err = capsys.readouterr()
-    assert out.startswith("1 images of 32x64") and f"1 of 2 images could not be read:\n  {path}" in err
+    assert out.startswith("1 images of 32x64") and f"1 of 2 images are not copied:\n  {path}" in err
     assert (data.parent / "copy" / "train" / "a" / "one.png").is_file()
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import distributed_program
 import mindspore as ms
@@ -15,9 +16,11 @@ import pytest
 import yaml
 from script_helpers import PROJECT, flat_recipe, untimed
 
+from rtseg.config.recipe import load_config
 from rtseg.models.registry import create_model
 from rtseg.models.weights import load_weights, read_checkpoint
 from rtseg.synthetic.generator import generate
+from rtseg.training import trainer
 
 EPOCHS, STEPS = 3, 4  # 8 images in batches of 2
 TINY = ["--crop_size", "64", "--base_size", "64", "--batch_size", "2", "--epochs", str(EPOCHS), "--lr", "0.05",
@@ -159,6 +162,8 @@ def test_kill_9_and_resume_give_the_same_weights(whole_run, dataset, tmp_path):
     resumed = run("train.py", dataset, tmp_path / "b", *TINY, "--resume_path", str(killed), "--resume_name",
                   "last.ckpt")
     assert resumed.returncode == 0, resumed.stderr
+    saved = yaml.safe_load((run_folder(tmp_path / "b") / "config.yaml").read_text())["run"]
+    assert not {"resume_path", "resume_name"} & set(saved)  # which eval would take for its own
     assert f"resumed from {killed / 'last.ckpt'} after epoch 1, step 0 of the next" in resumed.stdout
     folder = run_folder(tmp_path / "b")
     assert_same_state(folder / "last.ckpt", whole_run[0] / "last.ckpt")
@@ -167,6 +172,24 @@ def test_kill_9_and_resume_give_the_same_weights(whole_run, dataset, tmp_path):
     found, expected = ([[row[name] for name in columns] for row in csv.DictReader((path / "metrics.csv").open())]
                        for path in (folder, whole_run[0]))
     assert found == expected
+
+
+def test_a_run_without_its_best_checkpoint_begins_a_new_best(monkeypatch, tmp_path, caplog):
+    """Only last.ckpt was brought to this machine: the best score's weights are not there to be kept."""
+    monkeypatch.setattr(trainer._LOG, "propagate", True)
+    config = load_config(PROJECT / "configs" / "fast_scnn.yaml", {"dataset": "d", "resume_path": str(tmp_path)})
+    (tmp_path / "new").mkdir()
+    for names, best in (((), (-1.0, 0)), (("best_map.ckpt",), (0.65, 10))):
+        for name in names:
+            (tmp_path / name).write_text("weights")
+        context = SimpleNamespace(
+            config=config, folder=tmp_path / "new", group=SimpleNamespace(is_master=True, any_rank=bool),
+            state=SimpleNamespace(epoch=12, best_miou=0.65, best_epoch=10))
+        trainer._build_callbacks(context, eval_set=None, upload=None)
+        assert (context.state.best_miou, context.state.best_epoch) == best
+    assert {record.getMessage() for record in caplog.records} == {
+        f"{tmp_path}: expected best_map.ckpt of epoch 10, found none; the best of this run begins anew"}
+    assert (tmp_path / "new" / "best_map.ckpt").read_text() == "weights"
 
 
 def test_sigterm_finishes_the_step_saves_and_resumes_exactly(whole_run, dataset, tmp_path):

@@ -33,8 +33,9 @@ def test_training_reads_the_cache_and_refuses_one_that_is_not_ready(tmp_path):
     assert refused.returncode == 3
     assert refused.stderr.endswith(
         f"error: 2 of 2 images are not ready in the dataset cache; the first: {folder}/leftImg8bit/train/a/"
-        "a_0_0_leftImg8bit.png.raw: is not prepared yet; build or rebuild the cache with scripts/prepare_cache.sh "
-        f"{tmp_path} {folder}\n")
+        "a_0_0_leftImg8bit.png.raw: is not prepared yet; build or rebuild the cache with rtseg build-cache "
+        f"--dataset={tmp_path} --prepared_cache={folder} --dataset_config=cityscapes (--split for others than train "
+        "and val)\n")
 
     assert prepare(Cityscapes(tmp_path, "trainval"), folder) == []
     for path in tmp_path.rglob("*_0_leftImg8bit.png"):

@@ -64,6 +64,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if config.prediction.submit:
         files, wrong_names = for_submission(files, config.data.dataset_config.image_suffix)
         problems += wrong_names
+    if files and not shard_of(files, config.prediction.shard_numbers):
+        print(f"nothing to do for part {config.prediction.shard}: there are only {len(files)} inputs")
     files = shard_of(files, config.prediction.shard_numbers)
     for file in files:
         if not config.prediction.submit and file.name != file.path.stem:
@@ -107,7 +109,7 @@ def predict_from_camera(config: Config, index: int, *, output: Path) -> int:
     file = InputFile(Path(f"camera {index}"), f"camera_{index}_{time.strftime('%Y%m%d_%H%M%S')}")
     problems, times, stop = [], [], threading.Event()
     with closing(Camera(index)) as camera:  # before the network, which takes longer to load
-        segmenter = open_segmenter(config)
+        segmenter = open_segmenter(with_device(config))
         height, width = camera.size
         print(f"{segmenter.description}\ncamera {index}: {width}x{height} pixels; Ctrl-C ends it", flush=True)
         with on_stop_signal(stop.set):
@@ -139,6 +141,7 @@ def predict(config: Config, files: Sequence["InputFile"], *, output: Path) -> Li
     from rtseg.inference.prediction import predict_files
 
     make_output_folder(output)
+    config = with_device(config)
     segmenter = open_segmenter(config)
     if config.prediction.submit and segmenter.class_names != config.data.dataset_config.class_names:
         raise ConfigError("--submit: expected a network for the classes of --dataset_config "
@@ -163,24 +166,31 @@ def predict(config: Config, files: Sequence["InputFile"], *, output: Path) -> Li
     return problems
 
 
+def with_device(config: Config) -> Config:
+    """`config` with the device that `auto` means; an .onnx, which runs on the CPU, needs no MindSpore to say so."""
+    from rtseg.runtime.device import resolve_device_target
+
+    if not config.run.ckpt_file and config.prediction.model_path.lower().endswith(".onnx"):
+        return config
+    return config.replace(device_target=resolve_device_target(config.run.device_target, print))
+
+
 def open_segmenter(config: Config) -> "Segmenter":
     """What `config` names by ckpt_file or model_path."""
     from rtseg.inference.predictor import averaging_options
     from rtseg.inference.segmenter import Segmenter
-    from rtseg.runtime.device import resolve_device_target
 
     run, prediction = config.run, config.prediction
     options = {"resize": prediction.resize, "confidence": "confidence" in prediction.save_kinds,
                **averaging_options(prediction)}
     if run.ckpt_file:
-        return Segmenter(run.ckpt_file, config=config, device_id=run.device_id, **options,
-                         device_target=resolve_device_target(run.device_target, print))
+        return Segmenter(run.ckpt_file, config=config, device_id=run.device_id, device_target=run.device_target,
+                         **options)
     path = Path(prediction.model_path)
     metadata = None if metadata_path(path).exists() or not path.is_file() else foreign_metadata(config, path)
     if path.suffix.lower() == ".onnx":  # which needs no MindSpore
         return Segmenter(path, metadata=metadata, **options)
-    return Segmenter(path, metadata=metadata, device_id=run.device_id, **options,
-                     device_target=resolve_device_target(run.device_target, print))
+    return Segmenter(path, metadata=metadata, device_id=run.device_id, device_target=run.device_target, **options)
 
 
 def foreign_metadata(config: Config, path: Path) -> "ModelMetadata":

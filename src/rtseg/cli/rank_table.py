@@ -86,7 +86,7 @@ def _device_numbers(text: str) -> List[int]:
     numbers: List[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal()):
+        if not (first.isdecimal() and (last or first).isdecimal() and int(last or first) >= int(first)):
             raise ConfigError(f"--devices: expected device numbers such as 0-7 or 0,1,4,5, found '{text}'")
         numbers.extend(range(int(first), int(last or first) + 1))
     return numbers

@@ -51,6 +51,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     results = list_files(Path(options.output_path), RESULT_SUFFIX)
     if not labels:
         raise DataError(f"expected *{LABEL_SUFFIX} files in {options.label_path}, found none; run preprocess.py first")
+    if not results:
+        raise DataError(f"expected *{RESULT_SUFFIX} files in {options.output_path}, found none; run the inference "
+                        "program first")
     problems = [f"{labels[name]}: has no result {name}{RESULT_SUFFIX}" for name in labels if name not in results]
     problems += [f"{results[name]}: has no label {name}{LABEL_SUFFIX}" for name in results if name not in labels]
 
@@ -62,7 +65,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         spec = load_dataset_spec(options.dataset_config or "cityscapes")
         class_names, palette = spec.class_names, spec.palette
         if options.output_type == "head_logits":
-            stride = head_stride(next(iter(results.values()), None), options, num_classes=spec.num_classes)
+            stride = head_stride(next(iter(results.values())), options, num_classes=spec.num_classes)
     else:
         metadata = read_metadata(options.metadata)
         class_names, palette = metadata.classes, metadata.palette
@@ -93,13 +96,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def head_stride(result: Optional[Path], options: ScoreOptions, *, num_classes: int) -> int:
+def head_stride(result: Path, options: ScoreOptions, *, num_classes: int) -> int:
     """The stride of head logits, from the bytes of a result file.
 
     Raises:
         DataError: no stride gives these.
     """
-    found = result.stat().st_size if result is not None else 0
+    found = result.stat().st_size
     for stride in (1, 2, 4, 8, 16, 32):
         if found == 4 * num_classes * (options.image_height // stride) * (options.image_width // stride):
             return stride

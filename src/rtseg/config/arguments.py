@@ -2,7 +2,8 @@
 import argparse
 import os
 import sys
-from typing import Any, Dict, Literal, Optional, Sequence, Type, TypeVar, get_args, get_origin
+from pathlib import Path
+from typing import Any, Dict, Literal, Mapping, Optional, Sequence, Type, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -11,7 +12,7 @@ from rtseg.config import chinese
 from rtseg.config.checks import check_command
 from rtseg.config.config import FIELDS, SECTIONS, Config
 from rtseg.config.fields import Section, extra_of, problem_of, shown, without_none
-from rtseg.config.recipe import load_config, recipe_of
+from rtseg.config.recipe import config_beside, load_config, network_settings, recipe_of
 from rtseg.utils.errors import ConfigError
 
 # What starts one process per device sets one of these.
@@ -65,8 +66,9 @@ def parse_arguments(command: str, description: str, *, argv: Optional[Sequence[s
         if variable in os.environ:
             given.setdefault("device_id", os.environ[variable])
     names, path = set(given), given.pop("config", None)
-    config = load_config(path or recipe_of(given.get("model", "fast_scnn")), given,
-                         note=lambda text: print(f"note: {text}", file=sys.stderr))
+    if not path and command != "train":
+        given = {**_settings_of_run(given), **given}
+    config = load_config(path or recipe_of(given.get("model", "fast_scnn")), given, note=_note)
     check_command(command, config)
     return config.with_given(names)
 
@@ -99,6 +101,21 @@ def parse_options(options: Type[Options], prog: str, *, description: str, argv: 
                           ) from None
 
 
+def _settings_of_run(given: Mapping[str, Any]) -> Dict[str, Any]:
+    """What the run of the checkpoint in `given` says of its network; nothing if another network is asked for."""
+    checkpoint = given.get("ckpt_file") or given.get("resume_path")
+    path = config_beside(Path(checkpoint, given.get("resume_name", ""))) if checkpoint else None
+    settings = network_settings(path) if path else {}
+    if not path or given.get("model", settings.get("model")) != settings.get("model"):
+        return {}
+    _note(f"network and classes are those of {path}")
+    return settings
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
 def _new_parser(prog: str, description: str, *, usage: Optional[str] = None, epilog: str = ""
                 ) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=prog, usage=usage, description=description, epilog=epilog, allow_abbrev=False,
@@ -113,7 +130,8 @@ def _add_argument(parser: "argparse._ActionsContainer", name: str, *, field: Fie
     """Adds the field's flag; `required` says where a value without a default comes from, if not from the flag."""
     extra = extra_of(field)
     if extra["nargs"]:
-        parser.add_argument(name, nargs=extra["nargs"], metavar=extra["metavar"], help=field.description)
+        text = chinese.FLAGS.get(name) if chinese.is_chinese() else None
+        parser.add_argument(name, nargs=extra["nargs"], metavar=extra["metavar"], help=text or field.description)
         return
     options: Dict[str, Any] = {"metavar": metavar_of(field)}
     if get_origin(field.annotation) is tuple and get_args(field.annotation)[0] is str:

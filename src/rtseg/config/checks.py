@@ -43,19 +43,19 @@ def check_combinations(config: Config, path: Union[str, Path]) -> None:
 
 def check_command(command: str, config: Config) -> None:
     """Raises ConfigError if train, eval, export or predict cannot start with `config`."""
-    _check_remote(config)
+    _check_remote(command, config)
     {"train": _check_train, "eval": _check_eval, "export": _check_export, "predict": _check_predict}[command](config)
 
 
-def _check_remote(config: Config) -> None:
+def _check_remote(command: str, config: Config) -> None:
     for name in ("output_path", "file_name"):
         if config.value(name).startswith(REMOTE_PREFIXES):
             raise ConfigError(f"--{name} {config.value(name)}: expected a local path; results are written there "
                               "first, and copied to --outer_path with --use_modelarts 1")
     for name in ("dataset", "pretrained", "resume_path", "ckpt_file", "from_mindir"):
         if config.value(name).startswith(REMOTE_PREFIXES) and not config.modelarts.use_modelarts:
-            raise ConfigError(f"--{name} {config.value(name)}: addresses are copied with --use_modelarts 1 only; "
-                              "expected that, or a local path")
+            expected = "a local path" if command == "predict" else "--use_modelarts 1, which copies it, or a local path"
+            raise ConfigError(f"--{name} {config.value(name)}: expected {expected}")
 
 
 def _check_dataset(config: Config) -> None:

@@ -12,8 +12,8 @@ from rtseg.config.sections import (Data, Evaluation, Export, Loss, ModelArts, Ne
 # A CPU computes with the cores that more threads would take; the host of NPUs has about 24 cores for each.
 _NUM_WORKERS = {"Ascend": 16, "CPU": 2, "GPU": 16}
 FILE_NAME = "config.yaml"  # of the resolved configuration, in a run's folder
-# Only of this start: a saved configuration can be used on any number of processes.
-_NOT_SAVED = ("is_distributed", "rank", "group_size", "inputs")
+# Only of this start: a saved configuration can be used on any number of processes, and with its own run's checkpoints.
+_NOT_SAVED = ("is_distributed", "rank", "group_size", "inputs", "resume_path", "resume_name")
 
 
 class Config(Section):

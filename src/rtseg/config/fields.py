@@ -77,7 +77,7 @@ def read_value(annotation: Any, value: Any) -> Any:
     if kind is tuple:
         return _sequence(annotation, value)
     if kind is dict:
-        return dict(item.split("=") for item in value.split(",") if item) if isinstance(value, str) else value
+        return _pairs(value) if isinstance(value, str) else value
     if kind is Literal:
         return str(value)
     if kind is Union:  # a number or a word
@@ -86,6 +86,13 @@ def read_value(annotation: Any, value: Any) -> Any:
         return _number(kind, value)
     reader = {str: _text, Path: _text, bool: _boolean}.get(kind)
     return reader(value) if reader else value
+
+
+def _pairs(text: str) -> Dict[str, str]:
+    pairs = [item.partition("=") for item in text.split(",") if item]
+    if not all(separator for _, separator, _ in pairs):
+        raise ValueError
+    return {name: value for name, _, value in pairs}
 
 
 def _sequence(annotation: Any, value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Union
 from pydantic import ValidationError
 
 from rtseg.config.checks import check_combinations
-from rtseg.config.config import FIELDS, FLAG_OF, SECTIONS, Config, nested
+from rtseg.config.config import FIELDS, FILE_NAME, FLAG_OF, SECTIONS, Config, nested
 from rtseg.config.fields import problem_of, read_value, shown
 from rtseg.data.dataset_spec import DatasetSpec, dataset_spec_of, load_dataset_spec
 from rtseg.utils.errors import ConfigError
@@ -33,6 +33,8 @@ def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] =
     if missing:
         raise ConfigError(f"{path}: expected all keys of a recipe, missing: {', '.join(missing)}. "
                           "Copy them from configs/fast_scnn.yaml.")
+    if "resume_path" in given:  # configurations of older versions have the name of what their run continued
+        recipe.pop("resume_name", None)
     values = {**recipe, **given}
     values["dataset_config"] = _dataset_spec(values, origins.get("dataset_config", ""), path=path)
     if "aux" in given:
@@ -55,6 +57,23 @@ def recipe_of(model: str) -> Path:
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
         raise ConfigError(f"--model {model}: there is no {path.name} in configs/; expected one of {known}")
     return path
+
+
+def config_beside(checkpoint: Path) -> Optional[Path]:
+    """The configuration of the run that `checkpoint`, a file or a folder, belongs to; None if there is none."""
+    # Checkpoints that are kept as history are in ckpt_<rank>/ of the run's folder.
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    return next((path for path in (folder / FILE_NAME, folder.parent / FILE_NAME) if path.is_file()), None)
+
+
+def network_settings(path: Path) -> Dict[str, Any]:
+    """What a run's configuration says of its network, its classes and its images: name of a flag -> value.
+
+    Raises:
+        ConfigError: an unknown key, or no YAML.
+    """
+    return {name: value for name, value in _flatten(load_yaml(path, "--config"), path).items()
+            if FIELDS[name].section == "network" or name in ("dataset_config", "mean", "std", "crop_size")}
 
 
 def _flatten(content: Mapping[Any, Any], path: Union[str, Path]) -> Dict[str, Any]:

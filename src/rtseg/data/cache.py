@@ -159,8 +159,10 @@ class CachedDataset:
         return relative
 
     def _advice(self) -> str:
-        folders = shlex.join([str(self.root), str(self.cache_path)])
-        return f"build or rebuild the cache with scripts/prepare_cache.sh {folders}"
+        specification = self.spec.origin if isinstance(self.spec.origin, str) else "FILE"
+        command = shlex.join(["rtseg", "build-cache", f"--dataset={self.root}", f"--prepared_cache={self.cache_path}",
+                              f"--dataset_config={specification}"])
+        return f"build or rebuild the cache with {command} (--split for others than train and val)"
 
 
 class _Prepared(NamedTuple):
@@ -250,7 +252,7 @@ class CacheOptions(Section):
     prepared_cache: str = option("folder of the cache, new or to be completed", metavar="DIR")
     dataset_config: str = option("data-set specification: a name in configs/datasets/ or a YAML file", "cityscapes",
                                  metavar="NAME|FILE")
-    split: Literal["train", "val", "trainval"] = option("what to prepare", "trainval")
+    split: Literal["train", "val", "trainval", "test", "testval"] = option("what to prepare", "trainval")
     num_workers: int = option("threads", 2, ge=1)
 
 

@@ -155,7 +155,7 @@ class SegmentationDataset:
         """The images of a list file."""
         path, samples = self.root / part.list, []
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()  # editors on Windows write a mark
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: expected a list file in UTF-8; {error}") from None
         for number, line in enumerate(lines, 1):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from rtseg.config.config import FILE_NAME, Config
-from rtseg.config.recipe import load_config
+from rtseg.config.recipe import config_beside, load_config
 from rtseg.config.sections import SAVE_KINDS
 from rtseg.data.dataset_spec import Color
 from rtseg.inference.backends import ExportedBackend, open_mindir, open_onnx
@@ -141,12 +141,11 @@ class Segmenter:
 def _config_of(path: Path, config: Union[str, Path, None]) -> Path:
     if config is not None:
         return Path(config)
-    # Checkpoints that are kept as history are in ckpt_<rank>/ of the run's folder.
-    for folder in (path.parent, path.parent.parent):
-        if (folder / FILE_NAME).is_file():
-            return folder / FILE_NAME
-    raise ConfigError(f"{path}: expected the {FILE_NAME} of its run next to it, found none; give one as config "
-                      "(--config): it says which network and which classes the checkpoint has")
+    found = config_beside(path)
+    if found is None:
+        raise ConfigError(f"{path}: expected the {FILE_NAME} of its run next to it, found none; give one as config "
+                          "(--config): it says which network and which classes the checkpoint has")
+    return found
 
 
 def _checkpoint_predictor(path: Path, config: Config, *, device_target: str, device_id: int, options: Any) -> Predictor:

@@ -257,6 +257,12 @@ class Mirror:
         if not self.is_kept_twice(path):
             storage.put(path, address)
             return
+        try:
+            self._put_twice(storage, path, address=address)
+        except OSError as error:  # such as a full disk
+            raise TransferError(f"copying {path} to {address} failed: {error}") from None
+
+    def _put_twice(self, storage: ObjectStorage, path: Path, *, address: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             spare, content = Path(folder) / path.name, path.read_bytes()
             spare.write_bytes(content + hashlib.sha256(content).digest())

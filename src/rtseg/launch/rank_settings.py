@@ -106,7 +106,8 @@ def _parse_cores(part: str, text: str) -> Tuple[int, ...]:
     cores: List[int] = []
     for word in part.split(","):
         first, _, last = word.partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal() and max(len(first), len(last)) < 6):
+        is_range = first.isdecimal() and (last or first).isdecimal() and max(len(first), len(last)) < 6
+        if not is_range or int(last or first) < int(first):
             raise ConfigError(f"--bind_cores: expected auto, on, off, or lists such as 0-3:4-7, found '{text}'")
         cores.extend(range(int(first), int(last or first) + 1))
     return tuple(cores)

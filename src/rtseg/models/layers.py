@@ -49,7 +49,7 @@ class BatchNorm(nn.BatchNorm2d):
     That happens after global pooling with one image per process. The variance of one value says nothing, PyTorch
     refuses it, and MindSpore's kernel would make the running variance NaN.
 
-    `across_ranks` is set by rtseg.runtime.distributed where the statistics are those of all processes. The output has
+    `across_ranks` is set by rtseg.training.batch_norm where the statistics are those of all processes. The output has
     the input's type; unless `float16_compute` is set, float16 is normalised in float32.
     """
 

@@ -18,7 +18,7 @@ class SegmentationNetwork(nn.Cell):
         x: (N, 3, H, W) float32, normalised RGB, H and W multiples of 32.
 
     Outputs:
-        float32 logits: in inference (N, num_classes, H, W), in training `head_outputs`.
+        float32 logits: in inference (N, num_classes, H, W), in training `head_outputs`, float16 at O2 and O3.
     """
 
     head_stride = 8

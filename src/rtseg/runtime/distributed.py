@@ -27,9 +27,6 @@ MAX_GROUP_SIZE = 2 ** (24 - _PIECE_BITS)
 _TABLE_TIMEOUT = 600.0  # seconds in which a platform must complete its rank table
 _PATIENCE = 300         # seconds that a rank waits for another on CPU
 
-if TYPE_CHECKING:
-    from mindspore import Parameter
-
 
 class ProcessGroup:
     """The processes that work together, this one included.

@@ -32,7 +32,8 @@ class ImportReport(NamedTuple):
         """The report as text."""
         groups = [(f"ignored ({reason})", [key for key, given in self.ignored.items() if given == reason])
                   for reason in dict.fromkeys(self.ignored.values())]
-        groups = [("of another number of classes, only for --pretrained,", self.other_classes)] + groups
+        groups = [("of other classes, for which eval, export and predict need --dataset_config,",
+                   self.other_classes)] + groups
         return [f"mapped {len(self.mapped)} parameters"] + [
             f"{title} {len(names)}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
             for title, names in groups + [("missing", self.missing)] if names]

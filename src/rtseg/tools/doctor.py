@@ -30,7 +30,7 @@ _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-hea
 # Which CANN a MindSpore is built for: docs/versions.md.
 _CANN_OF_MINDSPORE = {"2.7.0": "8.2", "2.7.1": "8.3", "2.7.2": "8.5", "2.9.0": "9.0"}
 _MANAGERS = ("davinci_manager", "devmm_svm", "hisi_hdc")  # device files beside /dev/davinci<n>
-_NPU_LINE = re.compile(r"^\|\s*(\d+)\s+([A-Za-z0-9]+)\s*\|\s*(\w+)\s*\|", re.MULTILINE)
+_NPU_LINE = re.compile(r"^\|\s*(\d+)\s+([A-Za-z0-9]+)\s*\|\s*([A-Za-z]+)\s*\|", re.MULTILINE)
 _SECONDS = 120  # after which a program is given up
 _LEAST_GIGABYTES = 5
 _MOST_BYTES = 1 << 20

@@ -94,6 +94,8 @@ def fetch(file: PublishedFile, folder: Path, *, report: Report) -> Path:
         UserError: no network, or no room on the disk.
     """
     checkpoint = folder / f"{file.name}.ckpt"
+    if checkpoint.exists():  # complete, since it is written atomically; the folder may be read-only
+        return checkpoint
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         if not checkpoint.exists():

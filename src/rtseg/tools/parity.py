@@ -8,6 +8,7 @@ its limit, 1 when not.
 """
 import json
 import re
+import zipfile
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -80,7 +81,7 @@ class ParityCheck:
         try:
             self.golden = np.load(path)
             self.shapes = json.loads(path.with_suffix(".keys.json").read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"--golden {path}: expected a golden .npz file with its .keys.json next to it; "
                             f"{error}") from None
         self.graph = path.stem

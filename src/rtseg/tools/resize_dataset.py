@@ -7,6 +7,7 @@ reading them takes most of the time. Images are averaged by area where they shri
 are nearest and keep their form. All files keep their names, so the same description fits the copy, and those that are
 there already are left alone. The exit code is 3 if files could not be read; the others are copied. Needs no MindSpore.
 """
+import os
 import shutil
 import sys
 from functools import partial
@@ -22,6 +23,7 @@ from rtseg.config.arguments import parse_options
 from rtseg.config.fields import SIZE_EXPECTED, Section, Side, option
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.dataset_spec import DatasetSpec, load_dataset_spec
+from rtseg.data.image_io import image_size
 from rtseg.data.loader import prefetch
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import ConfigError, DataError, report_errors, run_command
@@ -40,8 +42,7 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
         ConfigError: `output` is the data set itself.
         DataError: the data set is not laid out as described.
     """
-    root, output = root.resolve(), output.resolve()
-    if root == output:
+    if root.resolve() == output.resolve():
         raise ConfigError(f"--output: expected another folder than the data set, found {output}")
     total, errors = 0, []
     for name, split in spec.splits.items():
@@ -52,7 +53,8 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
         errors += [error for error in progress if error is not None]
         total += len(dataset)
         if split.list:
-            shutil.copyfile(root / split.list, output / split.list)
+            with atomic_write(output / split.list) as temporary:
+                shutil.copyfile(root / split.list, temporary)
     return total, errors
 
 
@@ -65,10 +67,15 @@ def resize_image(image: np.ndarray, target: Size) -> np.ndarray:
 
 def _copy_sample(index: int, *, dataset: SegmentationDataset, output: Path, target: Size) -> Optional[DataError]:
     sample = dataset.samples[index]
-    copies = [output / path.resolve().relative_to(dataset.root) for path in (sample.image, sample.label) if path]
-    if all(copy.is_file() for copy in copies):
-        return None
+    # Relative as they are called: a folder of the data set may be a link to another place.
+    names = [os.path.relpath(path, dataset.root) for path in (sample.image, sample.label) if path]
+    copies = [output / name for name in names]
     try:
+        if any(name.startswith(os.pardir) for name in names):
+            raise DataError(f"{sample.image}: expected it and its label below the data set's folder {dataset.root}")
+        if all(copy.is_file() for copy in copies):
+            _check_size(copies[0], target)
+            return None
         image, _ = dataset.load(index)
     except DataError as error:
         return error
@@ -78,6 +85,13 @@ def _copy_sample(index: int, *, dataset: SegmentationDataset, output: Path, targ
         with Image.open(sample.label) as label:
             _save(label.resize(target[::-1], Image.Resampling.NEAREST), copies[1])
     return None
+
+
+def _check_size(copy: Path, target: Size) -> None:
+    height, width = image_size(copy)
+    if (height, width) != target:
+        raise DataError(f"{copy}: expected {target[0]}x{target[1]}, found one of {height}x{width} from an earlier run; "
+                        "delete it, or choose another --output")
 
 
 def _save(image: Image.Image, path: Path) -> None:
@@ -102,7 +116,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                                    target=options.size, num_workers=options.num_workers)
     print(f"{total - len(errors)} images of {options.size[0]}x{options.size[1]} are in {options.output}")
     if errors:
-        return report_errors(f"{len(errors)} of {total} images could not be read:", errors)
+        return report_errors(f"{len(errors)} of {total} images are not copied:", errors)
     return 0
 
 

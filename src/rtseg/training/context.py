@@ -96,7 +96,7 @@ class TrainContext:
 
     @property
     def lr(self) -> float:
-        """Learning rate of the last step."""
+        """Learning rate of the last step; behind steps that a loss scale left out, the optimizer's own lags."""
         return self.lr_per_step[max(0, self.global_step - 1)]
 
     @property

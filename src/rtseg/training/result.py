@@ -50,9 +50,11 @@ def result_of(context: TrainContext) -> Dict[str, Any]:
 
 def _commit() -> Optional[str]:
     """The commit of the clone that this program runs from; None if it does not run from one."""
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True,
+                              check=True, timeout=10).stdout.strip()
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True,
-                              check=True, timeout=10)
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # installed inside another project it is not tracked
+        return git("rev-parse", "HEAD")
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()

@@ -73,12 +73,17 @@ def _wrong_batch(config: Config, path: Path, *, expected: int) -> str:
             f"{config.global_batch_size}; use {advice}")
 
 
-def copy_best_checkpoint(source: Path, folder: Path) -> None:
-    """Copies the best checkpoint of the run in `source` to `folder`, that of the run that continues it."""
+def copy_best_checkpoint(source: Path, folder: Path) -> bool:
+    """Copies the best checkpoint of the run in `source` to `folder`, that of the run that continues it.
+
+    Returns:
+        whether `folder` has it now.
+    """
     best = source / run_folder.BEST
     if best.is_file() and best.resolve() != (folder / run_folder.BEST).resolve():
         with atomic_write(folder / run_folder.BEST) as temporary:
             shutil.copyfile(best, temporary)
+    return best.is_file()
 
 
 def replica_fingerprint(config: Config, network: nn.Cell, *, lr_per_step: List[float], state: TrainState,

@@ -27,7 +27,7 @@ from rtseg.training.tensorboard import SAMPLES, TensorBoardWriter, require_tenso
 from rtseg.training.timer import Timer
 from rtseg.training.weight_average import WeightAverage
 from rtseg.utils.atomic import write_text
-from rtseg.utils.errors import DataError
+from rtseg.utils.errors import DataError, UserError
 from rtseg.utils.logging import LOGGER_NAME, setup_logger
 
 _LOG = logging.getLogger(LOGGER_NAME)
@@ -78,12 +78,14 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group:
     with stop_on_signals(context):
         try:
             _run_epochs(context, loader, step=step, callbacks=callbacks)
-        except DataError:
+        except UserError as error:
+            _LOG.debug(f"error: {error}")  # for the log file; the screen gets it from the program's end
             # The others, maybe rank 0 among them, wait in the next step until the launcher takes them down. But this
             # rank has the same weights as all, so it saves what they have learnt.
-            if not config.run.max_steps:
+            if isinstance(error, DataError) and not config.run.max_steps:
                 context.losses.fetch(context)
                 context.save_state(state)
+                _LOG.info(f"the state is in {context.folder / run_folder.LAST}")
             raise
         finally:
             for callback in callbacks:
@@ -108,7 +110,8 @@ def _run_epochs(context: TrainContext, loader: BatchLoader, *, step: Callable, c
                     callback.on_step_end(context, loss)
                 if context.stop_requested or steps_left == 0:
                     break
-        if steps_left == 0:
+        is_over = state.step == context.steps_per_epoch and context.is_last_epoch and not context.stop_requested
+        if steps_left == 0 or config.run.max_steps and is_over:  # the whole training may be shorter
             _finish_performance_run(context)
             return
         context.stop_requested = context.stop_requested or context.group.any_rank(context.stop_asked)
@@ -149,8 +152,8 @@ def _stop(context: TrainContext) -> None:
     if context.group.is_master:
         context.save_state(context.state)
     _LOG.info(f"stopped on request in epoch {context.epoch} after step {context.state.step}; the state is in "
-              f"{context.folder / run_folder.LAST}. Continue with --resume_path {context.folder} --resume_name "
-              f"{run_folder.LAST}")
+              f"{context.folder / run_folder.LAST}. Continue with --config {context.folder / FILE_NAME} --resume_path "
+              f"{context.folder}")
 
 
 def _finish_performance_run(context: TrainContext) -> None:
@@ -184,11 +187,15 @@ def _build_callbacks(context: TrainContext, *, eval_set: Any, upload: Optional[C
     if config.run.max_steps:
         return callbacks
     rows = []
-    if is_resumed(config) and group.is_master:
-        source = checkpoint_path(config, run_folder.LAST).parent
-        rows = load_previous_metrics(source, context.state.epoch)
-        if context.state.best_epoch:
-            copy_best_checkpoint(source, context.folder)
+    if is_resumed(config):
+        source, state, has_best = checkpoint_path(config, run_folder.LAST).parent, context.state, False
+        if group.is_master:
+            rows = load_previous_metrics(source, state.epoch)
+            has_best = bool(state.best_epoch) and copy_best_checkpoint(source, context.folder)
+        if state.best_epoch and not group.any_rank(has_best):
+            _LOG.warning(f"{source}: expected {run_folder.BEST} of epoch {state.best_epoch}, found none; the best of "
+                         "this run begins anew")
+            state.best_miou, state.best_epoch = -1.0, 0
     writes_events = config.run.tensorboard and group.is_master
     if eval_set is not None:
         evaluator = build_evaluator(config, context.network, dataset=eval_set, group=group)

@@ -95,7 +95,7 @@ def writing_video(path: Path, size: Tuple[int, int], *, rate: float) -> Iterator
     Args:
         path: with the suffix of `video_format`, or .webm, which browsers play.
         size: (height, width) of the frames.
-        rate: frames per second.
+        rate: frames per second; written rounded, since MPEG-4 takes no denominators over 65535.
 
     Raises:
         OSError: the folder cannot be written.
@@ -104,8 +104,10 @@ def writing_video(path: Path, size: Tuple[int, int], *, rate: float) -> Iterator
     written = 0
     codec = "VP80" if path.suffix == ".webm" else video_format()[1]
     with atomic_write(path) as temporary:
-        writer = cv2.VideoWriter(os.path.abspath(temporary), cv2.VideoWriter_fourcc(*codec), rate,
-                                 size[::-1])
+        writer = cv2.VideoWriter(os.path.abspath(temporary), cv2.VideoWriter_fourcc(*codec),
+                                 round(rate, 2 if rate < 60 else None), size[::-1])
+        if not writer.isOpened():
+            raise UserError(f"{path}: OpenCV cannot write {codec} of {size[1]}x{size[0]} at {rate:g} frames/s")
 
         def add(frame: np.ndarray) -> None:
             nonlocal written
