@@ -195,3 +195,12 @@ def test_scripts_are_executable_and_strict(script):
 def test_ci_runs_the_test_command_of_the_readme():
     assert "/scripts/run_tests.sh" in (PROJECT / ".ci" / "run").read_text()
     assert "```bash\nscripts/run_tests.sh\n```" in (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_relative_interpreter_is_still_found_in_another_folder(tmp_path):
+    """Scripts change folder; and the link of a virtual environment is not to be followed."""
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to(sys.executable)
+    shown = run("bash", "-c", 'source "$0/common.sh"; cd /; echo "$PYTHON"; "$PYTHON" -c "print(1)"', SCRIPTS,
+                cwd=tmp_path, PYTHON="venv/bin/python")
+    assert shown.stdout == f"{tmp_path}/venv/bin/python\n1\n", shown.stderr

@@ -124,7 +124,8 @@ def test_match_reports_classes_heads_and_strangers():
                               "conv_out.conv.bn.num_batches_tracked": "has no counterpart"}
     assert report.missing == ["aux_heads.0.classifier.bias"]
     assert report.lines() == [
-        "mapped 2 parameters", "of another number of classes, only for --pretrained, 1: head.classifier.weight",
+        "mapped 2 parameters",
+        "of other classes, for which eval, export and predict need --dataset_config, 1: head.classifier.weight",
         "ignored (not part of this network) 1: stranger.weight",
         "ignored (has no counterpart) 1: conv_out.conv.bn.num_batches_tracked",
         "missing 1: aux_heads.0.classifier.bias"]
