@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <random>
 #include <string>
 #include <system_error>
 
@@ -17,6 +19,13 @@ namespace infer {
 namespace {
 
 std::string Reason(int error_number) { return std::generic_category().message(error_number); }
+
+// Different for each call. Not the process id: containers that share a folder may share it too.
+std::string UniqueText() {
+  static const unsigned process = std::random_device()();
+  static std::atomic<unsigned> calls{0};
+  return std::to_string(process) + "-" + std::to_string(calls++);
+}
 
 class Descriptor {
  public:
@@ -110,7 +119,7 @@ void WriteAtomically(const fs::path& file, const ConstTensorView& data) {
   // Only the end of a long name, because a file system limits the whole to 255 bytes.
   const std::string name = file.filename().string();
   const std::string end = name.substr(name.size() - std::min<size_t>(name.size(), 50));
-  const fs::path temporary = file.parent_path() / (".tmp-" + std::to_string(::getpid()) + "-" + end);
+  const fs::path temporary = file.parent_path() / (".tmp-" + UniqueText() + "-" + end);
   const auto fail = [&](int error_number) {
     ::unlink(temporary.c_str());
     throw Error(kFailed, "cannot write " + file.string() + ": " + Reason(error_number));

@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "temporary_folder.h"
+#include "thread_group.h"
 
 namespace fs = std::filesystem;
 
@@ -100,6 +101,24 @@ TEST(WritesAtomically) {
   CHECK_EQUAL(ReadText(folder / "empty.bin"), "");
   infer::SyncFolder(folder.path());
   CHECK_EQUAL(folder.List(), "empty.bin out.bin ");
+}
+
+// As the names of RainCityscapes' images do, which the threads of the pipeline write at the same time.
+TEST(LongNamesWithTheSameEndDoNotGetInEachOthersWay) {
+  const TemporaryFolder folder;
+  const std::string end(50, 'e');
+  const auto write = [&](char which) {
+    const fs::path file = folder / (which + end);
+    const std::string content(5000, which);
+    for (int i = 0; i < 300; ++i) {
+      infer::WriteAtomically(file, {content.data(), content.size()});
+      CHECK(ReadText(file) == content);
+    }
+  };
+  infer::ThreadGroup threads;
+  for (char which : {'a', 'b'}) threads.Start([&write, which] { write(which); });
+  threads.JoinAndRethrow();
+  CHECK_EQUAL(folder.List(), "a" + end + " b" + end + " ");
 }
 
 TEST(WriteFailsWithoutTheFolder) {
