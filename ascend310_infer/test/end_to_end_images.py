@@ -169,6 +169,15 @@ class Images(program_test.ProgramTest):
             self.succeed(f"--result_path={self.results}")
             self.assertEqual(self.written(), ["class_map/0_class_map.png", "class_map/b_class_map.png"])
 
+    def test_results_next_to_the_images(self):
+        self.write_images(1)
+        (self.data / "link").symlink_to(".")
+        self.write_model()
+        self.results = self.data
+        for _ in range(2):
+            self.succeed(f"--result_path={self.data}")
+            self.assertEqual(self.written(), ["0.png", "class_map/0_class_map.png"])
+
     def test_images_of_the_same_name(self):
         self.write_images(2)
         Image.fromarray(street(HEIGHT, WIDTH)).save(self.data / "0.jpg")
