@@ -22,6 +22,7 @@ struct ImageLayout {
 // Throws Error(kFailed) if the model is not of that form or has open dimensions.
 ImageLayout LayoutOf(const Engine& engine);
 
+// There are never more threads of a kind, or requests, than batches to fill: each has a batch in host memory.
 struct PipelineOptions {
   size_t readers = 1;  // threads that read and preprocess
   size_t writers = 1;  // threads that postprocess and write

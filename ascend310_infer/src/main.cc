@@ -51,7 +51,7 @@ size_t Cores() { return std::max(1u, std::thread::hardware_concurrency()); }
 
 PipelineOptions PipelineOptionsOf(const Flags& flags) {
   PipelineOptions options;
-  options.readers = options.writers = flags.workers > 0 ? static_cast<size_t>(flags.workers) : (Cores() + 1) / 2;
+  options.readers = options.writers = flags.workers > 0 ? static_cast<size_t>(flags.workers) : DefaultWorkers(Cores());
   options.warmup = flags.warmup;
   return options;
 }

@@ -186,6 +186,41 @@ TEST(ManyThreadsLoseNothing) {
   }
 }
 
+// Host memory for a batch with logits can be hundreds of megabytes.
+TEST(MemoryIsForWhatThereIsToDo) {
+  class CountingEngine : public FakeEngine {
+   public:
+    using FakeEngine::FakeEngine;
+    infer::HostMemory Allocate(size_t bytes) override {
+      ++allocations;
+      return FakeEngine::Allocate(bytes);
+    }
+    int allocations = 0;
+  };
+  infer::PipelineOptions options;
+  options.readers = options.writers = 96;
+  options.warmup = 1;
+  struct {
+    int images, batches;
+  } cases[] = {{1, 1 + 1 + 1 + 1}, {5, 3 + 3 + 3 + 1}, {20, 10 + 4 + 10 + 1}};
+  for (const auto& expected : cases) {
+    const TemporaryFolder data, results;
+    const auto inputs = WriteInputs(data, expected.images);
+    CountingEngine engine(2, 2, 3);
+    engine.requests = 4;
+    CHECK_EQUAL(RunPipeline(&engine, inputs, results.path(), options).timing.images,
+                static_cast<size_t>(expected.images));
+    CHECK_EQUAL(engine.allocations, 2 * expected.batches);  // input and output of each
+  }
+}
+
+TEST(NoInputsAreNothingToDo) {
+  const TemporaryFolder results;
+  FakeEngine engine(2, 2, 3);
+  CHECK_EQUAL(RunPipeline(&engine, {}, results.path()).timing.images, size_t{0});
+  CHECK_EQUAL(engine.runs, 0);
+}
+
 TEST(EngineFailureEndsManyThreads) {
   for (int fail_at : {1, 8, 29}) {
     const TemporaryFolder data, results;
