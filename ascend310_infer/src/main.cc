@@ -60,7 +60,7 @@ PipelineOptions PipelineOptionsOf(const Flags& flags) {
 int ListBadInputs(const std::vector<std::string>& problems, size_t inputs, const Flags& flags) {
   for (const std::string& message : problems) std::fprintf(stderr, "bad input: %s\n", message.c_str());
   if (problems.empty()) return kDone;
-  std::fprintf(stderr, "error: %zu of %zu inputs could not be used; the results of the others are in %s\n",
+  std::fprintf(stderr, "error: %zu of %zu inputs could not be used or scored; all other results are in %s\n",
                problems.size(), inputs, flags.result_path.c_str());
   return kBadInput;
 }

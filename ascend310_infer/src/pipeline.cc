@@ -186,11 +186,12 @@ class Pipeline {
         Sample& sample = (*batch)->samples[i];
         try {
           task_.Finish(&sample, outputs);
-          const std::lock_guard<std::mutex> lock(mutex_);
-          result_.timing.stages.push_back(sample.times);
         } catch (const Error& error) {
           NoteOrRethrow(sample.index, error);
         }
+        // Also without a label: the model has run, and mostly the results are written.
+        const std::lock_guard<std::mutex> lock(mutex_);
+        result_.timing.stages.push_back(sample.times);
       }
       free_.Push(*batch);
     }

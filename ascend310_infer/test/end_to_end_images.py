@@ -185,7 +185,7 @@ class Images(program_test.ProgramTest):
         done = self.run_program()
         self.assertEqual((done.returncode, done.stderr), (3, (
             f"bad input: {self.data}/0.png: has the same name as {self.data}/0.jpg, and so would have the same "
-            "results; rename one of them\nerror: 1 of 3 inputs could not be used; the results of the others are in "
+            "results; rename one of them\nerror: 1 of 3 inputs could not be used or scored; all other results are in "
             "./result_Files\n")))
         self.assertEqual(len(self.written()), 2)
 
@@ -267,6 +267,7 @@ class Images(program_test.ProgramTest):
         done = self.run_program("--label_path=labels")
         self.assertEqual(done.returncode, 3)
         self.assertTrue(done.stdout.endswith(self.table(images[:1], [good])), done.stdout)
+        self.assertIn("images          5 in 5 runs of batch 1, ", done.stdout)
         self.assertEqual(done.stderr, (
             "bad input: labels/1.png: labels must be 0..3 or 255 (ignored), found 7; give --label_ids if these are "
             "label ids, or check the label file\n"
@@ -275,7 +276,7 @@ class Images(program_test.ProgramTest):
             "palette indices\n"
             f"bad input: {self.data}/4.png: has no label in labels, expected 4_label.bin, 4.png or "
             "4_gtFine_labelTrainIds.png\n"
-            "error: 4 of 5 inputs could not be used; the results of the others are in ./result_Files\n"))
+            "error: 4 of 5 inputs could not be used or scored; all other results are in ./result_Files\n"))
         self.assertEqual(len(self.written()), 5)  # a class map needs no label
 
     def test_bin_files_are_scored_too(self):

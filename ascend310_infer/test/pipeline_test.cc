@@ -106,6 +106,29 @@ TEST(BadInputsAreNotedAndTheOthersDone) {
   }
 }
 
+// As an image without a label does, whose results are written all the same.
+TEST(WhatCannotBeScoredCountsAsDone) {
+  class UnscoredTask : public infer::BinTask {
+   public:
+    using BinTask::BinTask;
+    void Finish(infer::Sample* sample, const std::vector<infer::ConstTensorView>& outputs) override {
+      BinTask::Finish(sample, outputs);
+      throw infer::Error(infer::kBadInput, "no label");
+    }
+  };
+  const TemporaryFolder data, results;
+  const auto inputs = WriteInputs(data, 3);
+  FakeEngine engine(2, 2, 3);
+  UnscoredTask task(results.path());
+  const infer::PipelineResult result = infer::RunPipeline(&engine, inputs, &task, {});
+  CHECK(result.bad_inputs == std::vector<std::string>(3, "no label"));
+  CHECK_EQUAL(result.timing.images, size_t{3});
+  for (const infer::StageTimes& times : result.timing.stages) {
+    CHECK(times[static_cast<size_t>(infer::Stage::kWrite)] > 0);
+  }
+  CHECK_EQUAL(CountFiles(results), size_t{3});
+}
+
 TEST(OnlyBadInputsRunNothing) {
   const TemporaryFolder data, results;
   data.Write("a_img.bin", "");
