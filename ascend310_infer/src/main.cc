@@ -81,24 +81,22 @@ std::unique_ptr<Engine> LoadWithShape(const Flags& flags, std::optional<Metadata
   return engine;
 }
 
-int ProcessDataset(Engine* engine, const Dataset& dataset, const std::optional<Metadata>& metadata,
+// `scorer` may be nullptr.
+int ProcessDataset(Engine* engine, const Dataset& dataset, const std::optional<Metadata>& metadata, Scorer* scorer,
                    const Flags& flags) {
   std::unique_ptr<ClassMapDecoder> decoder;
-  std::unique_ptr<Scorer> scorer;
-  if (metadata && (!dataset.is_bin || !flags.label_path.empty() || metadata->output == OutputKind::kHeadLogits)) {
+  if (metadata && (!dataset.is_bin || scorer != nullptr || metadata->output == OutputKind::kHeadLogits)) {
     LayoutOf(*engine);  // a model with open dimensions gets a message of its own
     CheckMetadata(*metadata, *engine);
     const size_t threads = dataset.inputs.size() == 1 ? Cores() : 1;  // several images keep the cores busy anyway
     decoder = std::make_unique<ClassMapDecoder>(*metadata, engine->Outputs()[0].type, static_cast<int>(threads));
   }
-  if (!flags.label_path.empty()) scorer = std::make_unique<Scorer>(flags.label_path, *metadata, flags.label_ids);
 
   std::unique_ptr<Task> task;
   if (!dataset.is_bin) {
-    task = std::make_unique<ImageTask>(*metadata, *decoder, flags.save.value_or(Results()), flags.result_path,
-                                       scorer.get());
+    task = std::make_unique<ImageTask>(*metadata, *decoder, flags.save.value_or(Results()), flags.result_path, scorer);
   } else if (decoder != nullptr) {
-    task = std::make_unique<BinTask>(flags.result_path, *metadata, decoder.get(), scorer.get());
+    task = std::make_unique<BinTask>(flags.result_path, *metadata, decoder.get(), scorer);
   } else {
     task = std::make_unique<BinTask>(flags.result_path);
   }
@@ -128,8 +126,10 @@ int Main(const std::vector<std::string>& arguments) {
   PrepareFolder(flags.result_path);
   const Dataset dataset = FindInputs(flags.dataset_path, flags.result_path);
   CheckBeforeLoading(dataset, flags, metadata);
+  std::unique_ptr<Scorer> scorer;  // which reads the label folder now
+  if (!flags.label_path.empty()) scorer = std::make_unique<Scorer>(flags.label_path, *metadata, flags.label_ids);
   const std::unique_ptr<Engine> engine = LoadWithShape(flags, &metadata);
-  return ProcessDataset(engine.get(), dataset, metadata, flags);
+  return ProcessDataset(engine.get(), dataset, metadata, scorer.get(), flags);
 }
 
 }  // namespace

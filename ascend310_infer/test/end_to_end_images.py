@@ -367,11 +367,14 @@ class Images(program_test.ProgramTest):
         metadata.write_text(make_metadata("head", 1, HEIGHT, WIDTH))
         self.assertEqual(error(), (1, "error: the model gives uint8 [1, 32, 64], which is not what its metadata says; "
                                       "export it again"))
-        self.write_model()
-        self.assertEqual(error("--save=class_map,mosaic"), (
-            2, "error: --save expects some of class_map, mask, overlay, or none, found \"class_map,mosaic\""))
+        self.model.write_bytes(b"what follows is noticed before this is loaded")
+        metadata.write_text(make_metadata("deploy", 1, HEIGHT, WIDTH))
         self.assertEqual(error("--label_path=missing"), (
             3, "error: cannot read the label folder missing: No such file or directory"))
+        self.assertEqual(error(f"--label_path={self.data}", "--label_ids=7,9"), (
+            2, "error: --label_ids expects one number for each of the model's 4 classes, found 2"))
+        self.assertEqual(error("--save=class_map,mosaic"), (
+            2, "error: --save expects some of class_map, mask, overlay, or none, found \"class_map,mosaic\""))
         self.assertEqual(error(dataset="missing"), (
             3, "error: cannot read the dataset missing: No such file or directory"))
         (self.data / "a_img.bin").write_bytes(b"")
