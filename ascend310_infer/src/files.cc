@@ -115,6 +115,19 @@ void PrepareFolder(const fs::path& folder) {
   if (error) throw Error(kFailed, "cannot write into the folder " + folder.string() + ": " + error.message());
 }
 
+void PrepareFile(const fs::path& file) {
+  PrepareFolder(file.has_parent_path() ? file.parent_path() : ".");
+  std::error_code error;
+  const fs::file_status status = fs::status(file, error);
+  if (!fs::exists(status)) return;
+  if (!fs::is_regular_file(status)) {
+    throw Error(kFailed,
+                "cannot write " + file.string() + ": expected a file of that name or none, found something else");
+  }
+  fs::remove(file, error);
+  if (error) throw Error(kFailed, "cannot replace " + file.string() + ": " + error.message());
+}
+
 void WriteAtomically(const fs::path& file, const ConstTensorView& data) {
   // Only the end of a long name, because a file system limits the whole to 255 bytes.
   const std::string name = file.filename().string();

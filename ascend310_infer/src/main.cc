@@ -27,10 +27,16 @@ namespace {
 
 constexpr char kReportName[] = "test_perform_static.txt";
 
-void Report(const Timing& timing, const Engine& engine, const Flags& flags, const ConfusionMatrix* score) {
+std::filesystem::path ReportFile(const Flags& flags) { return std::filesystem::path(flags.time_path) / kReportName; }
+
+void PrintReport(const Timing& timing, const Engine& engine, const Flags& flags) {
+  std::fputs(FormatReport(timing, engine, flags.engine.model_path).c_str(), stdout);
+}
+
+// After everything has been printed, which a full disk then does not take with it.
+void WriteReports(const Timing& timing, const Engine& engine, const Flags& flags, const ConfusionMatrix* score) {
   const std::string text = FormatReport(timing, engine, flags.engine.model_path);
-  std::fputs(text.c_str(), stdout);
-  WriteAtomically(std::filesystem::path(flags.time_path) / kReportName, {text.data(), text.size()});
+  WriteAtomically(ReportFile(flags), {text.data(), text.size()});
   if (flags.report_json.empty()) return;
   const std::string json = FormatJsonReport(timing, engine, flags.engine.model_path, score);
   WriteAtomically(flags.report_json, {json.data(), json.size()});
@@ -102,12 +108,15 @@ int ProcessDataset(Engine* engine, const Dataset& dataset, const std::optional<M
   }
   const PipelineResult result = RunPipeline(engine, dataset.inputs, task.get(), PipelineOptionsOf(flags));
   const ConfusionMatrix* score = scorer == nullptr ? nullptr : &scorer->matrix();
-  if (!result.timing.run_ms.empty()) Report(result.timing, *engine, flags, score);
+  const bool has_run = !result.timing.run_ms.empty();
+  if (has_run) PrintReport(result.timing, *engine, flags);
   if (score != nullptr) std::fputs(("\n" + score->Summary(metadata->classes)).c_str(), stdout);
 
   std::vector<std::string> problems = dataset.problems;
   problems.insert(problems.end(), result.bad_inputs.begin(), result.bad_inputs.end());
-  return ListBadInputs(problems, dataset.inputs.size() + dataset.problems.size(), flags);
+  const int exit_code = ListBadInputs(problems, dataset.inputs.size() + dataset.problems.size(), flags);
+  if (has_run) WriteReports(result.timing, *engine, flags, score);
+  return exit_code;
 }
 
 int Main(const std::vector<std::string>& arguments) {
@@ -116,11 +125,14 @@ int Main(const std::vector<std::string>& arguments) {
     std::fputs(HelpText().c_str(), stdout);
     return kDone;
   }
-  PrepareFolder(flags.time_path);
+  PrepareFile(ReportFile(flags));
+  if (!flags.report_json.empty()) PrepareFile(flags.report_json);
   std::optional<Metadata> metadata = ReadMetadata(flags.engine.model_path);
   if (flags.loop > 0) {
     const std::unique_ptr<Engine> engine = LoadWithShape(flags, &metadata);
-    Report(TimeRuns(engine.get(), flags.warmup, flags.loop), *engine, flags, nullptr);
+    const Timing timing = TimeRuns(engine.get(), flags.warmup, flags.loop);
+    PrintReport(timing, *engine, flags);
+    WriteReports(timing, *engine, flags, nullptr);
     return kDone;
   }
   PrepareFolder(flags.result_path);

@@ -254,6 +254,48 @@ class Images(program_test.ProgramTest):
         self.assertEqual((done.returncode, done.stderr), (
             2, "error: --label_ids expects one number for each of the model's 4 classes, found 2\n"))
 
+    def test_no_report_of_an_earlier_run_is_left(self):
+        files = self.folder / "time_Result" / "test_perform_static.txt", self.folder / "reports" / "report.json"
+        for file in files:
+            file.parent.mkdir()
+            file.write_text("of an earlier run")
+        (self.data / "0.png").write_bytes(b"")
+        self.write_model()
+        self.assertEqual(self.run_program("--report_json=reports/report.json").returncode, 3)
+        self.assertEqual([file.exists() for file in files], [False, False])
+
+    def test_report_json_that_cannot_be_written(self):
+        self.write_images(1)
+        self.write_model()
+        (self.folder / "report.json").mkdir()
+        for file, reason in (
+                ("net.onnx/report.json", "cannot write into the folder net.onnx: Not a directory"),
+                ("report.json",
+                 "cannot write report.json: expected a file of that name or none, found something else")):
+            for mode in (), ("--loop=3",):
+                done = self.run_program(f"--report_json={file}", *mode)
+                self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "", f"error: {reason}\n"))
+        self.assertEqual(self.written(), [])
+        self.succeed("--report_json=new/folder/report.json")
+        self.assertEqual(json.loads((self.folder / "new" / "folder" / "report.json").read_text())["images"], 1)
+
+    def test_full_disk_keeps_score_and_bad_inputs(self):
+        images = self.write_images(2)
+        (self.data / "1.png").write_bytes(b"")
+        labels = self.folder / "labels"
+        labels.mkdir()
+        label = np.ones((HEIGHT, WIDTH), np.uint8)
+        Image.fromarray(label).save(labels / "0.png")
+        self.write_model()
+        done = self.run_program("--label_path=labels", "--save=none",
+                                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50)))
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(done.stdout.endswith("\n\n" + self.table(images[:1], [label])), done.stdout)
+        self.assertEqual(done.stderr, (
+            f"bad input: {self.data}/1.png: is empty\n"
+            "error: 1 of 2 inputs could not be used or scored; all other results are in ./result_Files\n"
+            "error: cannot write ./time_Result/test_perform_static.txt: File too large\n"))
+
     def test_bad_labels_are_listed_and_the_others_scored(self):
         images = self.write_images(5)
         labels = self.folder / "labels"

@@ -161,6 +161,26 @@ TEST(PreparesFolders) {
               "cannot write into the folder " + (file / "x").string() + ": Not a directory");
 }
 
+TEST(PreparesFiles) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.Write("target", "kept"), link = folder / "link", pipe = folder / "a/pipe";
+  infer::PrepareFile(folder / "a/b/report.json");
+  CHECK(fs::is_directory(folder / "a/b") && fs::is_empty(folder / "a/b"));
+  infer::PrepareFile(folder.Write("report.json", "of an earlier run"));
+  fs::create_symlink(target, link);
+  infer::PrepareFile(link);
+  CHECK_EQUAL(folder.List(), "a target ");
+  CHECK_EQUAL(ReadText(target), "kept");
+  CHECK_EQUAL(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const fs::path& other : {folder / "a", folder / "a/b", pipe}) {
+    CHECK_ERROR(infer::PrepareFile(other), kFailed,
+                "cannot write " + other.string() + ": expected a file of that name or none, found something else");
+    CHECK(fs::exists(other));
+  }
+  CHECK_ERROR(infer::PrepareFile(target / "report.json"), kFailed,
+              "cannot write into the folder " + target.string() + ": Not a directory");
+}
+
 TEST(ReadOnlyFolderIsNamedBeforeAnythingIsRun) {
   const TemporaryFolder folder;
   fs::path read_only = folder / "read_only";
