@@ -15,9 +15,10 @@ struct Dataset {
 };
 
 // `path` is a file or a folder. In a folder that holds "<stem>_img.bin" files these are the inputs; otherwise the .png,
-// .jpg and .jpeg files in it and in the folders below it, without hidden ones and without those in `result_folder`. Two
-// images of the same name would have the same results, so the second one is left out. Throws Error(kBadInput) if the
-// path is missing, cannot be read or has no input.
+// .jpg and .jpeg files in it and in the folders below it, links to folders included, each folder once. Hidden files do
+// not count, nor what is in `result_folder`, of which only the folders of results are left out if it is `path` itself.
+// Two images of the same name would have the same results, so the second one is left out. Throws Error(kBadInput) if
+// the path is missing, cannot be read or has no input.
 Dataset FindInputs(const std::filesystem::path& path, const std::filesystem::path& result_folder);
 
 }  // namespace infer

@@ -19,6 +19,10 @@ std::string ReadUpTo(const std::filesystem::path& file, size_t most);
 // Makes the folder if need be. Throws Error(kFailed) if that, or writing into it, is not possible.
 void PrepareFolder(const std::filesystem::path& folder);
 
+// Makes the folder of a file that is to be written later, and removes an older file of that name, which could be taken
+// for the new one. Throws Error(kFailed) if that is not possible, or if something else than a file has the name.
+void PrepareFile(const std::filesystem::path& file);
+
 // Writes a file under a temporary name, ".tmp-..." in the same folder, syncs and renames it. Throws Error(kFailed);
 // then the temporary file is gone and a file that already stood under the name is untouched.
 void WriteAtomically(const std::filesystem::path& file, const ConstTensorView& data);

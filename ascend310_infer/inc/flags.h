@@ -1,6 +1,7 @@
 #ifndef ASCEND310_INFER_FLAGS_H_
 #define ASCEND310_INFER_FLAGS_H_
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,6 +33,9 @@ struct Flags {
 Flags ParseFlags(const std::vector<std::string>& arguments);
 
 std::string HelpText();
+
+// What --workers=0 means: one for every two cores, at most 8, because each needs a batch in host memory.
+size_t DefaultWorkers(size_t cores);
 
 }  // namespace infer
 

@@ -18,6 +18,7 @@ struct Results {
   bool mask = false;      // mask/<name>_mask.png: the colour of each pixel's class
   bool overlay = false;   // overlay/<name>_overlay.png: the colours over the image
 };
+constexpr const char* kResultKinds[] = {"class_map", "mask", "overlay"};  // which are the names of their folders too
 
 // PNG and JPEG images in, class maps at each image's own size out.
 class ImageTask : public Task {

@@ -22,6 +22,7 @@ struct ImageLayout {
 // Throws Error(kFailed) if the model is not of that form or has open dimensions.
 ImageLayout LayoutOf(const Engine& engine);
 
+// There are never more threads of a kind, or requests, than batches to fill: each has a batch in host memory.
 struct PipelineOptions {
   size_t readers = 1;  // threads that read and preprocess
   size_t writers = 1;  // threads that postprocess and write
@@ -30,12 +31,13 @@ struct PipelineOptions {
 
 struct PipelineResult {
   Timing timing;
-  std::vector<std::string> bad_inputs;  // one message per input that could not be used, in the order of the inputs
+  std::vector<std::string> bad_inputs;  // one message per input that could not be used or scored, in their order
 };
 
 // Runs the model over input files: task.Prepare, the engine's requests and task.Finish overlap. A batch that the last
 // images don't fill is padded with zeros and the padding's results dropped. An Error(kBadInput) of the task is noted
-// and the image left out; any other error stops everything and is thrown, after what was done has been written.
+// and the others done; any other error stops everything and is thrown, after what was done has been written. The timing
+// has every image that the model has seen.
 PipelineResult RunPipeline(Engine* engine, const std::vector<std::filesystem::path>& inputs, Task* task,
                            const PipelineOptions& options);
 

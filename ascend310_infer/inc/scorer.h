@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,8 @@ namespace infer {
 
 // Compares class maps with labels and keeps the score. Score may be called from several threads at a time.
 //
-// The label of "<name>.png" (or .jpg, or "<name>_img.bin") is the first of these in `label_path` or below it:
+// The label of "<name>.png" (or .jpg, or "<name>_img.bin") is the first of these in `label_path` or below it, links to
+// folders included, that is not the image itself:
 // "<name>_label.bin", "<name>.png", "<name>_label.png", "<name>_gtFine_labelTrainIds.png"; where <name> ends in
 // "_leftImg8bit", as in Cityscapes, also without that. Labels are .bin files, uint8 (height, width), or .png files,
 // grey values or palette indices. They hold train ids; or, with `label_ids`, which has the value of each class, any
@@ -25,8 +27,8 @@ class Scorer {
   // Throws Error(kBadInput) if the folder cannot be read, Error(kUsage) unless there are no label ids or one per class.
   Scorer(const std::filesystem::path& label_path, const Metadata& metadata, const std::vector<int>& label_ids);
 
-  // Counts the pixels of an image. Throws Error(kBadInput) if it has no label, or one that is damaged, of another size
-  // or of other ids.
+  // Counts the pixels of an image. Throws Error(kBadInput) if it has no label, two of the same name, or one that is
+  // damaged, of another size or of other ids.
   void Score(const std::filesystem::path& input, const Image& class_map);
 
   const ConfusionMatrix& matrix() const { return matrix_; }
@@ -36,7 +38,7 @@ class Scorer {
   void MapToClasses(Image* label, const std::filesystem::path& path) const;
 
   const std::filesystem::path label_path_;
-  std::map<std::string, std::filesystem::path> labels_;  // by file name
+  std::map<std::string, std::set<std::filesystem::path>> labels_;  // by file name
   const Metadata metadata_;
   std::vector<uint8_t> class_of_id_;  // of each value in a .png label; empty: they are train ids
   std::mutex mutex_;

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <set>
 #include <system_error>
 
 #include "error.h"
+#include "image_task.h"
 
 namespace fs = std::filesystem;
 
@@ -36,7 +38,7 @@ std::vector<fs::path> BinFiles(const fs::path& folder) {
   std::error_code error;
   fs::directory_iterator entry(folder, error);
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    if (IsBin(entry->path())) files.push_back(entry->path());
+    if (IsBin(entry->path()) && !IsHidden(entry->path())) files.push_back(entry->path());
   }
   if (error) FailToRead(folder, error);
   return files;
@@ -45,12 +47,15 @@ std::vector<fs::path> BinFiles(const fs::path& folder) {
 std::vector<fs::path> ImageFiles(const fs::path& folder, const fs::path& result_folder) {
   std::vector<fs::path> files;
   std::error_code error, ignored;
+  // Not to be entered again, or at all: without this a link that leads back up gives each image forty times.
+  std::set<fs::path> closed = {fs::canonical(folder, ignored), fs::weakly_canonical(result_folder, ignored)};
+  for (const char* kind : kResultKinds) closed.insert(fs::weakly_canonical(result_folder / kind, ignored));
   const auto options = fs::directory_options::skip_permission_denied | fs::directory_options::follow_directory_symlink;
   fs::recursive_directory_iterator entry(folder, options, error);
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     const fs::path& path = entry->path();
     if (entry->is_directory(ignored)) {
-      if (IsHidden(path) || fs::equivalent(path, result_folder, ignored)) entry.disable_recursion_pending();
+      if (IsHidden(path) || !closed.insert(fs::canonical(path, ignored)).second) entry.disable_recursion_pending();
     } else if (IsImage(path) && !IsHidden(path)) {
       files.push_back(path);
     }

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <random>
 #include <string>
 #include <system_error>
 
@@ -17,6 +19,13 @@ namespace infer {
 namespace {
 
 std::string Reason(int error_number) { return std::generic_category().message(error_number); }
+
+// Different for each call. Not the process id: containers that share a folder may share it too.
+std::string UniqueText() {
+  static const unsigned process = std::random_device()();
+  static std::atomic<unsigned> calls{0};
+  return std::to_string(process) + "-" + std::to_string(calls++);
+}
 
 class Descriptor {
  public:
@@ -106,11 +115,24 @@ void PrepareFolder(const fs::path& folder) {
   if (error) throw Error(kFailed, "cannot write into the folder " + folder.string() + ": " + error.message());
 }
 
+void PrepareFile(const fs::path& file) {
+  PrepareFolder(file.has_parent_path() ? file.parent_path() : ".");
+  std::error_code error;
+  const fs::file_status status = fs::status(file, error);
+  if (!fs::exists(status)) return;
+  if (!fs::is_regular_file(status)) {
+    throw Error(kFailed,
+                "cannot write " + file.string() + ": expected a file of that name or none, found something else");
+  }
+  fs::remove(file, error);
+  if (error) throw Error(kFailed, "cannot replace " + file.string() + ": " + error.message());
+}
+
 void WriteAtomically(const fs::path& file, const ConstTensorView& data) {
   // Only the end of a long name, because a file system limits the whole to 255 bytes.
   const std::string name = file.filename().string();
   const std::string end = name.substr(name.size() - std::min<size_t>(name.size(), 50));
-  const fs::path temporary = file.parent_path() / (".tmp-" + std::to_string(::getpid()) + "-" + end);
+  const fs::path temporary = file.parent_path() / (".tmp-" + UniqueText() + "-" + end);
   const auto fail = [&](int error_number) {
     ::unlink(temporary.c_str());
     throw Error(kFailed, "cannot write " + file.string() + ": " + Reason(error_number));

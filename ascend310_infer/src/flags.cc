@@ -39,7 +39,8 @@ std::vector<Flag> TableOf(Flags* flags) {
       {"requests", &engine->requests, "runs of the model in flight at the same time, 0: as the runtime suggests"},
       {"batch_size", &flags->batch_size, "batch of a model that leaves it open, 0: as its metadata says"},
       {"workers", &flags->workers,
-       "threads that read and preprocess, and as many that postprocess and write; 0: one for every two cores"},
+       "threads that read and preprocess, and as many that postprocess and write; 0: one for every two cores, at most "
+       "8"},
       {"result_path", &flags->result_path, "folder for the results"},
       {"time_path", &flags->time_path, "folder for the timing report, test_perform_static.txt"},
       {"report_json", &flags->report_json, "file for the report as JSON"},
@@ -180,5 +181,7 @@ std::string HelpText() {
   text << "\nExit code: 0 all done, 1 failed, 2 wrong usage, 3 some inputs were bad (the others are done).\n";
   return text.str();
 }
+
+size_t DefaultWorkers(size_t cores) { return std::min<size_t>((cores + 1) / 2, 8); }
 
 }  // namespace infer

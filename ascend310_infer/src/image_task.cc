@@ -40,9 +40,10 @@ void ImageTask::Prepare(Sample* sample, const TensorView& input) {
     return image.pixels.data();
   });
   sample->time(Stage::kRead) = stopwatch.Lap();
-  if (!image.pixels.empty()) {
-    const bool fits = sample->placement.valid == image.size;
-    filler_.Fill(fits ? image : ResizeBilinear(image, sample->placement.valid), input);
+  if (image.size == sample->placement.valid) {
+    filler_.Fill(image, input);
+  } else if (!image.pixels.empty()) {
+    filler_.Fill(ResizeBilinear(image, sample->placement.valid), input);
   }
   if (results_.overlay) sample->image = std::move(image);
   sample->time(Stage::kPreprocess) = stopwatch.Lap();
@@ -57,7 +58,7 @@ void ImageTask::Finish(Sample* sample, const std::vector<ConstTensorView>& outpu
   } catch (const Error& error) {
     throw Error(error.exit_code(), file.string() + ": " + error.what());
   }
-  class_map = ResizeNearest(class_map, sample->placement.original);
+  if (class_map.size != sample->placement.original) class_map = ResizeNearest(class_map, sample->placement.original);
   sample->time(Stage::kPostprocess) = stopwatch.Lap();
   if (results_.class_map) Write("class_map", file, class_map);
   if (results_.mask) Write("mask", file, Colorize(class_map, metadata_.palette));

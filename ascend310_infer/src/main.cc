@@ -27,10 +27,16 @@ namespace {
 
 constexpr char kReportName[] = "test_perform_static.txt";
 
-void Report(const Timing& timing, const Engine& engine, const Flags& flags, const ConfusionMatrix* score) {
+std::filesystem::path ReportFile(const Flags& flags) { return std::filesystem::path(flags.time_path) / kReportName; }
+
+void PrintReport(const Timing& timing, const Engine& engine, const Flags& flags) {
+  std::fputs(FormatReport(timing, engine, flags.engine.model_path).c_str(), stdout);
+}
+
+// After everything has been printed, which a full disk then does not take with it.
+void WriteReports(const Timing& timing, const Engine& engine, const Flags& flags, const ConfusionMatrix* score) {
   const std::string text = FormatReport(timing, engine, flags.engine.model_path);
-  std::fputs(text.c_str(), stdout);
-  WriteAtomically(std::filesystem::path(flags.time_path) / kReportName, {text.data(), text.size()});
+  WriteAtomically(ReportFile(flags), {text.data(), text.size()});
   if (flags.report_json.empty()) return;
   const std::string json = FormatJsonReport(timing, engine, flags.engine.model_path, score);
   WriteAtomically(flags.report_json, {json.data(), json.size()});
@@ -51,7 +57,7 @@ size_t Cores() { return std::max(1u, std::thread::hardware_concurrency()); }
 
 PipelineOptions PipelineOptionsOf(const Flags& flags) {
   PipelineOptions options;
-  options.readers = options.writers = flags.workers > 0 ? static_cast<size_t>(flags.workers) : (Cores() + 1) / 2;
+  options.readers = options.writers = flags.workers > 0 ? static_cast<size_t>(flags.workers) : DefaultWorkers(Cores());
   options.warmup = flags.warmup;
   return options;
 }
@@ -60,7 +66,7 @@ PipelineOptions PipelineOptionsOf(const Flags& flags) {
 int ListBadInputs(const std::vector<std::string>& problems, size_t inputs, const Flags& flags) {
   for (const std::string& message : problems) std::fprintf(stderr, "bad input: %s\n", message.c_str());
   if (problems.empty()) return kDone;
-  std::fprintf(stderr, "error: %zu of %zu inputs could not be used; the results of the others are in %s\n",
+  std::fprintf(stderr, "error: %zu of %zu inputs could not be used or scored; all other results are in %s\n",
                problems.size(), inputs, flags.result_path.c_str());
   return kBadInput;
 }
@@ -81,35 +87,36 @@ std::unique_ptr<Engine> LoadWithShape(const Flags& flags, std::optional<Metadata
   return engine;
 }
 
-int ProcessDataset(Engine* engine, const Dataset& dataset, const std::optional<Metadata>& metadata,
+// `scorer` may be nullptr.
+int ProcessDataset(Engine* engine, const Dataset& dataset, const std::optional<Metadata>& metadata, Scorer* scorer,
                    const Flags& flags) {
   std::unique_ptr<ClassMapDecoder> decoder;
-  std::unique_ptr<Scorer> scorer;
-  if (metadata && (!dataset.is_bin || !flags.label_path.empty() || metadata->output == OutputKind::kHeadLogits)) {
+  if (metadata && (!dataset.is_bin || scorer != nullptr || metadata->output == OutputKind::kHeadLogits)) {
     LayoutOf(*engine);  // a model with open dimensions gets a message of its own
     CheckMetadata(*metadata, *engine);
     const size_t threads = dataset.inputs.size() == 1 ? Cores() : 1;  // several images keep the cores busy anyway
     decoder = std::make_unique<ClassMapDecoder>(*metadata, engine->Outputs()[0].type, static_cast<int>(threads));
   }
-  if (!flags.label_path.empty()) scorer = std::make_unique<Scorer>(flags.label_path, *metadata, flags.label_ids);
 
   std::unique_ptr<Task> task;
   if (!dataset.is_bin) {
-    task = std::make_unique<ImageTask>(*metadata, *decoder, flags.save.value_or(Results()), flags.result_path,
-                                       scorer.get());
+    task = std::make_unique<ImageTask>(*metadata, *decoder, flags.save.value_or(Results()), flags.result_path, scorer);
   } else if (decoder != nullptr) {
-    task = std::make_unique<BinTask>(flags.result_path, *metadata, decoder.get(), scorer.get());
+    task = std::make_unique<BinTask>(flags.result_path, *metadata, decoder.get(), scorer);
   } else {
     task = std::make_unique<BinTask>(flags.result_path);
   }
   const PipelineResult result = RunPipeline(engine, dataset.inputs, task.get(), PipelineOptionsOf(flags));
   const ConfusionMatrix* score = scorer == nullptr ? nullptr : &scorer->matrix();
-  if (!result.timing.run_ms.empty()) Report(result.timing, *engine, flags, score);
+  const bool has_run = !result.timing.run_ms.empty();
+  if (has_run) PrintReport(result.timing, *engine, flags);
   if (score != nullptr) std::fputs(("\n" + score->Summary(metadata->classes)).c_str(), stdout);
 
   std::vector<std::string> problems = dataset.problems;
   problems.insert(problems.end(), result.bad_inputs.begin(), result.bad_inputs.end());
-  return ListBadInputs(problems, dataset.inputs.size() + dataset.problems.size(), flags);
+  const int exit_code = ListBadInputs(problems, dataset.inputs.size() + dataset.problems.size(), flags);
+  if (has_run) WriteReports(result.timing, *engine, flags, score);
+  return exit_code;
 }
 
 int Main(const std::vector<std::string>& arguments) {
@@ -118,18 +125,23 @@ int Main(const std::vector<std::string>& arguments) {
     std::fputs(HelpText().c_str(), stdout);
     return kDone;
   }
-  PrepareFolder(flags.time_path);
+  PrepareFile(ReportFile(flags));
+  if (!flags.report_json.empty()) PrepareFile(flags.report_json);
   std::optional<Metadata> metadata = ReadMetadata(flags.engine.model_path);
   if (flags.loop > 0) {
     const std::unique_ptr<Engine> engine = LoadWithShape(flags, &metadata);
-    Report(TimeRuns(engine.get(), flags.warmup, flags.loop), *engine, flags, nullptr);
+    const Timing timing = TimeRuns(engine.get(), flags.warmup, flags.loop);
+    PrintReport(timing, *engine, flags);
+    WriteReports(timing, *engine, flags, nullptr);
     return kDone;
   }
   PrepareFolder(flags.result_path);
   const Dataset dataset = FindInputs(flags.dataset_path, flags.result_path);
   CheckBeforeLoading(dataset, flags, metadata);
+  std::unique_ptr<Scorer> scorer;  // which reads the label folder now
+  if (!flags.label_path.empty()) scorer = std::make_unique<Scorer>(flags.label_path, *metadata, flags.label_ids);
   const std::unique_ptr<Engine> engine = LoadWithShape(flags, &metadata);
-  return ProcessDataset(engine.get(), dataset, metadata, flags);
+  return ProcessDataset(engine.get(), dataset, metadata, scorer.get(), flags);
 }
 
 }  // namespace

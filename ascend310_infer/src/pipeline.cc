@@ -42,9 +42,9 @@ struct Batch {
   std::vector<HostMemory> memory_;
 };
 
-std::vector<std::unique_ptr<Request>> MakeRequests(Engine* engine) {
+std::vector<std::unique_ptr<Request>> MakeRequests(Engine* engine, size_t count) {
   std::vector<std::unique_ptr<Request>> requests;
-  for (size_t i = 0; i < engine->Requests(); ++i) requests.push_back(engine->NewRequest());
+  for (size_t i = 0; i < count; ++i) requests.push_back(engine->NewRequest());
   return requests;
 }
 
@@ -73,21 +73,24 @@ class Pipeline {
   Pipeline(Engine* engine, const std::vector<fs::path>& inputs, Task* task, const PipelineOptions& options)
       : inputs_(inputs),
         task_(*task),
-        options_(options),
         layout_(LayoutOf(*engine)),
+        batches_to_fill_(std::max<size_t>(1, (inputs.size() + layout_.batch - 1) / layout_.batch)),
+        readers_(std::min(options.readers, batches_to_fill_)),
+        writers_(std::min(options.writers, batches_to_fill_)),
+        warmup_(options.warmup),
         // Each thread holds one, and one more takes up the jitter between them.
-        batches_(MakeBatches(engine, layout_, options.readers + engine->Requests() + options.writers + 1)),
-        requests_(MakeRequests(engine)),
+        batches_(MakeBatches(engine, layout_, readers_ + UsefulRequests(*engine) + writers_ + 1)),
+        requests_(MakeRequests(engine, UsefulRequests(*engine))),
         free_(batches_.size()),
         filled_(batches_.size()),
         done_(batches_.size()),
-        readers_left_(options.readers),
+        readers_left_(readers_),
         requests_left_(requests_.size()) {
     for (const auto& batch : batches_) free_.Push(batch.get());
   }
 
   PipelineResult Run() {
-    WarmUp(requests_, batches_, options_.warmup);
+    WarmUp(requests_, batches_, warmup_);
     Stopwatch stopwatch;
     const ProcessorClock processor;
     ThreadGroup threads([this] {
@@ -95,9 +98,9 @@ class Pipeline {
       filled_.Close();
       done_.Close();  // what is in it still gets written
     });
-    for (size_t i = 0; i < options_.writers; ++i) threads.Start([this] { Write(); });
+    for (size_t i = 0; i < writers_; ++i) threads.Start([this] { Write(); });
     for (const auto& request : requests_) threads.Start([this, &request] { Infer(request.get()); });
-    for (size_t i = 0; i < options_.readers; ++i) threads.Start([this] { Read(); });
+    for (size_t i = 0; i < readers_; ++i) threads.Start([this] { Read(); });
     threads.JoinAndRethrow();
     task_.End();
     result_.timing.seconds_with_io = stopwatch.Lap() / 1000;
@@ -114,6 +117,8 @@ class Pipeline {
 
  private:
   using Queue = BoundedQueue<Batch*>;
+
+  size_t UsefulRequests(const Engine& engine) const { return std::min(engine.Requests(), batches_to_fill_); }
 
   void Read() {
     while (auto batch = free_.Pop()) {
@@ -181,11 +186,12 @@ class Pipeline {
         Sample& sample = (*batch)->samples[i];
         try {
           task_.Finish(&sample, outputs);
-          const std::lock_guard<std::mutex> lock(mutex_);
-          result_.timing.stages.push_back(sample.times);
         } catch (const Error& error) {
           NoteOrRethrow(sample.index, error);
         }
+        // Also without a label: the model has run, and mostly the results are written.
+        const std::lock_guard<std::mutex> lock(mutex_);
+        result_.timing.stages.push_back(sample.times);
       }
       free_.Push(*batch);
     }
@@ -193,8 +199,10 @@ class Pipeline {
 
   const std::vector<fs::path>& inputs_;
   Task& task_;
-  const PipelineOptions options_;
   const ImageLayout layout_;
+  const size_t batches_to_fill_;
+  const size_t readers_, writers_;
+  const int warmup_;
   const std::vector<std::unique_ptr<Batch>> batches_;  // longer alive than the requests that use their memory
   const std::vector<std::unique_ptr<Request>> requests_;
   Queue free_, filled_, done_;
@@ -242,7 +250,7 @@ PipelineResult RunPipeline(Engine* engine, const std::vector<fs::path>& inputs, 
 Timing TimeRuns(Engine* engine, int warmup, int runs) {
   const ImageLayout layout = LayoutOf(*engine);
   const auto batches = MakeBatches(engine, layout, engine->Requests());
-  const auto requests = MakeRequests(engine);
+  const auto requests = MakeRequests(engine, engine->Requests());
   WarmUp(requests, batches, warmup);
 
   RunRecorder recorder;

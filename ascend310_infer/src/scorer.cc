@@ -24,6 +24,26 @@ std::string WithoutEnd(const std::string& text, const std::string& end) {
   return EndsWith(text, end) ? text.substr(0, text.size() - end.size()) : text;
 }
 
+// Whatever the two paths look like.
+bool IsSameFile(const fs::path& a, const fs::path& b) {
+  std::error_code ignored;
+  return fs::equivalent(a, b, ignored);
+}
+
+// The file among `paths` that is not the image itself; empty: there is none.
+fs::path OnlyLabel(const std::set<fs::path>& paths, const fs::path& input) {
+  fs::path label;
+  for (const fs::path& path : paths) {
+    if (IsSameFile(path, input) || IsSameFile(path, label)) continue;
+    if (!label.empty()) {
+      throw Error(kBadInput, input.string() + ": has two labels, " + label.string() + " and " + path.string() +
+                                 "; give --label_path the folder of one of them");
+    }
+    label = path;
+  }
+  return label;
+}
+
 Image ReadLabel(const fs::path& path, const Size& size) {
   Image label;
   if (path.extension() == ".bin") {
@@ -55,10 +75,16 @@ Scorer::Scorer(const fs::path& label_path, const Metadata& metadata, const std::
     class_of_id_.assign(256, static_cast<uint8_t>(metadata.ignore_label));
     for (size_t k = 0; k < label_ids.size(); ++k) class_of_id_.at(label_ids[k]) = static_cast<uint8_t>(k);
   }
-  std::error_code error;
+  std::error_code error, ignored;
+  std::set<fs::path> entered = {fs::canonical(label_path, ignored)};  // a link may lead back up
   fs::recursive_directory_iterator entry(label_path, fs::directory_options::follow_directory_symlink, error);
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-    labels_.emplace(entry->path().filename().string(), entry->path());
+    const fs::path& path = entry->path();
+    if (!entry->is_directory(ignored)) {
+      labels_[path.filename().string()].insert(path);
+    } else if (!entered.insert(fs::canonical(path, ignored)).second) {
+      entry.disable_recursion_pending();
+    }
   }
   if (error) throw Error(kBadInput, "cannot read the label folder " + label_path.string() + ": " + error.message());
 }
@@ -93,7 +119,9 @@ fs::path Scorer::LabelOf(const fs::path& input) const {
   candidates.push_back(name + "_gtFine_labelTrainIds.png");
   for (const std::string& candidate : candidates) {
     const auto found = labels_.find(candidate);
-    if (found != labels_.end() && found->second != input) return found->second;
+    if (found == labels_.end()) continue;
+    const fs::path label = OnlyLabel(found->second, input);
+    if (!label.empty()) return label;
   }
   throw Error(kBadInput, input.string() + ": has no label in " + label_path_.string() + ", expected " + candidates[0] +
                              ", " + candidates[1] + " or " + candidates.back() +

@@ -122,7 +122,7 @@ class EndToEnd(program_test.ProgramTest):
         self.assertEqual(done.stderr, (
             f"bad input: {self.data}/001_img.bin: expected 180 bytes, found 5; was it preprocessed for this model's "
             f"input size and type?\nbad input: {self.data}/003_img.bin: cannot be read: No such file or directory\n"
-            "error: 2 of 4 inputs could not be used; the results of the others are in ./result_Files\n"))
+            "error: 2 of 4 inputs could not be used or scored; all other results are in ./result_Files\n"))
         for i in (0, 2):
             np.testing.assert_array_equal(self.result(i, np.uint8), class_map(images[i:i + 1]).ravel())
         self.assertEqual(len(list((self.results).iterdir())), 2)

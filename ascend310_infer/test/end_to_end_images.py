@@ -169,6 +169,15 @@ class Images(program_test.ProgramTest):
             self.succeed(f"--result_path={self.results}")
             self.assertEqual(self.written(), ["class_map/0_class_map.png", "class_map/b_class_map.png"])
 
+    def test_results_next_to_the_images(self):
+        self.write_images(1)
+        (self.data / "link").symlink_to(".")
+        self.write_model()
+        self.results = self.data
+        for _ in range(2):
+            self.succeed(f"--result_path={self.data}")
+            self.assertEqual(self.written(), ["0.png", "class_map/0_class_map.png"])
+
     def test_images_of_the_same_name(self):
         self.write_images(2)
         Image.fromarray(street(HEIGHT, WIDTH)).save(self.data / "0.jpg")
@@ -176,7 +185,7 @@ class Images(program_test.ProgramTest):
         done = self.run_program()
         self.assertEqual((done.returncode, done.stderr), (3, (
             f"bad input: {self.data}/0.png: has the same name as {self.data}/0.jpg, and so would have the same "
-            "results; rename one of them\nerror: 1 of 3 inputs could not be used; the results of the others are in "
+            "results; rename one of them\nerror: 1 of 3 inputs could not be used or scored; all other results are in "
             "./result_Files\n")))
         self.assertEqual(len(self.written()), 2)
 
@@ -245,6 +254,48 @@ class Images(program_test.ProgramTest):
         self.assertEqual((done.returncode, done.stderr), (
             2, "error: --label_ids expects one number for each of the model's 4 classes, found 2\n"))
 
+    def test_no_report_of_an_earlier_run_is_left(self):
+        files = self.folder / "time_Result" / "test_perform_static.txt", self.folder / "reports" / "report.json"
+        for file in files:
+            file.parent.mkdir()
+            file.write_text("of an earlier run")
+        (self.data / "0.png").write_bytes(b"")
+        self.write_model()
+        self.assertEqual(self.run_program("--report_json=reports/report.json").returncode, 3)
+        self.assertEqual([file.exists() for file in files], [False, False])
+
+    def test_report_json_that_cannot_be_written(self):
+        self.write_images(1)
+        self.write_model()
+        (self.folder / "report.json").mkdir()
+        for file, reason in (
+                ("net.onnx/report.json", "cannot write into the folder net.onnx: Not a directory"),
+                ("report.json",
+                 "cannot write report.json: expected a file of that name or none, found something else")):
+            for mode in (), ("--loop=3",):
+                done = self.run_program(f"--report_json={file}", *mode)
+                self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "", f"error: {reason}\n"))
+        self.assertEqual(self.written(), [])
+        self.succeed("--report_json=new/folder/report.json")
+        self.assertEqual(json.loads((self.folder / "new" / "folder" / "report.json").read_text())["images"], 1)
+
+    def test_full_disk_keeps_score_and_bad_inputs(self):
+        images = self.write_images(2)
+        (self.data / "1.png").write_bytes(b"")
+        labels = self.folder / "labels"
+        labels.mkdir()
+        label = np.ones((HEIGHT, WIDTH), np.uint8)
+        Image.fromarray(label).save(labels / "0.png")
+        self.write_model()
+        done = self.run_program("--label_path=labels", "--save=none",
+                                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50)))
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(done.stdout.endswith("\n\n" + self.table(images[:1], [label])), done.stdout)
+        self.assertEqual(done.stderr, (
+            f"bad input: {self.data}/1.png: is empty\n"
+            "error: 1 of 2 inputs could not be used or scored; all other results are in ./result_Files\n"
+            "error: cannot write ./time_Result/test_perform_static.txt: File too large\n"))
+
     def test_bad_labels_are_listed_and_the_others_scored(self):
         images = self.write_images(5)
         labels = self.folder / "labels"
@@ -258,6 +309,7 @@ class Images(program_test.ProgramTest):
         done = self.run_program("--label_path=labels")
         self.assertEqual(done.returncode, 3)
         self.assertTrue(done.stdout.endswith(self.table(images[:1], [good])), done.stdout)
+        self.assertIn("images          5 in 5 runs of batch 1, ", done.stdout)
         self.assertEqual(done.stderr, (
             "bad input: labels/1.png: labels must be 0..3 or 255 (ignored), found 7; give --label_ids if these are "
             "label ids, or check the label file\n"
@@ -266,7 +318,7 @@ class Images(program_test.ProgramTest):
             "palette indices\n"
             f"bad input: {self.data}/4.png: has no label in labels, expected 4_label.bin, 4.png or "
             "4_gtFine_labelTrainIds.png\n"
-            "error: 4 of 5 inputs could not be used; the results of the others are in ./result_Files\n"))
+            "error: 4 of 5 inputs could not be used or scored; all other results are in ./result_Files\n"))
         self.assertEqual(len(self.written()), 5)  # a class map needs no label
 
     def test_bin_files_are_scored_too(self):
@@ -357,11 +409,14 @@ class Images(program_test.ProgramTest):
         metadata.write_text(make_metadata("head", 1, HEIGHT, WIDTH))
         self.assertEqual(error(), (1, "error: the model gives uint8 [1, 32, 64], which is not what its metadata says; "
                                       "export it again"))
-        self.write_model()
-        self.assertEqual(error("--save=class_map,mosaic"), (
-            2, "error: --save expects some of class_map, mask, overlay, or none, found \"class_map,mosaic\""))
+        self.model.write_bytes(b"what follows is noticed before this is loaded")
+        metadata.write_text(make_metadata("deploy", 1, HEIGHT, WIDTH))
         self.assertEqual(error("--label_path=missing"), (
             3, "error: cannot read the label folder missing: No such file or directory"))
+        self.assertEqual(error(f"--label_path={self.data}", "--label_ids=7,9"), (
+            2, "error: --label_ids expects one number for each of the model's 4 classes, found 2"))
+        self.assertEqual(error("--save=class_map,mosaic"), (
+            2, "error: --save expects some of class_map, mask, overlay, or none, found \"class_map,mosaic\""))
         self.assertEqual(error(dataset="missing"), (
             3, "error: cannot read the dataset missing: No such file or directory"))
         (self.data / "a_img.bin").write_bytes(b"")

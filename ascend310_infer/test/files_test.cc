@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "temporary_folder.h"
+#include "thread_group.h"
 
 namespace fs = std::filesystem;
 
@@ -102,6 +103,24 @@ TEST(WritesAtomically) {
   CHECK_EQUAL(folder.List(), "empty.bin out.bin ");
 }
 
+// As the names of RainCityscapes' images do, which the threads of the pipeline write at the same time.
+TEST(LongNamesWithTheSameEndDoNotGetInEachOthersWay) {
+  const TemporaryFolder folder;
+  const std::string end(50, 'e');
+  const auto write = [&](char which) {
+    const fs::path file = folder / (which + end);
+    const std::string content(5000, which);
+    for (int i = 0; i < 300; ++i) {
+      infer::WriteAtomically(file, {content.data(), content.size()});
+      CHECK(ReadText(file) == content);
+    }
+  };
+  infer::ThreadGroup threads;
+  for (char which : {'a', 'b'}) threads.Start([&write, which] { write(which); });
+  threads.JoinAndRethrow();
+  CHECK_EQUAL(folder.List(), "a" + end + " b" + end + " ");
+}
+
 TEST(WriteFailsWithoutTheFolder) {
   const TemporaryFolder folder;
   const fs::path file = folder / "missing" / "out.bin";
@@ -140,6 +159,26 @@ TEST(PreparesFolders) {
   const fs::path file = folder.Write("file", "");
   CHECK_ERROR(infer::PrepareFolder(file / "x"), kFailed,
               "cannot write into the folder " + (file / "x").string() + ": Not a directory");
+}
+
+TEST(PreparesFiles) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.Write("target", "kept"), link = folder / "link", pipe = folder / "a/pipe";
+  infer::PrepareFile(folder / "a/b/report.json");
+  CHECK(fs::is_directory(folder / "a/b") && fs::is_empty(folder / "a/b"));
+  infer::PrepareFile(folder.Write("report.json", "of an earlier run"));
+  fs::create_symlink(target, link);
+  infer::PrepareFile(link);
+  CHECK_EQUAL(folder.List(), "a target ");
+  CHECK_EQUAL(ReadText(target), "kept");
+  CHECK_EQUAL(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const fs::path& other : {folder / "a", folder / "a/b", pipe}) {
+    CHECK_ERROR(infer::PrepareFile(other), kFailed,
+                "cannot write " + other.string() + ": expected a file of that name or none, found something else");
+    CHECK(fs::exists(other));
+  }
+  CHECK_ERROR(infer::PrepareFile(target / "report.json"), kFailed,
+              "cannot write into the folder " + target.string() + ": Not a directory");
 }
 
 TEST(ReadOnlyFolderIsNamedBeforeAnythingIsRun) {

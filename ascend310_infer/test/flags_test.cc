@@ -35,6 +35,14 @@ TEST(FlagsHaveTheirDefaults) {
   CHECK_EQUAL(flags.help, false);
 }
 
+TEST(WorkersGoByTheCores) {
+  CHECK_EQUAL(infer::DefaultWorkers(1), size_t{1});
+  CHECK_EQUAL(infer::DefaultWorkers(2), size_t{1});
+  CHECK_EQUAL(infer::DefaultWorkers(7), size_t{4});
+  CHECK_EQUAL(infer::DefaultWorkers(16), size_t{8});
+  CHECK_EQUAL(infer::DefaultWorkers(192), size_t{8});
+}
+
 TEST(FlagsTakeBothForms) {
   const Flags flags = Parse({"--device_id=3", "--device_type", "Ascend", "--threads", "4", "--result_path=a=b"});
   CHECK_EQUAL(flags.engine.device_id, 3);

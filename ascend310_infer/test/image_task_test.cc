@@ -134,7 +134,8 @@ std::string Names(const infer::Dataset& dataset) {
 
 TEST(BinFilesComeBeforeImages) {
   const TemporaryFolder folder;
-  for (const char* name : {"b_img.bin", "a_img.bin", "a_label.bin", "img.bin", "a.png", "_img.bin"}) {
+  for (const char* name :
+       {"b_img.bin", "a_img.bin", "a_label.bin", "img.bin", "a.png", "_img.bin", ".tmp-1-c_img.bin"}) {
     folder.Write(name, "");
   }
   const infer::Dataset dataset = infer::FindInputs(folder.path(), folder / "out");
@@ -153,6 +154,29 @@ TEST(ImagesAreFoundInFoldersBelow) {
   CHECK(!dataset.is_bin);
   CHECK_EQUAL(Names(dataset), "b.PNG c.jpeg a.jpg ");
   CHECK(!infer::FindInputs(folder / "d.gif", "").is_bin);  // a file that is named is tried, whatever its suffix
+}
+
+TEST(EachFolderIsEnteredOnceWhateverLinksLeadToIt) {
+  const TemporaryFolder folder;
+  for (const char* name : {"data", "data/loop", "elsewhere"}) fs::create_directory(folder / name);
+  for (const char* name : {"data/a.png", "elsewhere/b.png"}) folder.Write(name, "");
+  fs::create_directory_symlink("..", folder / "data/loop/again");
+  fs::create_directory_symlink("../elsewhere", folder / "data/one");
+  fs::create_directory_symlink("../elsewhere", folder / "data/two");
+  const infer::Dataset dataset = infer::FindInputs(folder / "data", folder / "out");
+  CHECK_EQUAL(Names(dataset), "a.png b.png ");
+  CHECK(dataset.problems.empty());
+}
+
+TEST(ResultsNextToTheImagesAreNoInputs) {
+  const TemporaryFolder folder;
+  for (const char* name : {"class_map", "mask", "overlay", "city", "city/mask"}) fs::create_directory(folder / name);
+  for (const char* name : {"a.png", "class_map/a_class_map.png", "mask/a_mask.png", "overlay/a_overlay.png"}) {
+    folder.Write(name, "");
+  }
+  folder.Write("city/mask/b.png", "");  // somebody's own
+  CHECK_EQUAL(Names(infer::FindInputs(folder.path(), folder.path())), "a.png b.png ");
+  CHECK_EQUAL(Names(infer::FindInputs(folder / "mask", folder.path())), "a_mask.png ");  // if they are asked for
 }
 
 TEST(DatasetProblemsAreNamed) {

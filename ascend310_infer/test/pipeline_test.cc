@@ -106,6 +106,29 @@ TEST(BadInputsAreNotedAndTheOthersDone) {
   }
 }
 
+// As an image without a label does, whose results are written all the same.
+TEST(WhatCannotBeScoredCountsAsDone) {
+  class UnscoredTask : public infer::BinTask {
+   public:
+    using BinTask::BinTask;
+    void Finish(infer::Sample* sample, const std::vector<infer::ConstTensorView>& outputs) override {
+      BinTask::Finish(sample, outputs);
+      throw infer::Error(infer::kBadInput, "no label");
+    }
+  };
+  const TemporaryFolder data, results;
+  const auto inputs = WriteInputs(data, 3);
+  FakeEngine engine(2, 2, 3);
+  UnscoredTask task(results.path());
+  const infer::PipelineResult result = infer::RunPipeline(&engine, inputs, &task, {});
+  CHECK(result.bad_inputs == std::vector<std::string>(3, "no label"));
+  CHECK_EQUAL(result.timing.images, size_t{3});
+  for (const infer::StageTimes& times : result.timing.stages) {
+    CHECK(times[static_cast<size_t>(infer::Stage::kWrite)] > 0);
+  }
+  CHECK_EQUAL(CountFiles(results), size_t{3});
+}
+
 TEST(OnlyBadInputsRunNothing) {
   const TemporaryFolder data, results;
   data.Write("a_img.bin", "");
@@ -184,6 +207,41 @@ TEST(ManyThreadsLoseNothing) {
     CHECK_EQUAL(result.bad_inputs.size(), size_t{2});
     CHECK(result.bad_inputs[0].find("007_img.bin") != std::string::npos);
   }
+}
+
+// Host memory for a batch with logits can be hundreds of megabytes.
+TEST(MemoryIsForWhatThereIsToDo) {
+  class CountingEngine : public FakeEngine {
+   public:
+    using FakeEngine::FakeEngine;
+    infer::HostMemory Allocate(size_t bytes) override {
+      ++allocations;
+      return FakeEngine::Allocate(bytes);
+    }
+    int allocations = 0;
+  };
+  infer::PipelineOptions options;
+  options.readers = options.writers = 96;
+  options.warmup = 1;
+  struct {
+    int images, batches;
+  } cases[] = {{1, 1 + 1 + 1 + 1}, {5, 3 + 3 + 3 + 1}, {20, 10 + 4 + 10 + 1}};
+  for (const auto& expected : cases) {
+    const TemporaryFolder data, results;
+    const auto inputs = WriteInputs(data, expected.images);
+    CountingEngine engine(2, 2, 3);
+    engine.requests = 4;
+    CHECK_EQUAL(RunPipeline(&engine, inputs, results.path(), options).timing.images,
+                static_cast<size_t>(expected.images));
+    CHECK_EQUAL(engine.allocations, 2 * expected.batches);  // input and output of each
+  }
+}
+
+TEST(NoInputsAreNothingToDo) {
+  const TemporaryFolder results;
+  FakeEngine engine(2, 2, 3);
+  CHECK_EQUAL(RunPipeline(&engine, {}, results.path()).timing.images, size_t{0});
+  CHECK_EQUAL(engine.runs, 0);
 }
 
 TEST(EngineFailureEndsManyThreads) {
