@@ -2,9 +2,10 @@
 import numpy as np
 import pytest
 
+from rtseg.inference import predictor as predictor_module
 from rtseg.inference.backends import Backend, ExportedBackend
 from rtseg.inference.metadata import ModelMetadata
-from rtseg.inference.predictor import Predictor, Window, _windows
+from rtseg.inference.predictor import Predictor, Window, _windows, network_predictor
 from rtseg.utils.errors import ConfigError, DataError
 
 PALETTE = ((0, 60, 0), (255, 80, 0), (40, 40, 200))
@@ -147,6 +148,22 @@ def test_sliding_window_gives_the_same_classes_as_the_whole():
 def test_class_maps_are_not_enough_for_averages(options):
     with pytest.raises(ConfigError, match="need a model with --output_type logits or head_logits"):
         exported(lambda x: np.zeros((1, 32, 64), np.uint8), options=options)
+
+
+@pytest.mark.parametrize("options, expected", [
+    ({}, False), ({"resize": "squeeze", "confidence": False}, False), ({"scales": (1,), "flip": False}, False),
+    ({"scales": [1.0], "window": None}, False), ({"mode": "ms_flip"}, True), ({"confidence": True}, True),
+    ({"flip": True}, True), ({"scales": (0.5,)}, True), ({"window": Window((32, 32), (0, 0))}, True)])
+def test_a_network_gives_logits_where_classes_are_not_enough(monkeypatch, options, expected):
+    """Elsewhere an Ascend finds the classes itself, before it copies anything."""
+    asked = []
+
+    def network_backend(network, *, needs_logits, **_):
+        asked.append(needs_logits)
+        return Bright()
+    monkeypatch.setattr(predictor_module, "NetworkBackend", network_backend)
+    predictor = network_predictor(None, mean=(0.5,) * 3, std=(0.25,) * 3, **options)
+    assert asked == [expected] == [predictor.needs_probabilities]
 
 
 def test_a_model_of_one_size_has_no_scales():

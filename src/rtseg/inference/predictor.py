@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Multi-scale evaluation as mmsegmentation defines it.
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+_ONE_SCALE = (1.0,)
 
 
 class Prediction(NamedTuple):
@@ -37,7 +38,8 @@ def network_predictor(network: "nn.Cell", *, mean: Sequence[float], std: Sequenc
     """
     if mode == "ms_flip":
         options = {"scales": SCALES, "flip": True, **options}
-    backend = NetworkBackend(network, mean=mean, std=std, needs_logits=bool(options), description=description)
+    backend = NetworkBackend(network, mean=mean, std=std, needs_logits=_needs_probabilities(**options),
+                             description=description)
     return Predictor(backend, **options)
 
 
@@ -75,7 +77,7 @@ class Predictor:
         ConfigError: the back end gives class maps, or has one size, and that is not enough for these.
     """
 
-    def __init__(self, backend: Backend, *, resize: Resize = "letterbox", scales: Sequence[float] = (1.0,),
+    def __init__(self, backend: Backend, *, resize: Resize = "letterbox", scales: Sequence[float] = _ONE_SCALE,
                  flip: bool = False, window: Optional[Window] = None, confidence: bool = False):
         self.backend = backend
         self.resize = resize
@@ -83,11 +85,11 @@ class Predictor:
         self.flip = flip
         self.window = window
         self.confidence = confidence
-        self.needs_probabilities = flip or confidence or window is not None or self.scales != (1.0,)
+        self.needs_probabilities = _needs_probabilities(scales=scales, flip=flip, window=window, confidence=confidence)
         if self.needs_probabilities and backend.output_type == "class_map":
             raise ConfigError("averages over scales, flips or windows, and confidence, need a model with --output_type "
                               "logits or head_logits, found one that gives class maps; export it so")
-        if self.scales != (1.0,) and backend.size is not None:
+        if self.scales != _ONE_SCALE and backend.size is not None:
             raise ConfigError(f"scales: expected a checkpoint or a model of any size, found one for {backend.size[1]}x"
                               f"{backend.size[0]} pixels")
 
@@ -189,6 +191,12 @@ class Predictor:
         if placement.valid == size:
             return valid
         return np.stack([cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR) for plane in valid])
+
+
+def _needs_probabilities(*, scales: Sequence[float] = _ONE_SCALE, flip: bool = False, window: Optional[Window] = None,
+                         confidence: bool = False, **_: Any) -> bool:
+    """Whether classes are not enough for these options of Predictor."""
+    return flip or confidence or window is not None or tuple(scales) != _ONE_SCALE
 
 
 def _from_probabilities(probabilities: np.ndarray, confidence: bool) -> Prediction:
