@@ -166,6 +166,22 @@ def test_a_network_gives_logits_where_classes_are_not_enough(monkeypatch, option
     assert asked == [expected] == [predictor.needs_probabilities]
 
 
+@pytest.mark.parametrize("options, message", [
+    ({"resize": "stretch"}, "resize: expected one of letterbox, squeeze, found 'stretch'"),
+    ({"window": (32, 64)}, r"window: expected Window\(size=\(height, width\), overlap=\(height, width\)\) .*"
+     r"found \(32, 64\)"),
+    ({"window": 512}, "window: expected Window.*found 512"),
+    ({"window": Window((32, 64), 16)}, "window: expected Window.*found Window.*overlap=16"),
+    ({"window": Window((32, 64), (16, 16.5))}, "window: expected Window.*found Window"),
+    ({"window": Window((32, 32), (32, 32))}, "overlap that is less than the size.*found Window"),
+    ({"window": Window((32, 32), (-1, 0))}, "overlap that is less than the size.*found Window"),
+    ({"window": Window((0, 32), (0, 0))}, "overlap that is less than the size.*found Window"),
+])
+def test_options_that_mean_nothing(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Predictor(Bright(), **options)
+
+
 def test_a_model_of_one_size_has_no_scales():
     with pytest.raises(ConfigError, match="scales: expected .* any size, found one for 64x32 pixels"):
         exported(lambda x: np.zeros((1, 3, 32, 64), np.float32), options={"scales": (0.5, 1.0)}, output_type="logits")

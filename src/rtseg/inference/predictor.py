@@ -8,7 +8,7 @@ import numpy as np
 from rtseg.config.sections import Prediction as PredictionSection
 from rtseg.inference.backends import Backend, NetworkBackend
 from rtseg.inference.postprocessing import argmax, check_finite, classes_of, softmax, upsample
-from rtseg.inference.preprocessing import Placement, Resize, fit, pad_to_multiple, unfit
+from rtseg.inference.preprocessing import RESIZE_MODES, Placement, Resize, fit, pad_to_multiple, unfit
 from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.utils.errors import ConfigError
 
@@ -74,11 +74,17 @@ class Predictor:
         confidence: whether predictions have it.
 
     Raises:
-        ConfigError: the back end gives class maps, or has one size, and that is not enough for these.
+        ConfigError: an unknown `resize`; a window that is none, or not larger than its overlap; or the back end gives
+            class maps, or has one size, and that is not enough for these.
     """
 
     def __init__(self, backend: Backend, *, resize: Resize = "letterbox", scales: Sequence[float] = _ONE_SCALE,
                  flip: bool = False, window: Optional[Window] = None, confidence: bool = False):
+        if resize not in RESIZE_MODES:
+            raise ConfigError(f"resize: expected one of {', '.join(RESIZE_MODES)}, found {resize!r}")
+        if window is not None and not _is_window(window):
+            raise ConfigError("window: expected Window(size=(height, width), overlap=(height, width)) in pixels, "
+                              f"with an overlap that is less than the size, found {window!r}")
         self.backend = backend
         self.resize = resize
         self.scales = tuple(scales)
@@ -202,6 +208,16 @@ def _needs_probabilities(*, scales: Sequence[float] = _ONE_SCALE, flip: bool = F
 def _from_probabilities(probabilities: np.ndarray, confidence: bool) -> Prediction:
     top = np.rint(probabilities.max(axis=0) * 255).astype(np.uint8) if confidence else None
     return Prediction(argmax(probabilities), top)
+
+
+def _is_window(window: Any) -> bool:
+    return (isinstance(window, Window) and _is_pair(window.size) and _is_pair(window.overlap)
+            and all(0 <= overlap < length for length, overlap in zip(window.size, window.overlap)))
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(
+        isinstance(number, (int, np.integer)) for number in value)
 
 
 def _windows(size: Tuple[int, int], window: Window) -> Iterator[Tuple[slice, slice]]:
