@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
-from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, metadata_path, read_metadata, write_metadata
+from rtseg.inference.metadata import (ModelMetadata, check_metadata_is_free, image_size, metadata_path, read_metadata,
+                                      write_metadata)
 from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import ConfigError, run_command
 
@@ -42,8 +43,7 @@ def size_of(input_shape: str, metadata: ModelMetadata) -> Tuple[int, int, int]:
     if name != metadata.input.name or len(lengths) != 4 or len(text.split(",")) != 4 or min(lengths) < 1:
         raise ConfigError(f"--input_shape: expected the model's input with other lengths than {example}, found "
                           f"{input_shape}")
-    batch, *rest = lengths
-    height, width = rest[1:] if metadata.input.layout == "NCHW" else rest[:2]
+    batch, height, width = image_size(lengths, metadata.input.layout)
     dynamic = metadata.input.dynamic or ()
     for axis, found, known in zip(("batch", "height", "width"), (batch, height, width), metadata.size):
         if found != known and axis not in dynamic:

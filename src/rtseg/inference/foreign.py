@@ -1,13 +1,13 @@
 """Models that others exported: their metadata from their own inputs and outputs, and from what the user says."""
 import math
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from rtseg.data.dataset_spec import DatasetSpec
 from rtseg.inference.backends import Runner, onnx_session
-from rtseg.inference.metadata import InputType, ModelMetadata, OutputType, metadata_path
+from rtseg.inference.metadata import InputType, ModelMetadata, OutputType, image_size, metadata_path
 from rtseg.utils.errors import ConfigError
 
 # A size that every network takes, for those that leave it open.
@@ -97,9 +97,8 @@ def adapted(runner: Runner, metadata: ModelMetadata) -> Runner:
     return run
 
 
-def _image_axes(tensor: TensorDescription) -> List[Union[int, str, None]]:
-    shape = tensor.shape
-    return [shape[0], *(shape[2:] if tensor.dtype == "float32" else shape[1:3])]
+def _image_axes(tensor: TensorDescription) -> Tuple[Union[int, str, None], ...]:
+    return image_size(tensor.shape, "NCHW" if tensor.dtype == "float32" else "NHWC")
 
 
 def _output_type(entry: TensorDescription, result: TensorDescription) -> Optional[OutputType]:

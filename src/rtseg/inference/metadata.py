@@ -4,7 +4,7 @@
 """
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
+from typing import Annotated, Any, Dict, List, Literal, Optional, Sequence, Tuple, TypeVar, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,6 +28,7 @@ Color = Tuple[Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le
               Annotated[int, Field(ge=0, le=255)]]
 _Mean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Std = Annotated[float, Field(ge=1e-6, le=1, allow_inf_nan=False)]
+_Axis = TypeVar("_Axis")  # an integer, or what stands for one that a model leaves open
 
 
 class _Part(BaseModel):
@@ -139,9 +140,7 @@ class ModelMetadata(_Part):
     @property
     def size(self) -> Tuple[int, int, int]:
         """(batch, height, width)."""
-        batch, *rest = self.input.shape
-        height, width = rest[1:] if self.input.layout == "NCHW" else rest[:2]
-        return batch, height, width
+        return image_size(self.input.shape, self.input.layout)
 
     @property
     def input_type(self) -> InputType:
@@ -170,10 +169,8 @@ class ModelMetadata(_Part):
 
     def output_shape_for(self, input_shape: Tuple[int, ...]) -> List[int]:
         """Shape of the output for an input of another shape than the metadata's, where axes are dynamic."""
-        batch, *rest = input_shape
-        height, width = rest[1:] if self.input.layout == "NCHW" else rest[:2]
-        return list(_output_shape((batch, height, width), self.output.kind, num_classes=len(self.classes),
-                                  stride=self.output.stride))
+        return list(_output_shape(image_size(input_shape, self.input.layout), self.output.kind,
+                                  num_classes=len(self.classes), stride=self.output.stride))
 
     def changed(self, **changes: Any) -> "ModelMetadata":
         """The metadata of a model that differs in some arguments of `describe`."""
@@ -188,6 +185,15 @@ class ModelMetadata(_Part):
     def to_json(self) -> str:
         """The file's text."""
         return self.model_dump_json(indent=2, exclude_none=True) + "\n"
+
+
+def image_size(shape: Sequence[_Axis], layout: str) -> Tuple[_Axis, _Axis, _Axis]:
+    """(batch, height, width) of the shape of images in the layout "NCHW" or "NHWC"."""
+    if layout == "NCHW":
+        batch, _, height, width = shape
+    else:
+        batch, height, width, _ = shape
+    return batch, height, width
 
 
 def _input_shape(size: Tuple[int, int, int], input_type: str) -> Tuple[int, ...]:
