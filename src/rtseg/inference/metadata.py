@@ -211,9 +211,12 @@ def _output_shape(size: Tuple[int, int, int], output_type: str, *, num_classes: 
 
 
 def exported_path(name: str, file_format: str) -> Path:
-    """The file that --file_name and --file_format mean; the name may have the format's suffix already."""
+    """The file that --file_name and --file_format mean; the name may have the format's suffix already.
+
+    The suffix becomes lower case: MindSpore adds another one to NET.MINDIR.
+    """
     suffix = f".{file_format.lower()}"
-    return Path(name if name.lower().endswith(suffix) else name + suffix)
+    return Path((name[:-len(suffix)] if name.lower().endswith(suffix) else name) + suffix)
 
 
 def metadata_path(model_path: Union[str, Path]) -> Path:
