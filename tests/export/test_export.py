@@ -228,6 +228,21 @@ def test_om_of_another_shape(tmp_path, capsys):
             om_metadata([str(tmp_path / "net.onnx"), str(tmp_path / "c.om"), "0", shape])
 
 
+def test_om_of_another_size(tmp_path):
+    """As a user runs it: the error is one line. The lengths that the model leaves open are multiples of 32."""
+    write_metadata(tmp_path / "dyn.onnx", METADATA.changed(output_type="head_logits", stride=8, align_corners=False,
+                                                           dynamic=("height", "width")))
+    command = [sys.executable, "-m", "rtseg.export.atc", "dyn.onnx", "dyn_x.om", "0"]
+    for shape, message in (
+            ("x:1,3,1020,68", "--input_shape: expected height and width that are multiples of 32, found 1020 and 68"),
+            ("x:1,3,64,16416", "input.shape.3: Input should be less than or equal to 16384, found 16416")):
+        done = subprocess.run([*command, shape], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
+    assert not (tmp_path / "dyn_x.json").exists()
+    assert om_metadata([str(tmp_path / "dyn.onnx"), str(tmp_path / "dyn_x.om"), "0", "x:1,3,96,128"]) == 0
+    assert read_metadata(tmp_path / "dyn_x.json").size == (1, 96, 128)
+
+
 def test_convert_om_prints_the_command_and_needs_atc(tmp_path):
     write_metadata(tmp_path / "net.onnx", METADATA)
     (tmp_path / "net.onnx").write_bytes(b"")

@@ -81,9 +81,9 @@ def describe_model(path: Path, tensors: Tuple[TensorDescription, TensorDescripti
             model=path.stem, variant="", input_type=input_type, output_type=kind, size=(batch, height, width),
             mean=tuple(mean), std=tuple(std), dataset=spec.name, classes=spec.class_names, palette=spec.palette,
             input_name=entry.name, output_name=result.name, stride=stride, align_corners=align_corners, dynamic=dynamic)
-    except ValueError as error:
-        raise ConfigError(f"{path}: its input and output do not fit {kind} of {spec.num_classes} classes: "
-                          f"{error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: its input {list(entry.shape)} and output {list(result.shape)} do not fit {kind} of "
+                          f"{spec.num_classes} classes: {error}") from None
 
 
 def adapted(runner: Runner, metadata: ModelMetadata) -> Runner:

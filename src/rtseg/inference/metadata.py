@@ -100,7 +100,7 @@ class ModelMetadata(_Part):
             precision: "int8" for a quantized model.
 
         Raises:
-            ValueError: what does not go together.
+            ConfigError: what does not go together, or a value that cannot be; all of it named.
         """
         # Checked as the JSON file is, so the parts are given as they stand there.
         parts: Dict[str, Any] = dict(
@@ -114,7 +114,10 @@ class ModelMetadata(_Part):
             precision=precision, checkpoint_sha256=checkpoint_sha256, source=source)
         if output_type == "head_logits":
             parts["output"].update(stride=stride, align_corners=align_corners)
-        return cls.model_validate(parts)
+        try:
+            return cls.model_validate(parts)
+        except ValidationError as error:
+            raise ConfigError(_problems(error)) from None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "ModelMetadata":
@@ -124,7 +127,8 @@ class ModelMetadata(_Part):
                 self.output.stride is None) != (self.output.align_corners is None):
             raise ValueError("stride and align_corners belong to head_logits, and head_logits needs both")
         if self.output.stride is not None and (self.size[1] % self.output.stride or self.size[2] % self.output.stride):
-            raise ValueError(f"height and width are no multiples of the stride {self.output.stride}")
+            raise ValueError(f"expected height and width that are multiples of the stride {self.output.stride}, found "
+                             f"{self.size[1]} and {self.size[2]}")
         expected = {
             "layout": (self.input.layout, _INPUT_LAYOUTS[self.input.dtype]),
             "input shape": (self.input.shape, _input_shape(self.size, self.input.dtype)),
@@ -242,14 +246,23 @@ def read_metadata(path: Union[str, Path]) -> ModelMetadata:
 
 
 def _explain(path: Union[str, Path], error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_context=False)
-    for problem in problems:
+    for problem in error.errors(include_url=False, include_context=False):
         if problem["loc"] == ("format_version",) and problem["type"] != "missing":
             return (f"{path}: expected format_version {FORMAT_VERSION}, found {str(problem['input'])[:50]}; export the "
                     "model again, or use the version of this software that wrote it")
-    listed = [": ".join(filter(None, (".".join(map(str, problem["loc"]))[:100], problem["msg"][:300])))
-              for problem in problems[:5]]
-    return f"{path}: expected a model's metadata, found another file ({'; '.join(listed)}); export the model again"
+    return f"{path}: expected a model's metadata, found another file ({_problems(error)}); export the model again"
+
+
+def _problems(error: ValidationError) -> str:
+    """What pydantic found, in one line: the first five fields, what it says of each, and the value there."""
+    listed = []
+    for problem in error.errors(include_url=False, include_context=False)[:5]:
+        name = ".".join(map(str, problem["loc"]))[:100]
+        text = problem["msg"].removeprefix("Value error, ")[:300]
+        value = problem["input"]
+        found = f", found {str(value)[:50]}" if isinstance(value, (int, float, str)) else ""
+        listed.append(": ".join(filter(None, (name, text + found))))
+    return "; ".join(listed)
 
 
 def write_metadata(model_path: Union[str, Path], metadata: ModelMetadata) -> Path:
