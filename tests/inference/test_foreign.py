@@ -61,6 +61,15 @@ def test_a_size_that_the_stride_does_not_divide():
                                 "and 68")
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 64, 96), (1, 4, 8, 12), ("n", 4, "h", "w")])
+def test_a_model_of_another_number_of_classes(shape):
+    tensors = FLOATS, TensorDescription("out", shape, "float32")
+    output_type = "logits" if "h" in shape else None
+    with pytest.raises(ConfigError, match="net.onnx: expected a model of the 19 classes of --dataset_config cityscapes,"
+                                          r" found one of 4, with the output \[.*\]; give the data set that"):
+        describe_model(Path("net.onnx"), tensors, spec=SPEC, mean=MEAN, std=STD, output_type=output_type)
+
+
 def test_class_maps_of_other_types_are_adapted():
     metadata = describe_model(Path("net.onnx"), (FLOATS, TensorDescription("out", (1, 1, 64, 96), "int64")), spec=SPEC,
                               mean=MEAN, std=STD)

@@ -96,6 +96,14 @@ def test_a_model_that_is_not_what_its_metadata_says(result, message):
         exported(run_model)
 
 
+@pytest.mark.parametrize("checkpoint_sha256, advice", [
+    ("ab12", r"export it again"), ("", r"are --dataset_config and --output_type right\?")])
+def test_what_to_do_about_results_that_were_not_expected(checkpoint_sha256, advice):
+    """A model of others, which comes from no checkpoint of ours, is described by flags, and they can be wrong."""
+    with pytest.raises(DataError, match=rf"found uint8 \[1, 32, 32\]; {advice}$"):
+        exported(lambda x: np.zeros((1, 32, 32), np.uint8), checkpoint_sha256=checkpoint_sha256)
+
+
 @pytest.mark.parametrize("output", ["logits", "head_logits"])
 def test_logits_that_are_not_finite(output):
     shape = (1, 3, 32, 64) if output == "logits" else (1, 3, 4, 8)

@@ -56,7 +56,8 @@ def describe_model(path: Path, tensors: Tuple[TensorDescription, TensorDescripti
         align_corners: of head logits: how the network upsamples them.
 
     Raises:
-        ConfigError: what must be known and is not, all of it named; or no image network.
+        ConfigError: what must be known and is not, all of it named; no image network; or one of another number of
+            classes than the data set's.
     """
     entry, result = tensors
     known = {"--dataset_config": spec, "--mean": mean, "--std": std}
@@ -71,6 +72,11 @@ def describe_model(path: Path, tensors: Tuple[TensorDescription, TensorDescripti
     if input_type is None or len(entry.shape) != 4:
         raise ConfigError(f"{path}: expected an input of float32 (N, 3, H, W) or uint8 (N, H, W, 3), found "
                           f"{entry.dtype} {list(entry.shape)}")
+    found = result.shape[1] if kind != "class_map" and len(result.shape) == 4 else None
+    if isinstance(found, int) and found > 0 and found != spec.num_classes:
+        raise ConfigError(f"{path}: expected a model of the {spec.num_classes} classes of --dataset_config {spec.name},"
+                          f" found one of {found}, with the output {list(result.shape)}; give the data set that it was "
+                          "trained for")
     lengths = _image_axes(entry)
     dynamic = tuple(name for name, length in zip(_AXES, lengths) if not isinstance(length, int) or length < 1)
     batch, height, width = (length if isinstance(length, int) and length > 0 else given
