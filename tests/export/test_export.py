@@ -187,8 +187,24 @@ def test_models_of_one_name_have_one_form(tmp_path):
     (tmp_path / "net.mindir").write_bytes(b"")
     write_metadata(tmp_path / "net.mindir", METADATA)
     check_metadata_is_free(tmp_path / "net.onnx", METADATA)
-    with pytest.raises(ConfigError, match="net.json describes .*net.mindir.*another name than net"):
+    with pytest.raises(ConfigError, match="net.json describes .*net.mindir, which differs in input.shape, input.dtype, "
+                                          "input.layout, normalization.in_graph; expected another name than net$"):
         check_metadata_is_free(tmp_path / "net.onnx", METADATA.changed(input_type="uint8"))
+    other = METADATA.changed(model="icnet", classes=("a",), palette=PALETTE[:1])
+    with pytest.raises(ConfigError, match="differs in model, output.shape, classes, palette; expected another name"):
+        check_metadata_is_free(tmp_path / "net.onnx", other)
+
+
+def test_a_model_whose_checkpoint_the_metadata_no_longer_names_is_named(tmp_path, capsys):
+    for name in ("net.onnx", "net.om"):
+        (tmp_path / name).write_bytes(b"")
+    write_metadata(tmp_path / "net.onnx", METADATA)
+    check_metadata_is_free(tmp_path / "net.mindir", METADATA)
+    assert capsys.readouterr() == ("", "")
+    check_metadata_is_free(tmp_path / "net.mindir", METADATA.changed(checkpoint_sha256="cd34"))
+    note = (f"note: {tmp_path / 'net.json'} will name the new checkpoint, no longer that of {tmp_path / 'net.onnx'}, "
+            f"{tmp_path / 'net.om'}: export these again\n")
+    assert capsys.readouterr() == ("", note)  # not on stdout, where scripts/convert_om.sh reads
 
 
 def test_aipp_literal(tmp_path, capsys):

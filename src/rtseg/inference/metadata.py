@@ -3,6 +3,7 @@
 `ModelMetadata` is the schema: the JSON file has its fields, in its order, and nothing else.
 """
 import hashlib
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Dict, List, Literal, Optional, Sequence, Tuple, TypeVar, Union
 
@@ -273,20 +274,36 @@ def write_metadata(model_path: Union[str, Path], metadata: ModelMetadata) -> Pat
 
 
 def check_metadata_is_free(model_path: Union[str, Path], metadata: ModelMetadata) -> None:
-    """Models that differ only in their suffix share a metadata file, so they must agree in input and output.
+    """Models that differ only in their suffix share a metadata file, so they must agree in all but their checkpoint.
+
+    Where the checkpoint is another one, a note on stderr names the models that do not come from it.
 
     Raises:
-        ConfigError: there is other metadata, and a model next to it that it belongs to.
+        ConfigError: there is other metadata, and a model next to it that it belongs to; says which fields differ.
     """
     path = metadata_path(model_path)
     others = [other for suffix in MODEL_SUFFIXES for other in [path.with_suffix(suffix)]
               if other.exists() and other != Path(model_path)]
     if not others or not path.exists():
         return
-    known = read_metadata(path).changed(checkpoint_sha256=metadata.checkpoint_sha256, source=metadata.source)
-    if known != metadata:
-        raise ConfigError(f"{path} describes {others[0]}, whose input, output, precision or "
-                          f"normalisation is another one; expected another name than {Path(model_path).stem}")
+    known = read_metadata(path)
+    wanted, found = _fields(metadata), _fields(known)
+    differing = [name for name in wanted if name not in ("checkpoint_sha256", "source") and wanted[name] != found[name]]
+    if differing:
+        raise ConfigError(f"{path} describes {others[0]}, which differs in {', '.join(differing)}; expected another "
+                          f"name than {Path(model_path).stem}")
+    if known.checkpoint_sha256 != metadata.checkpoint_sha256:
+        print(f"note: {path} will name the new checkpoint, no longer that of {', '.join(map(str, others))}: export "
+              "these again", file=sys.stderr)
+
+
+def _fields(metadata: ModelMetadata) -> Dict[str, Any]:
+    """Values by name, those of a part as "input.shape"."""
+    fields: Dict[str, Any] = {}
+    for name, value in metadata.model_dump().items():
+        fields.update({f"{name}.{part}": inner for part, inner in value.items()} if isinstance(value, dict) else
+                      {name: value})
+    return fields
 
 
 def sha256_of(path: Union[str, Path]) -> str:
