@@ -78,6 +78,30 @@ def test_model_metadata_says_it_all(dataset, tmp_path):
         run(dataset, out, "--model_card=none.json")
 
 
+def test_a_model_that_leaves_its_size_open(dataset, tmp_path, capsys):
+    """The flags say the size, the metadata has the one that the C++ program takes."""
+    def describe(*dynamic):
+        return write_metadata(tmp_path / "net.onnx", ModelMetadata.describe(
+            model="bisenetv1", variant="coincheung", input_type="uint8", output_type="logits", size=(1, 32, 64),
+            mean=MEAN, std=STD, dataset="cityscapes", classes=CITYSCAPES.class_names, palette=CITYSCAPES.palette,
+            dynamic=dynamic))
+    out, metadata = tmp_path / "out", describe("height", "width")
+    note = (f"note: the C++ program runs the model at the size in {metadata}, 32 x 64; export it with "
+            "--image_height=64 --image_width=96 for images of this one\n")
+    assert run(dataset, out, f"--metadata={metadata}", "--image_height=64", "--image_width=96") == 0
+    assert capsys.readouterr() == (f"wrote 2 images as uint8, 64 x 96, to {out}\n", note)
+    assert {path.stat().st_size for path in out.rglob("*_img.bin")} == {64 * 96 * 3}
+    assert run(dataset, out, f"--metadata={metadata}", "--image_height=96") == 0
+    assert "96 x 64, to" in capsys.readouterr().out
+    assert run(dataset, out, f"--metadata={metadata}") == 0
+    assert capsys.readouterr() == (f"wrote 2 images as uint8, 32 x 64, to {out}\n", "")
+    with pytest.raises(ConfigError, match="--image_width: expected a multiple of 32, which the model takes .*100"):
+        run(dataset, out, f"--metadata={metadata}", "--image_width=100")
+    metadata = describe("batch", "width")
+    with pytest.raises(ConfigError, match="--image_height: expected 32, which the model takes .*, found 64"):
+        run(dataset, out, f"--metadata={metadata}", "--image_height=64")
+
+
 def test_a_model_without_metadata_is_described_by_flags(dataset, tmp_path):
     assert run(dataset, tmp_path, "--mean=0,0,0.5", "--std=1,1,0.5", "--image_height=8", "--image_width=16") == 0
     image = np.fromfile(tmp_path / "img_data" / "bonn_000001_000000_img.bin", "<f4").reshape(3, 8, 16)

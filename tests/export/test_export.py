@@ -187,8 +187,24 @@ def test_models_of_one_name_have_one_form(tmp_path):
     (tmp_path / "net.mindir").write_bytes(b"")
     write_metadata(tmp_path / "net.mindir", METADATA)
     check_metadata_is_free(tmp_path / "net.onnx", METADATA)
-    with pytest.raises(ConfigError, match="net.json describes .*net.mindir.*another name than net"):
+    with pytest.raises(ConfigError, match="net.json describes .*net.mindir, which differs in input.shape, input.dtype, "
+                                          "input.layout, normalization.in_graph; expected another name than net$"):
         check_metadata_is_free(tmp_path / "net.onnx", METADATA.changed(input_type="uint8"))
+    other = METADATA.changed(model="icnet", classes=("a",), palette=PALETTE[:1])
+    with pytest.raises(ConfigError, match="differs in model, output.shape, classes, palette; expected another name"):
+        check_metadata_is_free(tmp_path / "net.onnx", other)
+
+
+def test_a_model_whose_checkpoint_the_metadata_no_longer_names_is_named(tmp_path, capsys):
+    for name in ("net.onnx", "net.om"):
+        (tmp_path / name).write_bytes(b"")
+    write_metadata(tmp_path / "net.onnx", METADATA)
+    check_metadata_is_free(tmp_path / "net.mindir", METADATA)
+    assert capsys.readouterr() == ("", "")
+    check_metadata_is_free(tmp_path / "net.mindir", METADATA.changed(checkpoint_sha256="cd34"))
+    note = (f"note: {tmp_path / 'net.json'} will name the new checkpoint, no longer that of {tmp_path / 'net.onnx'}, "
+            f"{tmp_path / 'net.om'}: export these again\n")
+    assert capsys.readouterr() == ("", note)  # not on stdout, where scripts/convert_om.sh reads
 
 
 def test_aipp_literal(tmp_path, capsys):
@@ -226,6 +242,21 @@ def test_om_of_another_shape(tmp_path, capsys):
                            ("x:-1,3,64,96", "found x:-1,3,64,96"), ("x:8,3", "found x:8,3")):
         with pytest.raises(ConfigError, match=message):
             om_metadata([str(tmp_path / "net.onnx"), str(tmp_path / "c.om"), "0", shape])
+
+
+def test_om_of_another_size(tmp_path):
+    """As a user runs it: the error is one line. The lengths that the model leaves open are multiples of 32."""
+    write_metadata(tmp_path / "dyn.onnx", METADATA.changed(output_type="head_logits", stride=8, align_corners=False,
+                                                           dynamic=("height", "width")))
+    command = [sys.executable, "-m", "rtseg.export.atc", "dyn.onnx", "dyn_x.om", "0"]
+    for shape, message in (
+            ("x:1,3,1020,68", "--input_shape: expected height and width that are multiples of 32, found 1020 and 68"),
+            ("x:1,3,64,16416", "input.shape.3: Input should be less than or equal to 16384, found 16416")):
+        done = subprocess.run([*command, shape], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
+    assert not (tmp_path / "dyn_x.json").exists()
+    assert om_metadata([str(tmp_path / "dyn.onnx"), str(tmp_path / "dyn_x.om"), "0", "x:1,3,96,128"]) == 0
+    assert read_metadata(tmp_path / "dyn_x.json").size == (1, 96, 128)
 
 
 def test_convert_om_prints_the_command_and_needs_atc(tmp_path):

@@ -51,6 +51,25 @@ def test_models_that_do_not_fit():
                        mean=MEAN, std=STD)
 
 
+def test_a_size_that_the_stride_does_not_divide():
+    """In one line, without the names of classes and fields of this software."""
+    tensors = TensorDescription("x", (1, 3, 36, 68), "float32"), TensorDescription("out", (1, 19, 5, 9), "float32")
+    with pytest.raises(ConfigError) as error:
+        describe_model(Path("net.onnx"), tensors, spec=SPEC, mean=MEAN, std=STD)
+    assert str(error.value) == ("net.onnx: its input [1, 3, 36, 68] and output [1, 19, 5, 9] do not fit head_logits of "
+                                "19 classes: expected height and width that are multiples of the stride 8, found 36 "
+                                "and 68")
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 64, 96), (1, 4, 8, 12), ("n", 4, "h", "w")])
+def test_a_model_of_another_number_of_classes(shape):
+    tensors = FLOATS, TensorDescription("out", shape, "float32")
+    output_type = "logits" if "h" in shape else None
+    with pytest.raises(ConfigError, match="net.onnx: expected a model of the 19 classes of --dataset_config cityscapes,"
+                                          r" found one of 4, with the output \[.*\]; give the data set that"):
+        describe_model(Path("net.onnx"), tensors, spec=SPEC, mean=MEAN, std=STD, output_type=output_type)
+
+
 def test_class_maps_of_other_types_are_adapted():
     metadata = describe_model(Path("net.onnx"), (FLOATS, TensorDescription("out", (1, 1, 64, 96), "int64")), spec=SPEC,
                               mean=MEAN, std=STD)

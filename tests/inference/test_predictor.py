@@ -2,9 +2,10 @@
 import numpy as np
 import pytest
 
+from rtseg.inference import predictor as predictor_module
 from rtseg.inference.backends import Backend, ExportedBackend
 from rtseg.inference.metadata import ModelMetadata
-from rtseg.inference.predictor import Predictor, Window, _windows
+from rtseg.inference.predictor import Predictor, Window, _windows, network_predictor
 from rtseg.utils.errors import ConfigError, DataError
 
 PALETTE = ((0, 60, 0), (255, 80, 0), (40, 40, 200))
@@ -95,6 +96,14 @@ def test_a_model_that_is_not_what_its_metadata_says(result, message):
         exported(run_model)
 
 
+@pytest.mark.parametrize("checkpoint_sha256, advice", [
+    ("ab12", r"export it again"), ("", r"are --dataset_config and --output_type right\?")])
+def test_what_to_do_about_results_that_were_not_expected(checkpoint_sha256, advice):
+    """A model of others, which comes from no checkpoint of ours, is described by flags, and they can be wrong."""
+    with pytest.raises(DataError, match=rf"found uint8 \[1, 32, 32\]; {advice}$"):
+        exported(lambda x: np.zeros((1, 32, 32), np.uint8), checkpoint_sha256=checkpoint_sha256)
+
+
 @pytest.mark.parametrize("output", ["logits", "head_logits"])
 def test_logits_that_are_not_finite(output):
     shape = (1, 3, 32, 64) if output == "logits" else (1, 3, 4, 8)
@@ -147,6 +156,38 @@ def test_sliding_window_gives_the_same_classes_as_the_whole():
 def test_class_maps_are_not_enough_for_averages(options):
     with pytest.raises(ConfigError, match="need a model with --output_type logits or head_logits"):
         exported(lambda x: np.zeros((1, 32, 64), np.uint8), options=options)
+
+
+@pytest.mark.parametrize("options, expected", [
+    ({}, False), ({"resize": "squeeze", "confidence": False}, False), ({"scales": (1,), "flip": False}, False),
+    ({"scales": [1.0], "window": None}, False), ({"mode": "ms_flip"}, True), ({"confidence": True}, True),
+    ({"flip": True}, True), ({"scales": (0.5,)}, True), ({"window": Window((32, 32), (0, 0))}, True)])
+def test_a_network_gives_logits_where_classes_are_not_enough(monkeypatch, options, expected):
+    """Elsewhere an Ascend finds the classes itself, before it copies anything."""
+    asked = []
+
+    def network_backend(network, *, needs_logits, **_):
+        asked.append(needs_logits)
+        return Bright()
+    monkeypatch.setattr(predictor_module, "NetworkBackend", network_backend)
+    predictor = network_predictor(None, mean=(0.5,) * 3, std=(0.25,) * 3, **options)
+    assert asked == [expected] == [predictor.needs_probabilities]
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"resize": "stretch"}, "resize: expected one of letterbox, squeeze, found 'stretch'"),
+    ({"window": (32, 64)}, r"window: expected Window\(size=\(height, width\), overlap=\(height, width\)\) .*"
+     r"found \(32, 64\)"),
+    ({"window": 512}, "window: expected Window.*found 512"),
+    ({"window": Window((32, 64), 16)}, "window: expected Window.*found Window.*overlap=16"),
+    ({"window": Window((32, 64), (16, 16.5))}, "window: expected Window.*found Window"),
+    ({"window": Window((32, 32), (32, 32))}, "overlap that is less than the size.*found Window"),
+    ({"window": Window((32, 32), (-1, 0))}, "overlap that is less than the size.*found Window"),
+    ({"window": Window((0, 32), (0, 0))}, "overlap that is less than the size.*found Window"),
+])
+def test_options_that_mean_nothing(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Predictor(Bright(), **options)
 
 
 def test_a_model_of_one_size_has_no_scales():

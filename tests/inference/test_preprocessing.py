@@ -1,8 +1,11 @@
 """Images to network inputs: literal normalisation, padding, letterbox and squeeze, and the way back."""
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from rtseg.inference.preprocessing import Placement, fit, normalize, pad_color, pad_to_multiple, unfit
+from rtseg.inference.preprocessing import (Placement, fit, normalization_factors, normalize, pad_color, pad_to_multiple,
+                                           unfit)
 
 MEAN = (0.5, 0.25, 0.0)  # RGB bytes 128, 64, 0
 
@@ -11,6 +14,30 @@ def test_normalization_literal():
     image = np.array([[[0, 255, 51]]], np.uint8)
     np.testing.assert_allclose(normalize(image, (0.5, 0.25, 0.0), std=(0.5, 1.0, 0.25)).ravel(), [-1.0, 0.75, 0.8],
                                atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [
+    lambda image: image, lambda image: image[::-1, ::-1], lambda image: image[3:40:2, 5:50:3],
+    lambda image: image[:1, :1], lambda image: image.transpose(1, 0, 2), lambda image: image[..., ::-1],
+    lambda image: np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape)])
+def test_normalization_of_any_memory_layout(change):
+    """Mirrored, sliced, turned, in BGR order, or read-only: each value is byte * scale + shift in float32."""
+    image = change(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    scale, shift = normalization_factors(MEAN, (0.5, 1.0, 0.25))
+    found = normalize(image, MEAN, std=(0.5, 1.0, 0.25))
+    assert found.dtype == np.float32 and found.flags.c_contiguous
+    np.testing.assert_array_equal(found, (image.astype(np.float32) * scale + shift).transpose(2, 0, 1))
+
+
+def test_normalization_writes_each_channel_in_place():
+    """Besides the result there is one channel of bytes; a channel of floats or of indices would be more than that."""
+    image = np.zeros((512, 512, 3), np.uint8)
+    normalize(image, MEAN, std=(1.0,) * 3)
+    tracemalloc.start()
+    result = normalize(image, MEAN, std=(1.0,) * 3)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < result.nbytes + 2 * 512 * 512
 
 
 def test_padding_is_at_the_bottom_and_the_right_in_the_mean_colour():

@@ -18,8 +18,9 @@ from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.loader import prefetch
 from rtseg.data.transforms import resize_center_crop
 from rtseg.inference.bin_files import IMAGE_SUFFIX, LABEL_SUFFIX, write_array
-from rtseg.inference.metadata import read_metadata
+from rtseg.inference.metadata import ModelMetadata, read_metadata
 from rtseg.inference.preprocessing import normalize
+from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.utils.errors import ConfigError, DataError, report_errors
 from rtseg.utils.files import configs_folder
 
@@ -94,9 +95,7 @@ def resolve_input_spec(options: PreprocessOptions, recipe: Config) -> InputSpec:
     if options.config is not None:
         raise ConfigError("--metadata, --config: both have mean and std, expected one of them")
     metadata = read_metadata(options.metadata)
-    _, height, width = metadata.size
-    for name, value in (("image_height", height), ("image_width", width), ("input_type", metadata.input_type),
-                        ("mean", metadata.mean), ("std", metadata.std)):
+    for name, value in (("input_type", metadata.input_type), ("mean", metadata.mean), ("std", metadata.std)):
         if getattr(options, name) not in (None, value):
             raise ConfigError(f"--{name}: expected {value}, which the model takes (see {options.metadata}), found "
                               f"{getattr(options, name)}")
@@ -104,7 +103,31 @@ def resolve_input_spec(options: PreprocessOptions, recipe: Config) -> InputSpec:
         raise ConfigError(f"--dataset_config: expected the specification of a data set with the model's classes "
                           f"{', '.join(metadata.classes)}, found '{recipe.data.dataset_config.name}' with "
                           f"{', '.join(recipe.data.dataset_config.class_names)}")
-    return InputSpec(metadata.input_type, (height, width), metadata.mean, metadata.std)
+    size = resolve_size(options, metadata)
+    if size != metadata.size[1:]:
+        _, height, width = metadata.size
+        print(f"note: the C++ program runs the model at the size in {options.metadata}, {height} x {width}; export it "
+              f"with --image_height={size[0]} --image_width={size[1]} for images of this one", file=sys.stderr)
+    return InputSpec(metadata.input_type, size, metadata.mean, metadata.std)
+
+
+def resolve_size(options: PreprocessOptions, metadata: ModelMetadata) -> Tuple[int, int]:
+    """(height, width) of the flags where the model leaves them open, else of the metadata.
+
+    Raises:
+        ConfigError: the model does not take such a length.
+    """
+    lengths = []
+    for axis, known in zip(("height", "width"), metadata.size[1:]):
+        found = getattr(options, f"image_{axis}") or known
+        is_open = axis in (metadata.input.dynamic or ())
+        if found != known and (not is_open or found % SIZE_MULTIPLE):
+            expected = f"a multiple of {SIZE_MULTIPLE}" if is_open else known
+            raise ConfigError(f"--image_{axis}: expected {expected}, which the model takes (see {options.metadata}), "
+                              f"found {found}")
+        lengths.append(found)
+    height, width = lengths
+    return height, width
 
 
 def convert_sample(index: int, *, dataset: SegmentationDataset, spec: InputSpec, image_folder: Path,

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
-from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, metadata_path, read_metadata, write_metadata
+from rtseg.inference.metadata import (ModelMetadata, check_metadata_is_free, image_size, metadata_path, read_metadata,
+                                      write_metadata)
+from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import ConfigError, run_command
 
@@ -34,7 +36,8 @@ def size_of(input_shape: str, metadata: ModelMetadata) -> Tuple[int, int, int]:
     """(batch, height, width) of atc's --input_shape, such as "x:8,3,1024,2048".
 
     Raises:
-        ConfigError: another name or number of lengths, or lengths that the model does not leave open.
+        ConfigError: another name or number of lengths, lengths that the model does not leave open, or a height or width
+            that is no multiple of 32.
     """
     name, _, text = input_shape.rpartition(":")
     lengths = [int(part) for part in text.split(",") if part.strip().isdigit()]
@@ -42,13 +45,15 @@ def size_of(input_shape: str, metadata: ModelMetadata) -> Tuple[int, int, int]:
     if name != metadata.input.name or len(lengths) != 4 or len(text.split(",")) != 4 or min(lengths) < 1:
         raise ConfigError(f"--input_shape: expected the model's input with other lengths than {example}, found "
                           f"{input_shape}")
-    batch, *rest = lengths
-    height, width = rest[1:] if metadata.input.layout == "NCHW" else rest[:2]
+    batch, height, width = image_size(lengths, metadata.input.layout)
     dynamic = metadata.input.dynamic or ()
     for axis, found, known in zip(("batch", "height", "width"), (batch, height, width), metadata.size):
         if found != known and axis not in dynamic:
             raise ConfigError(f"--input_shape: expected {axis} {known}, found {found}; export the model with "
                               f"--dynamic_{'batch' if axis == 'batch' else 'size'} 1 to choose it here")
+    if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
+        raise ConfigError(f"--input_shape: expected height and width that are multiples of {SIZE_MULTIPLE}, found "
+                          f"{height} and {width}")
     return batch, height, width
 
 

@@ -146,8 +146,11 @@ class ExportedBackend(Backend):
                             f"says; export it again ({first_line(error)})") from None
         wanted, shape = self.metadata.output.dtype, self.metadata.output_shape_for(x.shape)
         if list(results.shape) != shape or results.dtype != wanted:
+            # A model of others has no checkpoint of ours: flags described it.
+            advice = "export it again" if self.metadata.checkpoint_sha256 else (
+                "are --dataset_config and --output_type right?")
             raise DataError(f"{self.path}: expected results {wanted} {shape}, as its metadata says, found "
-                            f"{results.dtype} {list(results.shape)}; export it again")
+                            f"{results.dtype} {list(results.shape)}; {advice}")
         return results
 
 

@@ -23,14 +23,15 @@ RESULT_SUFFIX = "_img_0.bin"
 
 
 def list_files(folder: Path, suffix: str) -> Dict[str, Path]:
-    """Files by name (the path's last part without `suffix`), in alphabetical order.
+    """Files by name (the path's last part without `suffix`), in alphabetical order; hidden ones are left out.
 
     Raises:
         DataError: no such folder.
     """
     if not folder.is_dir():
         raise DataError(f"expected a folder of *{suffix} files, found none at {folder}")
-    return {path.name[:-len(suffix)]: path for path in sorted(folder.glob(f"*{suffix}"))}
+    return {path.name[:-len(suffix)]: path for path in sorted(folder.glob(f"*{suffix}"))
+            if not path.name.startswith(".")}
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

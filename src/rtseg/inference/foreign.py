@@ -1,13 +1,13 @@
 """Models that others exported: their metadata from their own inputs and outputs, and from what the user says."""
 import math
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from rtseg.data.dataset_spec import DatasetSpec
 from rtseg.inference.backends import Runner, onnx_session
-from rtseg.inference.metadata import InputType, ModelMetadata, OutputType, metadata_path
+from rtseg.inference.metadata import InputType, ModelMetadata, OutputType, image_size, metadata_path
 from rtseg.utils.errors import ConfigError
 
 # A size that every network takes, for those that leave it open.
@@ -56,7 +56,8 @@ def describe_model(path: Path, tensors: Tuple[TensorDescription, TensorDescripti
         align_corners: of head logits: how the network upsamples them.
 
     Raises:
-        ConfigError: what must be known and is not, all of it named; or no image network.
+        ConfigError: what must be known and is not, all of it named; no image network; or one of another number of
+            classes than the data set's.
     """
     entry, result = tensors
     known = {"--dataset_config": spec, "--mean": mean, "--std": std}
@@ -71,6 +72,11 @@ def describe_model(path: Path, tensors: Tuple[TensorDescription, TensorDescripti
     if input_type is None or len(entry.shape) != 4:
         raise ConfigError(f"{path}: expected an input of float32 (N, 3, H, W) or uint8 (N, H, W, 3), found "
                           f"{entry.dtype} {list(entry.shape)}")
+    found = result.shape[1] if kind != "class_map" and len(result.shape) == 4 else None
+    if isinstance(found, int) and found > 0 and found != spec.num_classes:
+        raise ConfigError(f"{path}: expected a model of the {spec.num_classes} classes of --dataset_config {spec.name},"
+                          f" found one of {found}, with the output {list(result.shape)}; give the data set that it was "
+                          "trained for")
     lengths = _image_axes(entry)
     dynamic = tuple(name for name, length in zip(_AXES, lengths) if not isinstance(length, int) or length < 1)
     batch, height, width = (length if isinstance(length, int) and length > 0 else given
@@ -81,9 +87,9 @@ def describe_model(path: Path, tensors: Tuple[TensorDescription, TensorDescripti
             model=path.stem, variant="", input_type=input_type, output_type=kind, size=(batch, height, width),
             mean=tuple(mean), std=tuple(std), dataset=spec.name, classes=spec.class_names, palette=spec.palette,
             input_name=entry.name, output_name=result.name, stride=stride, align_corners=align_corners, dynamic=dynamic)
-    except ValueError as error:
-        raise ConfigError(f"{path}: its input and output do not fit {kind} of {spec.num_classes} classes: "
-                          f"{error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: its input {list(entry.shape)} and output {list(result.shape)} do not fit {kind} of "
+                          f"{spec.num_classes} classes: {error}") from None
 
 
 def adapted(runner: Runner, metadata: ModelMetadata) -> Runner:
@@ -97,9 +103,8 @@ def adapted(runner: Runner, metadata: ModelMetadata) -> Runner:
     return run
 
 
-def _image_axes(tensor: TensorDescription) -> List[Union[int, str, None]]:
-    shape = tensor.shape
-    return [shape[0], *(shape[2:] if tensor.dtype == "float32" else shape[1:3])]
+def _image_axes(tensor: TensorDescription) -> Tuple[Union[int, str, None], ...]:
+    return image_size(tensor.shape, "NCHW" if tensor.dtype == "float32" else "NHWC")
 
 
 def _output_type(entry: TensorDescription, result: TensorDescription) -> Optional[OutputType]:

@@ -37,8 +37,8 @@ def find_inputs(inputs: Sequence[str], results: Sequence[Path] = ()) -> Tuple[Li
     """What `inputs` name, each file once, in an order that does not depend on the file system.
 
     Args:
-        inputs: files, of which any name counts; folders, searched to the bottom for known suffixes; patterns with *, ?
-            and ** as in a shell. Hidden files count only if they are named.
+        inputs: files, of which any name counts; folders, searched to the bottom for known suffixes, links to folders
+            included; patterns with *, ? and ** as in a shell. Hidden files count only if they are named.
         results: files and folders that no folder or pattern means: what an earlier prediction has left there.
 
     Returns:
@@ -46,7 +46,7 @@ def find_inputs(inputs: Sequence[str], results: Sequence[Path] = ()) -> Tuple[Li
     """
     paths: Dict[str, Path] = {}
     problems: List[str] = []
-    left_out = {os.path.abspath(path) for path in results}
+    left_out = {os.path.realpath(path) for path in results}
     for text in inputs:
         found = list(_files(text, left_out))
         if not found:
@@ -108,13 +108,13 @@ def for_submission(files: Sequence[InputFile], image_suffix: str) -> Tuple[List[
 
 
 def _files(text: str, left_out: Set[str]) -> Iterator[str]:
-    """The files that one input names; `left_out` has absolute paths."""
+    """The files that one input names; `left_out` has real paths."""
     if os.path.isfile(text):
         yield text
         return
     for path in [text] if os.path.isdir(text) else sorted(glob.glob(text, recursive=True)):
-        absolute = Path(os.path.abspath(path))
-        if any(str(folder) in left_out for folder in (absolute, *absolute.parents)):
+        real = Path(os.path.realpath(path))
+        if any(str(folder) in left_out for folder in (real, *real.parents)):
             continue
         if os.path.isdir(path):
             yield from _in_folder(path, left_out)
@@ -123,11 +123,18 @@ def _files(text: str, left_out: Set[str]) -> Iterator[str]:
 
 
 def _in_folder(folder: str, left_out: Set[str]) -> Iterator[str]:
-    for here, folders, names in os.walk(folder):
-        folders[:], names[:] = ([name for name in sorted(found) if not name.startswith(".")
-                                 and os.path.abspath(os.path.join(here, name)) not in left_out]
+    """Links to folders are followed, each folder once, so that a loop ends."""
+    seen = set(left_out)
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:], names[:] = ([name for name in sorted(found) if not name.startswith(".")]
                                 for found in (folders, names))
-        yield from (os.path.join(here, name) for name in names if _is_known(name))
+        yield from (os.path.join(here, name) for name in names
+                    if _is_known(name) and os.path.join(real, name) not in left_out)
 
 
 def _is_known(name: str) -> bool:

@@ -3,8 +3,9 @@
 `ModelMetadata` is the schema: the JSON file has its fields, in its order, and nothing else.
 """
 import hashlib
+import sys
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
+from typing import Annotated, Any, Dict, List, Literal, Optional, Sequence, Tuple, TypeVar, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,6 +29,7 @@ Color = Tuple[Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le
               Annotated[int, Field(ge=0, le=255)]]
 _Mean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Std = Annotated[float, Field(ge=1e-6, le=1, allow_inf_nan=False)]
+_Axis = TypeVar("_Axis")  # an integer, or what stands for one that a model leaves open
 
 
 class _Part(BaseModel):
@@ -99,7 +101,7 @@ class ModelMetadata(_Part):
             precision: "int8" for a quantized model.
 
         Raises:
-            ValueError: what does not go together.
+            ConfigError: what does not go together, or a value that cannot be; all of it named.
         """
         # Checked as the JSON file is, so the parts are given as they stand there.
         parts: Dict[str, Any] = dict(
@@ -113,7 +115,10 @@ class ModelMetadata(_Part):
             precision=precision, checkpoint_sha256=checkpoint_sha256, source=source)
         if output_type == "head_logits":
             parts["output"].update(stride=stride, align_corners=align_corners)
-        return cls.model_validate(parts)
+        try:
+            return cls.model_validate(parts)
+        except ValidationError as error:
+            raise ConfigError(_problems(error)) from None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "ModelMetadata":
@@ -123,7 +128,8 @@ class ModelMetadata(_Part):
                 self.output.stride is None) != (self.output.align_corners is None):
             raise ValueError("stride and align_corners belong to head_logits, and head_logits needs both")
         if self.output.stride is not None and (self.size[1] % self.output.stride or self.size[2] % self.output.stride):
-            raise ValueError(f"height and width are no multiples of the stride {self.output.stride}")
+            raise ValueError(f"expected height and width that are multiples of the stride {self.output.stride}, found "
+                             f"{self.size[1]} and {self.size[2]}")
         expected = {
             "layout": (self.input.layout, _INPUT_LAYOUTS[self.input.dtype]),
             "input shape": (self.input.shape, _input_shape(self.size, self.input.dtype)),
@@ -139,9 +145,7 @@ class ModelMetadata(_Part):
     @property
     def size(self) -> Tuple[int, int, int]:
         """(batch, height, width)."""
-        batch, *rest = self.input.shape
-        height, width = rest[1:] if self.input.layout == "NCHW" else rest[:2]
-        return batch, height, width
+        return image_size(self.input.shape, self.input.layout)
 
     @property
     def input_type(self) -> InputType:
@@ -170,10 +174,8 @@ class ModelMetadata(_Part):
 
     def output_shape_for(self, input_shape: Tuple[int, ...]) -> List[int]:
         """Shape of the output for an input of another shape than the metadata's, where axes are dynamic."""
-        batch, *rest = input_shape
-        height, width = rest[1:] if self.input.layout == "NCHW" else rest[:2]
-        return list(_output_shape((batch, height, width), self.output.kind, num_classes=len(self.classes),
-                                  stride=self.output.stride))
+        return list(_output_shape(image_size(input_shape, self.input.layout), self.output.kind,
+                                  num_classes=len(self.classes), stride=self.output.stride))
 
     def changed(self, **changes: Any) -> "ModelMetadata":
         """The metadata of a model that differs in some arguments of `describe`."""
@@ -188,6 +190,15 @@ class ModelMetadata(_Part):
     def to_json(self) -> str:
         """The file's text."""
         return self.model_dump_json(indent=2, exclude_none=True) + "\n"
+
+
+def image_size(shape: Sequence[_Axis], layout: str) -> Tuple[_Axis, _Axis, _Axis]:
+    """(batch, height, width) of the shape of images in the layout "NCHW" or "NHWC"."""
+    if layout == "NCHW":
+        batch, _, height, width = shape
+    else:
+        batch, height, width, _ = shape
+    return batch, height, width
 
 
 def _input_shape(size: Tuple[int, int, int], input_type: str) -> Tuple[int, ...]:
@@ -205,9 +216,12 @@ def _output_shape(size: Tuple[int, int, int], output_type: str, *, num_classes: 
 
 
 def exported_path(name: str, file_format: str) -> Path:
-    """The file that --file_name and --file_format mean; the name may have the format's suffix already."""
+    """The file that --file_name and --file_format mean; the name may have the format's suffix already.
+
+    The suffix becomes lower case: MindSpore adds another one to NET.MINDIR.
+    """
     suffix = f".{file_format.lower()}"
-    return Path(name if name.lower().endswith(suffix) else name + suffix)
+    return Path((name[:-len(suffix)] if name.lower().endswith(suffix) else name) + suffix)
 
 
 def metadata_path(model_path: Union[str, Path]) -> Path:
@@ -233,14 +247,23 @@ def read_metadata(path: Union[str, Path]) -> ModelMetadata:
 
 
 def _explain(path: Union[str, Path], error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_context=False)
-    for problem in problems:
+    for problem in error.errors(include_url=False, include_context=False):
         if problem["loc"] == ("format_version",) and problem["type"] != "missing":
             return (f"{path}: expected format_version {FORMAT_VERSION}, found {str(problem['input'])[:50]}; export the "
                     "model again, or use the version of this software that wrote it")
-    listed = [": ".join(filter(None, (".".join(map(str, problem["loc"]))[:100], problem["msg"][:300])))
-              for problem in problems[:5]]
-    return f"{path}: expected a model's metadata, found another file ({'; '.join(listed)}); export the model again"
+    return f"{path}: expected a model's metadata, found another file ({_problems(error)}); export the model again"
+
+
+def _problems(error: ValidationError) -> str:
+    """What pydantic found, in one line: the first five fields, what it says of each, and the value there."""
+    listed = []
+    for problem in error.errors(include_url=False, include_context=False)[:5]:
+        name = ".".join(map(str, problem["loc"]))[:100]
+        text = problem["msg"].removeprefix("Value error, ")[:300]
+        value = problem["input"]
+        found = f", found {str(value)[:50]}" if isinstance(value, (int, float, str)) else ""
+        listed.append(": ".join(filter(None, (name, text + found))))
+    return "; ".join(listed)
 
 
 def write_metadata(model_path: Union[str, Path], metadata: ModelMetadata) -> Path:
@@ -251,20 +274,36 @@ def write_metadata(model_path: Union[str, Path], metadata: ModelMetadata) -> Pat
 
 
 def check_metadata_is_free(model_path: Union[str, Path], metadata: ModelMetadata) -> None:
-    """Models that differ only in their suffix share a metadata file, so they must agree in input and output.
+    """Models that differ only in their suffix share a metadata file, so they must agree in all but their checkpoint.
+
+    Where the checkpoint is another one, a note on stderr names the models that do not come from it.
 
     Raises:
-        ConfigError: there is other metadata, and a model next to it that it belongs to.
+        ConfigError: there is other metadata, and a model next to it that it belongs to; says which fields differ.
     """
     path = metadata_path(model_path)
     others = [other for suffix in MODEL_SUFFIXES for other in [path.with_suffix(suffix)]
               if other.exists() and other != Path(model_path)]
     if not others or not path.exists():
         return
-    known = read_metadata(path).changed(checkpoint_sha256=metadata.checkpoint_sha256, source=metadata.source)
-    if known != metadata:
-        raise ConfigError(f"{path} describes {others[0]}, whose input, output, precision or "
-                          f"normalisation is another one; expected another name than {Path(model_path).stem}")
+    known = read_metadata(path)
+    wanted, found = _fields(metadata), _fields(known)
+    differing = [name for name in wanted if name not in ("checkpoint_sha256", "source") and wanted[name] != found[name]]
+    if differing:
+        raise ConfigError(f"{path} describes {others[0]}, which differs in {', '.join(differing)}; expected another "
+                          f"name than {Path(model_path).stem}")
+    if known.checkpoint_sha256 != metadata.checkpoint_sha256:
+        print(f"note: {path} will name the new checkpoint, no longer that of {', '.join(map(str, others))}: export "
+              "these again", file=sys.stderr)
+
+
+def _fields(metadata: ModelMetadata) -> Dict[str, Any]:
+    """Values by name, those of a part as "input.shape"."""
+    fields: Dict[str, Any] = {}
+    for name, value in metadata.model_dump().items():
+        fields.update({f"{name}.{part}": inner for part, inner in value.items()} if isinstance(value, dict) else
+                      {name: value})
+    return fields
 
 
 def sha256_of(path: Union[str, Path]) -> str:

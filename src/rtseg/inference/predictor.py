@@ -8,7 +8,7 @@ import numpy as np
 from rtseg.config.sections import Prediction as PredictionSection
 from rtseg.inference.backends import Backend, NetworkBackend
 from rtseg.inference.postprocessing import argmax, check_finite, classes_of, softmax, upsample
-from rtseg.inference.preprocessing import Placement, Resize, fit, pad_to_multiple, unfit
+from rtseg.inference.preprocessing import RESIZE_MODES, Placement, Resize, fit, pad_to_multiple, unfit
 from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.utils.errors import ConfigError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Multi-scale evaluation as mmsegmentation defines it.
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+_ONE_SCALE = (1.0,)
 
 
 class Prediction(NamedTuple):
@@ -37,7 +38,8 @@ def network_predictor(network: "nn.Cell", *, mean: Sequence[float], std: Sequenc
     """
     if mode == "ms_flip":
         options = {"scales": SCALES, "flip": True, **options}
-    backend = NetworkBackend(network, mean=mean, std=std, needs_logits=bool(options), description=description)
+    backend = NetworkBackend(network, mean=mean, std=std, needs_logits=_needs_probabilities(**options),
+                             description=description)
     return Predictor(backend, **options)
 
 
@@ -72,22 +74,28 @@ class Predictor:
         confidence: whether predictions have it.
 
     Raises:
-        ConfigError: the back end gives class maps, or has one size, and that is not enough for these.
+        ConfigError: an unknown `resize`; a window that is none, or not larger than its overlap; or the back end gives
+            class maps, or has one size, and that is not enough for these.
     """
 
-    def __init__(self, backend: Backend, *, resize: Resize = "letterbox", scales: Sequence[float] = (1.0,),
+    def __init__(self, backend: Backend, *, resize: Resize = "letterbox", scales: Sequence[float] = _ONE_SCALE,
                  flip: bool = False, window: Optional[Window] = None, confidence: bool = False):
+        if resize not in RESIZE_MODES:
+            raise ConfigError(f"resize: expected one of {', '.join(RESIZE_MODES)}, found {resize!r}")
+        if window is not None and not _is_window(window):
+            raise ConfigError("window: expected Window(size=(height, width), overlap=(height, width)) in pixels, "
+                              f"with an overlap that is less than the size, found {window!r}")
         self.backend = backend
         self.resize = resize
         self.scales = tuple(scales)
         self.flip = flip
         self.window = window
         self.confidence = confidence
-        self.needs_probabilities = flip or confidence or window is not None or self.scales != (1.0,)
+        self.needs_probabilities = _needs_probabilities(scales=scales, flip=flip, window=window, confidence=confidence)
         if self.needs_probabilities and backend.output_type == "class_map":
             raise ConfigError("averages over scales, flips or windows, and confidence, need a model with --output_type "
                               "logits or head_logits, found one that gives class maps; export it so")
-        if self.scales != (1.0,) and backend.size is not None:
+        if self.scales != _ONE_SCALE and backend.size is not None:
             raise ConfigError(f"scales: expected a checkpoint or a model of any size, found one for {backend.size[1]}x"
                               f"{backend.size[0]} pixels")
 
@@ -191,9 +199,25 @@ class Predictor:
         return np.stack([cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR) for plane in valid])
 
 
+def _needs_probabilities(*, scales: Sequence[float] = _ONE_SCALE, flip: bool = False, window: Optional[Window] = None,
+                         confidence: bool = False, **_: Any) -> bool:
+    """Whether classes are not enough for these options of Predictor."""
+    return flip or confidence or window is not None or tuple(scales) != _ONE_SCALE
+
+
 def _from_probabilities(probabilities: np.ndarray, confidence: bool) -> Prediction:
     top = np.rint(probabilities.max(axis=0) * 255).astype(np.uint8) if confidence else None
     return Prediction(argmax(probabilities), top)
+
+
+def _is_window(window: Any) -> bool:
+    return (isinstance(window, Window) and _is_pair(window.size) and _is_pair(window.overlap)
+            and all(0 <= overlap < length for length, overlap in zip(window.size, window.overlap)))
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(
+        isinstance(number, (int, np.integer)) for number in value)
 
 
 def _windows(size: Tuple[int, int], window: Window) -> Iterator[Tuple[slice, slice]]:

