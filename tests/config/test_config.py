@@ -69,6 +69,15 @@ def test_names_from_other_repositories(flags, field, value):
     assert parse_arguments("train", "", argv=["--dataset", "d"] + flags).value(field) == value
 
 
+@pytest.mark.parametrize("words, inputs, flip", [
+    (["--flip", "a.png"], ("a.png",), True), (["a.png", "--flip"], ("a.png",), True),
+    (["--flip", "0", "a.png"], ("a.png",), False), (["--flip", "true", "a.png"], ("a.png",), True),
+    (["--overwrite", "--flip", "a.png", "b.png"], ("a.png", "b.png"), True)])
+def test_a_switch_takes_no_input_for_its_value(words, inputs, flip):
+    prediction = parse_arguments("predict", "", argv=words).prediction
+    assert (prediction.inputs, prediction.flip) == (inputs, flip)
+
+
 def test_a_checkpoint_in_its_run_needs_no_config(tmp_path, capsys):
     """Of the run come network, classes and normalization; all else, and what is given, are the command's."""
     run = tmp_path / "run"

@@ -2,8 +2,9 @@
 import argparse
 import os
 import sys
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Dict, Literal, Mapping, Optional, Sequence, Type, TypeVar, get_args, get_origin
+from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Type, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -11,7 +12,7 @@ from pydantic.fields import FieldInfo
 from rtseg.config import chinese
 from rtseg.config.checks import check_command
 from rtseg.config.config import FIELDS, SECTIONS, Config
-from rtseg.config.fields import Section, extra_of, problem_of, shown, without_none
+from rtseg.config.fields import BOOLEANS, Section, extra_of, problem_of, shown, without_none
 from rtseg.config.recipe import config_beside, load_config, network_settings, recipe_of
 from rtseg.utils.errors import ConfigError
 
@@ -42,6 +43,7 @@ def parse_arguments(command: str, description: str, *, argv: Optional[Sequence[s
                          "[--config FILE] [--flag VALUE ...]")
     if command == "predict":
         _add_argument(parser, "inputs", field=FIELDS["inputs"].field)
+        argv = _with_values(sys.argv[1:] if argv is None else argv)
     parser.add_argument("--config", metavar="FILE", help="YAML recipe (default: configs/<model>.yaml)")
     for section, model in SECTIONS.items():
         fields = {name: entry.field for name, entry in FIELDS.items()
@@ -110,6 +112,13 @@ def _settings_of_run(given: Mapping[str, Any]) -> Dict[str, Any]:
         return {}
     _note(f"network and classes are those of {path}")
     return settings
+
+
+def _with_values(argv: Sequence[str]) -> List[str]:
+    """`--flip street.png` as `--flip=1 street.png`: what follows a switch may be an input."""
+    switches = {f"--{name}" for name, entry in FIELDS.items() if entry.field.annotation is bool}
+    return [f"{word}=1" if word in switches and following.lower() not in BOOLEANS else word
+            for word, following in zip_longest(argv, argv[1:], fillvalue="")]
 
 
 def _note(text: str) -> None:

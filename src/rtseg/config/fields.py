@@ -18,7 +18,7 @@ LARGEST_SIDE = 16384  # pixels
 Side = Annotated[int, Field(ge=32, le=LARGEST_SIDE, multiple_of=32)]
 SIZE_EXPECTED = f"one number or H,W, both positive multiples of 32 up to {LARGEST_SIDE}"  # of Tuple[Side, Side]
 
-_BOOLEANS = {"0": False, "1": True, "false": False, "true": True}
+BOOLEANS = {"0": False, "1": True, "false": False, "true": True}
 
 
 def option(help_text: str, default: Any = ..., *, commands: Sequence[str] = (), aliases: Sequence[str] = (),
@@ -123,9 +123,9 @@ def _number(kind: type, value: Any) -> Any:
 
 
 def _boolean(value: Any) -> bool:
-    if str(value).lower() not in _BOOLEANS:
+    if str(value).lower() not in BOOLEANS:
         raise ValueError
-    return _BOOLEANS[str(value).lower()]
+    return BOOLEANS[str(value).lower()]
 
 
 def _text(value: Any) -> str:
