@@ -189,7 +189,7 @@ PLAIN = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
 def test_dump_reads_back_the_same(recipe, dataset, name, pretrained, lr, batch, factors, scale, milestones):
     count("configuration: dump and load")
     try:
-        config = load_config(RECIPE, {"dataset": dataset, "resume_name": name, "pretrained": pretrained, "lr": lr,
+        config = load_config(RECIPE, {"dataset": dataset, "prepared_cache": name, "pretrained": pretrained, "lr": lr,
                                       "batch_size": batch, "lr_factors": factors, "scale_range": [scale, scale],
                                       "lr_milestones": milestones})
     except ConfigError:
