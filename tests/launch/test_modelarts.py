@@ -174,7 +174,7 @@ def test_the_unrelated_moxing_and_none_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--dataset", "obs://b/d"], "--dataset obs://b/d: addresses are copied with --use_modelarts 1 only"),
+    (["--dataset", "obs://b/d"], "--dataset obs://b/d: expected --use_modelarts 1, which copies it, or a local path"),
     (["--dataset", "d", "--output_path", "s3://b/o"], "--output_path s3://b/o: expected a local path"),
     (["--use_modelarts", "1"], "--dataset: expected the Cityscapes root"),
 ])

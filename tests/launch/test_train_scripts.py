@@ -72,28 +72,31 @@ def test_what_goes_wrong_is_the_exit_code(project, flags, code, message):
 def test_a_sweep_that_is_stopped_goes_on(project):
     command = [str(part) for part in (project / "scripts" / "sweep.sh", project, project / "data", 2000, 2,
                                       project / "stopped", *FLAGS, "--lr=0.01,0.02", "--eval_while_train=0")]
-    environment = {**os.environ, "PYTHON": sys.executable, "DEVICE_TARGET": "CPU"}
-    sweep = subprocess.Popen(command, cwd=project, env=environment, text=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, start_new_session=True)
     log = project / "stopped" / "lr_0.01_scale_1_O0" / "log.txt"
-    wait_for(lambda: log.is_file() and "epoch: 1 step: 1," in log.read_text())
-    os.killpg(sweep.pid, signal.SIGINT)  # Ctrl-C
-    out, err = sweep.communicate(timeout=120)
-    assert sweep.returncode == 1 and err.endswith("the sweep was stopped; the same command goes on with it\n")
+    code, out, err = stop_when_logged(command, project, log=log, text="epoch: 1 step: 1,")
+    assert code == 1 and err.endswith("the sweep was stopped; the same command goes on with it\n")
     assert "0.02" not in out and not (project / "stopped" / "sweep.csv").exists()
     (state,) = log.parent.glob("*/last.ckpt")
-    sweep = subprocess.Popen(command, cwd=project, env=environment, text=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, start_new_session=True)
-    wait_for(lambda: log.is_file() and f"resumed from {state}" in log.read_text())
-    os.killpg(sweep.pid, signal.SIGINT)
-    sweep.communicate(timeout=120)
+    assert stop_when_logged(command, project, log=log, text=f"resumed from {state}")[0] == 1
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def stop_when_logged(command, folder, *, log, text):
+    """(exit code, output, errors) of a command whose processes all get SIGTERM once `text` is in the log."""
+    # Not SIGINT, which a shell in the background ignores, and then its children do, too.
+    process = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env={**os.environ, "PYTHON": sys.executable, "DEVICE_TARGET": "CPU"},
+                               start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (log.is_file() and text in log.read_text()):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, out, err
 
 
 @pytest.mark.slow
