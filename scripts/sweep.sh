@@ -41,8 +41,8 @@ for rate in "${rates[@]}"; do
             mkdir -p -- "$folder"
             exit_code=0
             "$(dirname -- "${BASH_SOURCE[0]}")/run_train.sh" "$1" "$2" "$3" "$4" "$rate" "$folder" --foreground \
-                --resume_path=auto "--loss_scale=$scale" "--amp_level=$level" ${others[@]+"${others[@]}"} > "$folder/log.txt" 2>&1 \
-                || exit_code=$?
+                --resume_path=auto "--loss_scale=$scale" "--amp_level=$level" ${others[@]+"${others[@]}"} \
+                > "$folder/log.txt" 2>&1 || exit_code=$?
             echo "$exit_code" > "$folder/exit_code"
             if (( exit_code )); then
                 code=1

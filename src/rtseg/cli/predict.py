@@ -64,9 +64,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if config.prediction.submit:
         files, wrong_names = for_submission(files, config.data.dataset_config.image_suffix)
         problems += wrong_names
-    if files and not shard_of(files, config.prediction.shard_numbers):
-        print(f"nothing to do for part {config.prediction.shard}: there are only {len(files)} inputs")
-    files = shard_of(files, config.prediction.shard_numbers)
+    found, files = len(files), shard_of(files, config.prediction.shard_numbers)
+    if found and not files:
+        print(f"nothing to do for part {config.prediction.shard}: there are only {found} inputs")
     for file in files:
         if not config.prediction.submit and file.name != file.path.stem:
             print(f"note: the results of {file.path} are called {file.name}")

@@ -16,6 +16,7 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
+from rtseg.launch.rank_settings import numbers_of
 from rtseg.runtime.rank_table import Device, RankTable, Server, merge_rank_tables, parse_rank_table, read_rank_table
 from rtseg.utils.errors import ConfigError, UserError
 
@@ -83,13 +84,10 @@ def _server_table(options: "RankTableOptions") -> RankTable:
 
 
 def _device_numbers(text: str) -> List[int]:
-    numbers: List[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal() and int(last or first) >= int(first)):
-            raise ConfigError(f"--devices: expected device numbers such as 0-7 or 0,1,4,5, found '{text}'")
-        numbers.extend(range(int(first), int(last or first) + 1))
-    return numbers
+    numbers = numbers_of(text)
+    if numbers is None:
+        raise ConfigError(f"--devices: expected device numbers such as 0-7 or 0,1,4,5, found '{text}'")
+    return list(numbers)
 
 
 class RankTableOptions(Section):

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
-from rtseg.data.dataset import SCAN_THREADS, SegmentationDataset
+from rtseg.data.dataset import SCAN_THREADS, SegmentationDataset, relative_path
 from rtseg.data.dataset_spec import DatasetSpec, load_dataset_spec
 from rtseg.data.image_io import image_size
 from rtseg.data.loader import prefetch
@@ -67,7 +67,7 @@ class CachedDataset:
 
     def file(self, index: int) -> Path:
         """Where the cache has or would have an image."""
-        return self.cache_path / f"{self._relative(self.samples[index].image)}.raw"
+        return self.cache_path / f"{relative_path(self.root, self.samples[index].image)}.raw"
 
     def load(self, index: int) -> Tuple[np.ndarray, np.ndarray]:
         """Returns the image, uint8 (H, W, 3) RGB, and its train ids, uint8 (H, W), both read-only.
@@ -146,17 +146,11 @@ class CachedDataset:
         if sample.label is None:
             raise DataError(_NO_LABEL.format(sample.image))
         try:
-            stats = [(self._relative(path), path.stat()) for path in (sample.image, sample.label)]
+            stats = [(relative_path(self.root, path), path.stat()) for path in (sample.image, sample.label)]
         except OSError as error:
             raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check the path and its "
                             "permissions") from error
         return [*([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats), self._reading]
-
-    def _relative(self, path: Path) -> str:
-        relative = os.path.relpath(path, self.root)
-        if relative.split(os.sep)[0] == os.pardir:
-            raise DataError(f"{path}: expected a file below the data set's folder {self.root}")
-        return relative
 
     def _advice(self) -> str:
         specification = self.spec.origin if isinstance(self.spec.origin, str) else "FILE"

@@ -28,6 +28,18 @@ class Sample(NamedTuple):
     label: Optional[Path]
 
 
+def relative_path(root: Path, path: Path) -> str:
+    """`path` from the data set's folder, as it is called: a folder in there may be a link to another place.
+
+    Raises:
+        DataError: it is not below that folder.
+    """
+    relative = os.path.relpath(path, root)
+    if relative.split(os.sep)[0] == os.pardir:
+        raise DataError(f"{path}: expected a file below the data set's folder {root}")
+    return relative
+
+
 class SegmentationDataset:
     """The images of one split, in an order that does not depend on the file system.
 

@@ -5,7 +5,7 @@ Each is a default: a value that the environment already has is kept. No MindSpor
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from rtseg.config.arguments import parse_arguments
 from rtseg.utils.errors import ConfigError
@@ -93,7 +93,9 @@ def cores_of_ranks(text: str, device_target: str, *, count: int) -> List[Tuple[i
         edges = [i * len(available) // count for i in range(count + 1)]
         even = [tuple(available[first:last]) for first, last in zip(edges, edges[1:])]
         return even if len(available) >= count else [()] * count
-    lists = [_parse_cores(part, text) for part in text.split(":")]
+    lists = [cores for part in text.split(":") if (cores := numbers_of(part)) is not None]
+    if len(lists) <= text.count(":"):
+        raise ConfigError(f"--bind_cores: expected auto, on, off, or lists such as 0-3:4-7, found '{text}'")
     missing = sorted({core for cores in lists for core in cores} - set(available))
     if len(lists) != count or missing:
         found = f"core {missing[0]}" if missing else f"{len(lists)} lists"
@@ -102,15 +104,16 @@ def cores_of_ranks(text: str, device_target: str, *, count: int) -> List[Tuple[i
     return lists
 
 
-def _parse_cores(part: str, text: str) -> Tuple[int, ...]:
-    cores: List[int] = []
-    for word in part.split(","):
+def numbers_of(text: str) -> Optional[Tuple[int, ...]]:
+    """"0-2,5" -> (0, 1, 2, 5), the inverse of `cores_text`; None for what is no such list."""
+    numbers: List[int] = []
+    for word in text.split(","):
         first, _, last = word.partition("-")
         is_range = first.isdecimal() and (last or first).isdecimal() and max(len(first), len(last)) < 6
         if not is_range or int(last or first) < int(first):
-            raise ConfigError(f"--bind_cores: expected auto, on, off, or lists such as 0-3:4-7, found '{text}'")
-        cores.extend(range(int(first), int(last or first) + 1))
-    return tuple(cores)
+            return None
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return tuple(numbers)
 
 
 def cores_text(cores: Sequence[int]) -> str:

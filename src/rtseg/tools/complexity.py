@@ -28,8 +28,8 @@ def measure(model: str, variant: str, *, backbone: Optional[str], height: int, w
     """Counts for a network without auxiliary heads; MindSpore must be in PyNative mode.
 
     The heights of all feature maps are linear in the image's height, the widths in its width, but for fixed pooling
-    windows (0.01 % of `modelzoo`). So four small images
-    tell the count of any size, without the minute that a full-size pass may take.
+    windows (0.01 % of `modelzoo`). So four small images tell the count of any size, without the minute that a full-size
+    pass may take.
     """
     network = create_model(model, variant, num_classes=PUBLISHED_CLASSES, backbone=backbone).set_train(False)
     small, step = 2 * SIZE_MULTIPLE, SIZE_MULTIPLE

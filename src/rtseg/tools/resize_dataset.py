@@ -7,7 +7,6 @@ reading them takes most of the time. Images are averaged by area where they shri
 are nearest and keep their form. All files keep their names, so the same description fits the copy, and those that are
 there already are left alone. The exit code is 3 if files could not be read; the others are copied. Needs no MindSpore.
 """
-import os
 import shutil
 import sys
 from functools import partial
@@ -21,7 +20,7 @@ from tqdm import tqdm
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import SIZE_EXPECTED, Section, Side, option
-from rtseg.data.dataset import SegmentationDataset
+from rtseg.data.dataset import SegmentationDataset, relative_path
 from rtseg.data.dataset_spec import DatasetSpec, load_dataset_spec
 from rtseg.data.image_io import image_size
 from rtseg.data.loader import prefetch
@@ -67,12 +66,8 @@ def resize_image(image: np.ndarray, target: Size) -> np.ndarray:
 
 def _copy_sample(index: int, *, dataset: SegmentationDataset, output: Path, target: Size) -> Optional[DataError]:
     sample = dataset.samples[index]
-    # Relative as they are called: a folder of the data set may be a link to another place.
-    names = [os.path.relpath(path, dataset.root) for path in (sample.image, sample.label) if path]
-    copies = [output / name for name in names]
     try:
-        if any(name.startswith(os.pardir) for name in names):
-            raise DataError(f"{sample.image}: expected it and its label below the data set's folder {dataset.root}")
+        copies = [output / relative_path(dataset.root, path) for path in (sample.image, sample.label) if path]
         if all(copy.is_file() for copy in copies):
             _check_size(copies[0], target)
             return None
