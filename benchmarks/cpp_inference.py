@@ -6,11 +6,11 @@
 Exports the network as it is deployed (uint8 in): with head_logits for the program, and whole, with class_map, for the
 peers, which run it in float32 and without files: OpenVINO one image at a time and with as many in flight as it
 suggests, ONNX Runtime one at a time. All run in turns. The images are synthetic street scenes unless --image_path names
-some. --torch adds PyTorch eager in the usual Python loop, from the same files to such files (Fast-SCNN only; it needs
-requirements-benchmark.txt). --fast adds the program with --precision=fast and the share of pixels that get the same
-class. Weights are fresh unless --ckpt_file is given; they change only how much of an image lies between classes. Rates
-and ratios are medians of the rounds. On a machine that others use too the processor time says more than the rate; ONNX
-Runtime's has its threads' waiting in it.
+some. --torch adds PyTorch eager in the usual Python loop, from the same files to such files (Fast-SCNN with fresh
+weights only; it needs requirements-benchmark.txt). --fast adds the program with --precision=fast and the share of
+pixels that get the same class. Weights are fresh unless --ckpt_file is given; they change only how much of an image
+lies between classes. Rates and ratios are medians of the rounds. On a machine that others use too the processor time
+says more than the rate; ONNX Runtime's has its threads' waiting in it.
 """
 import argparse
 import json
@@ -131,17 +131,14 @@ def torch_side(files: Path):
 
 def make_checkpoint(model: str, path: str) -> None:
     """Writes a checkpoint of the network that configs/<model>.yaml names, with fresh weights and 19 classes."""
-    import yaml
-
     import rtseg
+    from rtseg.config.recipe import load_config, recipe_of
     from rtseg.models.weights import save_weights
     from rtseg.runtime.device import setup_device
 
     setup_device("CPU")
-    recipe = yaml.safe_load((PROJECT / "configs" / f"{model}.yaml").read_text())
-    network = recipe.get("network", recipe)  # recipes may have sections
-    save_weights(path, rtseg.create_model(network["model"], variant=network["variant"], num_classes=19,
-                                          backbone=network.get("backbone")))
+    network = load_config(recipe_of(model)).network
+    save_weights(path, rtseg.create_model(network.model, network.variant, num_classes=19, backbone=network.backbone))
 
 
 def serve_side(side: str, images: int) -> None:
@@ -246,6 +243,8 @@ def main() -> None:
     if arguments.side:
         serve_side(arguments.side, arguments.images)
         return
+    if arguments.torch and (arguments.model != "fast_scnn" or arguments.ckpt_file):
+        parser.error("--torch: expected no other --model and no --ckpt_file: PyTorch runs Fast-SCNN with fresh weights")
     with tempfile.TemporaryDirectory() as name:
         result = compare(arguments, Path(name))
     if arguments.json:

@@ -42,6 +42,7 @@ from rtseg.data.dataset_spec import IGNORE_LABEL, load_dataset_spec  # noqa: E40
 from rtseg.data.loader import BatchLoader  # noqa: E402
 from rtseg.data.sampler import DistributedSampler  # noqa: E402
 from rtseg.data.transforms import TrainTransform  # noqa: E402
+from rtseg.utils.errors import run_command  # noqa: E402
 
 BASE_SIZE, BATCH_SIZE, PAD_COLOR = 1024, 4, (124, 116, 104)
 # Position i is the train id of label id i - 1.
@@ -208,4 +209,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(lambda _: main())

@@ -30,6 +30,7 @@ from rtseg.config.recipe import load_config  # noqa: E402
 from rtseg.data.cache import with_cache  # noqa: E402
 from rtseg.data.dataset import SegmentationDataset  # noqa: E402
 from rtseg.runtime.device import setup_device  # noqa: E402
+from rtseg.utils.errors import run_command  # noqa: E402
 
 
 def measure_parts(arguments) -> dict:
@@ -126,7 +127,10 @@ def main() -> None:
         print(json.dumps(measure_parts(arguments)))
         return
     command = [sys.executable, __file__, "--in_process", *sys.argv[1:]]
-    line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if process.returncode:  # it has said why
+        sys.exit(process.returncode)
+    line = process.stdout.strip().splitlines()[-1]
     if arguments.json:
         print(line)
         return
@@ -143,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(lambda _: main())

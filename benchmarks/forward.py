@@ -3,8 +3,8 @@
     python benchmarks/forward.py [--models fast_scnn/mmseg,icnet/mmseg] [--image_height 1024] [--image_width 2048]
                                  [--rounds 5] [--torch] [--json]
 
-With --torch, each network runs in PyTorch (eager, channels_last and compiled, the fastest being the peer) in turns with
-ours, on the same weights and image, and the outputs are compared; that needs
+With --torch, the networks that have a twin in PyTorch run there too (eager, channels_last and compiled, the fastest
+being the peer) in turns with ours, on the same weights and image, and the outputs are compared; that needs
 pip install -r requirements-benchmark.txt. Each network runs in a process of its own; memory is the operating system's
 peak of that process, minus what it had before the network was built.
 """
@@ -24,6 +24,8 @@ from benchmarks.side_process import SideProcess, peak_memory, serve  # noqa: E40
 from rtseg.models.registry import MODEL_VARIANTS, create_model  # noqa: E402
 
 PEERS = ("eager", "channels_last", "compile")  # PyTorch's forms
+NAMES = [f"{model}/{variant}" for model, variants in MODEL_VARIANTS.items() for variant in variants]
+WITHOUT_TWIN = ("fast_scnn/segmentron", "fast_scnn/modelzoo")
 
 
 def make_image(arguments):
@@ -101,7 +103,7 @@ def line(found: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--models", default=",".join(f"{m}/{v}" for m, known in MODEL_VARIANTS.items() for v in known))
+    parser.add_argument("--models", help="networks and their variants (default: all)")
     parser.add_argument("--image_height", type=int, default=1024)
     parser.add_argument("--image_width", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
@@ -110,7 +112,10 @@ def main() -> None:
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    names = arguments.models.split(",")
+    known = [name for name in NAMES if not (arguments.torch and name in WITHOUT_TWIN)]
+    names = arguments.models.split(",") if arguments.models else known
+    if not set(names) <= set(known):
+        parser.error(f"--models: expected some of {','.join(known)}, found {arguments.models}")
     if arguments.side == "MindSpore":
         mindspore_side(arguments, *names[0].split("/"))
         return

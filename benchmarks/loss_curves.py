@@ -24,6 +24,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 from benchmarks.curve_plot import plot_curves  # noqa: E402
 from rtseg.config.arguments import parse_arguments  # noqa: E402
 from rtseg.config.config import Config  # noqa: E402
+from rtseg.utils.errors import ConfigError, run_command  # noqa: E402
 
 SIDES = ("MindSpore", "PyTorch")
 # The graphs whose twins have the loss at the size of the labels.
@@ -34,18 +35,10 @@ def mindspore_step(config: Config, rates: List[float]):
     """Returns a function that trains on a batch and returns its loss."""
     from mindspore import Tensor
 
-    from rtseg.models.registry import create_model
-    from rtseg.training.build import build_loss
-    from rtseg.training.optimizer import build_optimizer
-    from rtseg.training.train_step import TrainStep
+    from rtseg.runtime.distributed import ProcessGroup
+    from rtseg.training.build import build_network, build_train_step
 
-    graph = config.network
-    network = create_model(graph.model, graph.variant, num_classes=config.data.dataset_config.num_classes,
-                           aux=graph.aux, dropout=graph.dropout, bn_momentum=graph.bn_momentum,
-                           seed=config.run.seed, backbone=graph.backbone).set_train(True)
-    step = TrainStep(network, build_loss(config, network),
-                     optimizer=build_optimizer(config, network, lr_per_step=rates),
-                     mean=config.data.mean, std=config.data.std)
+    step = build_train_step(config, build_network(config, ProcessGroup()), lr_per_step=rates)
     return lambda images, labels: float(step(Tensor(images), Tensor(labels)).asnumpy())
 
 
@@ -53,8 +46,7 @@ def torch_step(config: Config, rates: List[float]):
     """Returns a function that trains on a batch and returns its loss."""
     import torch
 
-    from benchmarks.torch_fast_scnn import mix_softmax_cross_entropy
-    from benchmarks.torch_networks import build, initialize, ohem_loss_of
+    from benchmarks.torch_networks import build, initialize, loss_of, ohem_loss_of
 
     torch.manual_seed(config.run.seed)
     graph, sgd, loss_settings = config.network, config.optimizer, config.loss
@@ -70,18 +62,18 @@ def torch_step(config: Config, rates: List[float]):
     class_weights = torch.tensor(loss_settings.class_weights) if loss_settings.class_weights else None
     shift, scale = (255 * torch.tensor(values).reshape(1, 3, 1, 1) for values in (config.data.mean, config.data.std))
 
-    def loss_of(outputs, labels):
+    def loss_by_recipe(outputs, labels):
         if loss_settings.name == "ohem":
             return ohem_loss_of(outputs, labels, loss_settings.aux_weight, loss_settings.ohem_threshold,
                                 loss_settings.ohem_min_kept, class_weights)
-        return mix_softmax_cross_entropy(outputs, labels, loss_settings.aux_weight, class_weights)
+        return loss_of(outputs, labels, loss_settings.aux_weight, class_weights)
 
     def step(images, labels):
         rate = next(upcoming)
         for group in optimizer.param_groups:
             group["lr"] = rate
         outputs = network((torch.from_numpy(images).permute(0, 3, 1, 2).float() - shift) / scale)
-        loss = loss_of(outputs, torch.from_numpy(labels).long())
+        loss = loss_by_recipe(outputs, torch.from_numpy(labels).long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -93,13 +85,10 @@ def train(side: str, config: Config) -> Iterator[float]:
     """Yields the mean loss of each epoch."""
     from rtseg.runtime.device import setup_device
     setup_device("CPU", seed=config.run.seed)
-    from rtseg.data.cache import with_cache
-    from rtseg.data.dataset import SegmentationDataset
-    from rtseg.training.build import build_loader
+    from rtseg.training.build import build_loader, open_dataset
     from rtseg.training.lr_schedules import learning_rates
 
-    dataset = SegmentationDataset(config.data.dataset, config.data.train_split, spec=config.data.dataset_config)
-    loader = build_loader(config, with_cache(dataset, config.data.prepared_cache))
+    loader = build_loader(config, open_dataset(config, config.data.train_split))
     step = (mindspore_step if side == "MindSpore" else torch_step)(config, learning_rates(config, len(loader)))
     for epoch in range(config.schedule.epochs):
         yield mean(step(images, labels) for images, labels in loader.epoch(epoch))
@@ -125,8 +114,8 @@ def main() -> None:
     graph = config.network
     if graph.variant not in TWINS.get(graph.model, ()) or graph.bn_momentum or config.optimizer.lr_factors:
         twins = ", ".join(f"{model} {variant}" for model, variants in TWINS.items() for variant in variants)
-        raise SystemExit(f"expected a recipe without bn_momentum and lr_factors of {twins}, found {graph.model} "
-                         f"{graph.variant}, bn_momentum {graph.bn_momentum}, lr_factors {config.optimizer.lr_factors}")
+        raise ConfigError(f"expected a recipe without bn_momentum and lr_factors of {twins}, found {graph.model} "
+                          f"{graph.variant}, bn_momentum {graph.bn_momentum}, lr_factors {config.optimizer.lr_factors}")
     if arguments.side:
         for loss in train(arguments.side, config):
             print(f"loss: {loss}", flush=True)
@@ -136,7 +125,9 @@ def main() -> None:
     for seed in arguments.seeds:
         for side in SIDES:  # each in a process of its own: the two frameworks' threads don't get along
             command = [sys.executable, __file__, "--side", side, *flags, "--seed", str(seed)]
-            process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+            if process.returncode:  # it has said why
+                sys.exit(process.returncode)
             curves[side].append([float(line.split()[1]) for line in process.stdout.splitlines()
                                  if line.startswith("loss: ")])
             print(f"{side}, seed {seed}: " + " ".join(f"{loss:.3f}" for loss in curves[side][-1]), file=sys.stderr)
@@ -156,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(lambda _: main())

@@ -23,6 +23,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
 from rtseg.config.arguments import parse_arguments  # noqa: E402
 from rtseg.config.config import Config  # noqa: E402
+from rtseg.utils.errors import ConfigError, run_command  # noqa: E402
 
 
 class _Missing(types.ModuleType):
@@ -110,22 +111,19 @@ def train(config: Config, *, softmax: bool) -> None:
     rate = learning_rates(config, steps)[0]
     output = Path(config.run.output_path)
     output.mkdir(parents=True, exist_ok=True)
-    start = time.time()
+    start, rows = time.time(), []
 
     class Report(Hook):
         """A line for each evaluation, in the log and in metrics.csv."""
 
         def after_val_epoch(self, runner, metrics=None):
-            row = {"epoch": runner.epoch, "pix_acc": metrics["aAcc"] / 100, "miou": metrics["mIoU"] / 100,
-                   "seconds": round(time.time() - start)}
-            print(", ".join(f"{name}: {value}" for name, value in row.items()), flush=True)
-            path = output / "metrics.csv"
-            is_new = not path.exists()
-            with path.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, row)
-                if is_new:
-                    writer.writeheader()
-                writer.writerow(row)
+            rows.append({"epoch": runner.epoch, "pix_acc": metrics["aAcc"] / 100, "miou": metrics["mIoU"] / 100,
+                         "seconds": round(time.time() - start)})
+            print(", ".join(f"{name}: {value}" for name, value in rows[-1].items()), flush=True)
+            with (output / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, rows[-1])
+                writer.writeheader()
+                writer.writerows(rows)
 
     Runner(
         model=model_settings(config, softmax=softmax), work_dir=str(output / "mmsegmentation"), default_scope="mmseg",
@@ -136,8 +134,8 @@ def train(config: Config, *, softmax: bool) -> None:
                    "val_interval": config.evaluation.eval_steps},
         optim_wrapper={"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": rate, "momentum": sgd.momentum,
                                                              "weight_decay": sgd.weight_decay}},
-        param_scheduler=[{"type": "PolyLR", "power": schedule.lr_power, "eta_min": 0.0, "by_epoch": False, "begin": 0,
-                          "end": steps * schedule.epochs}],
+        param_scheduler=[{"type": "PolyLR", "power": schedule.lr_power, "eta_min": schedule.lr_end, "by_epoch": False,
+                          "begin": 0, "end": steps * schedule.epochs}],
         default_hooks={"logger": {"type": "LoggerHook", "interval": steps},
                        "checkpoint": {"type": "CheckpointHook", "interval": schedule.epochs}},
         custom_hooks=[Report()], randomness={"seed": config.run.seed}, log_level="WARNING",
@@ -151,10 +149,10 @@ def main() -> None:
     config = parse_arguments("train", __doc__, argv=flags)
     graph, schedule = config.network, config.schedule
     if (graph.model, schedule.lr_scheduler, schedule.warmup_epochs) != ("fast_scnn", "poly", 0):
-        raise SystemExit(f"expected fast_scnn with --lr_scheduler poly and --warmup_epochs 0, found {graph.model}, "
-                         f"{schedule.lr_scheduler} and {schedule.warmup_epochs}")
+        raise ConfigError(f"expected fast_scnn with --lr_scheduler poly and --warmup_epochs 0, found {graph.model}, "
+                          f"{schedule.lr_scheduler} and {schedule.warmup_epochs}")
     train(config, softmax=arguments.softmax)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(lambda _: main())

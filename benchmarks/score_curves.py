@@ -1,4 +1,4 @@
-"""mIoU by epoch of several trainings in one picture.
+"""mIoU by epoch of several trainings in one image.
 
     python benchmarks/score_curves.py scores.png "rtseg=RUN/metrics.csv,RUN/metrics.csv" "mmsegmentation=O/metrics.csv"
 

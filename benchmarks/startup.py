@@ -18,8 +18,8 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 from benchmarks.interleaved import measure, millisecond_medians  # noqa: E402
 from rtseg.cli.main import COMMANDS  # noqa: E402
 
-# They have no arguments of their own to answer for: they start at once, or are not programs.
-NOT_MEASURED = ("run_tests.sh", "test_versions.sh", "common.sh", "venv.sh")
+# The first hands its arguments to pytest, the others are not programs.
+NOT_MEASURED = ("run_tests.sh", "common.sh", "venv.sh")
 WRONG = "--no_such_flag"
 
 

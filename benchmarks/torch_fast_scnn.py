@@ -133,12 +133,6 @@ class FastSCNN(nn.Module):
         return F.interpolate(x, size, mode="bilinear", align_corners=self.align_corners)
 
 
-def mix_softmax_cross_entropy(outputs, labels, aux_weight=0.4, class_weights=None):
-    """The usual eager form of MixSoftmaxCrossEntropy: (N, C, H, W) logits, int64 labels (N, H, W), 255 ignored."""
-    losses = [F.cross_entropy(output, labels, class_weights, ignore_index=255) for output in outputs]
-    return losses[0] + aux_weight * sum(losses[1:])
-
-
 def load_mindspore_weights(network: nn.Module, weights) -> None:
     """Loads `weights`: our parameter name -> float32 array."""
     state = {}

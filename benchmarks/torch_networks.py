@@ -231,11 +231,11 @@ def initialize(network, variant):
             nn.init.zeros_(getattr(module, module.names[-1]).bn.weight)
 
 
-def loss_of(outputs, labels, aux_weight=0.4):
+def loss_of(outputs, labels, aux_weight=0.4, class_weights=None):
     """CE(main) + aux_weight * sum of CE(auxiliary); labels (N, H, W) int64 are downsampled (nearest) to each output."""
     def cross_entropy(output):
         step = labels.shape[1] // output.shape[2]
-        return F.cross_entropy(output, labels[:, ::step, ::step], ignore_index=255)
+        return F.cross_entropy(output, labels[:, ::step, ::step], class_weights, ignore_index=255)
     return cross_entropy(outputs[0]) + aux_weight * sum(map(cross_entropy, outputs[1:]))
 
 

@@ -7,10 +7,11 @@
 # only, with copies to and from the device. --device_type, --device_id, --precision, --threads and --requests go to the
 # program, -D... to CMake, other flags, such as --config=... of the run, to export.py. PYTHON names the interpreter.
 set -euo pipefail
+unset CDPATH  # with it cd may go elsewhere, and prints where
 
 usage() {
   sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
-  exit 2
+  exit "${1:-2}"
 }
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -18,6 +19,7 @@ export PYTHON=${PYTHON:-python3}
 runs=20 positions=() export_flags=() build_flags=() run_flags=()
 for argument in "$@"; do
   case $argument in
+    -h | --help) usage 0 2>&1 ;;
     --runs=*) runs=${argument#*=} ;;
     --device_type=* | --device_id=* | --precision=* | --threads=* | --requests=*) run_flags+=("$argument") ;;
     -D*) build_flags+=("$argument") ;;

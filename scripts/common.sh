@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# What the run_*.sh scripts that start a Python program share. Not a program: they source it.
+# What the scripts that start a Python program share. Not a program: they source it.
 #
 # PYTHON      the interpreter, default python3
 # FOREGROUND  1: stay in front, as with --foreground
 
+unset CDPATH  # with it cd may go elsewhere, and prints where
 PYTHON=${PYTHON:-python3}
 if [[ $PYTHON == */* && -d $(dirname -- "$PYTHON") ]]; then  # scripts change folder; realpath would leave a venv
     PYTHON=$(cd -- "$(dirname -- "$PYTHON")" && pwd)/${PYTHON##*/}
@@ -16,8 +17,8 @@ fail() {
     exit 2
 }
 
-# read_arguments COUNT USAGE "$@": ends with the usage text unless there are COUNT positions and then flags only.
-# The flags for the program go to the array `flags`.
+# read_arguments COUNT USAGE "$@": ends with the usage text unless there are COUNT positions and then flags only, or if
+# there is no interpreter. The flags for the program go to the array `flags`.
 read_arguments() {
     local count=$1 usage=$2 argument given
     shift 2
@@ -42,6 +43,7 @@ read_arguments() {
             *) fail "expected --flag=value after the $count positions, found '$argument'" ;;
         esac
     done
+    command -v "$PYTHON" > /dev/null || fail "PYTHON: expected a Python interpreter, found no '$PYTHON'"
 }
 
 # check_folders CODE DATASET OUTPUT: they are what they should be; OUTPUT is made if it is not there.
@@ -51,8 +53,8 @@ check_folders() {
     mkdir -p -- "$3" && [[ -w $3 ]] || fail "output_path: expected a folder that can be written, found '$3'"
 }
 
-# start CODE PROGRAM OUTPUT ARGUMENT...: runs CODE/PROGRAM.py with the arguments, in front, or in the background with what it
-# prints in OUTPUT/log.txt. Wrong arguments are found before that.
+# start CODE PROGRAM OUTPUT ARGUMENT...: runs CODE/PROGRAM.py with the arguments, in front, or in the background with what
+# it prints in OUTPUT/log.txt. Wrong arguments are found before that.
 start() {
     local code=$1 program=$2 log
     log=$(cd -- "$3" && pwd)/log.txt
@@ -73,21 +75,21 @@ run_logged() {
     echo "log: $log"
 }
 
-# Reads the arguments as the program does, without waiting for MindSpore to be imported.
+# check_arguments CODE PROGRAM ARGUMENT...: reads the arguments as the program does, without waiting for MindSpore to be
+# imported.
 check_arguments() {
-    command -v "$PYTHON" > /dev/null || fail "PYTHON: expected a Python interpreter, found no '$PYTHON'"
     "$PYTHON" - "$@" <<'END'
 import sys
 
 sys.path[0] = sys.argv[1] + "/src"
 from rtseg.cli.configuration import read_configuration
-from rtseg.runtime.device import mindspore_version
+from rtseg.runtime.device import prepare_environment
 from rtseg.utils.errors import run_command
 
 
 def main(_):
     read_configuration(sys.argv[2], "", argv=sys.argv[3:])
-    mindspore_version()
+    prepare_environment()  # which ends here if MindSpore is not installed
     return 0
 
 

@@ -7,10 +7,11 @@
 # --fusion_switch_file=ascend310_infer/fusion_switch.cfg turns all fusions off that can be.
 # --aipp=1 lets the NPU normalize a float32 model's input in hardware: the .om then takes RGB bytes, NHWC.
 set -euo pipefail
+unset CDPATH  # with it cd may go elsewhere, and prints where
 
 usage() {
   sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
-  exit 2
+  exit "${1:-2}"
 }
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -18,6 +19,7 @@ python=${PYTHON:-python3}
 positions=() flags=() aipp=0 output='' input_shape=''
 for argument in "$@"; do
   case $argument in
+    -h | --help) usage 0 2>&1 ;;
     --aipp=0 | --aipp=1) aipp=${argument#*=} ;;
     --output=?*) output=${argument#*=} ;;
     --input_shape=?*) input_shape=${argument#*=} ;;

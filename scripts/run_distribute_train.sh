@@ -30,8 +30,8 @@ usage="Usage: run_distribute_train.sh [train_code_path] [dataset] [epochs] [batc
 Kept if the environment has them, else set for each process: HCCL_CONNECT_TIMEOUT=600, HCCL_EXEC_TIMEOUT=1836 (seconds,
 Ascend), MS_COMPILER_CACHE_ENABLE=0 (1, with --eval_while_train=0: graphs are kept in compile_cache/ of the output path).
 The exit code (in front) is that of the process that failed first: its rank and the end of its log (on Ascend also of
-CANN's log of it) are printed, and the others on this server are ended. Other servers notice by themselves: on the CPU within five minutes, on Ascend
-when a collective times out.
+CANN's log of it) are printed, and the others on this server are ended. Other servers notice by themselves: on the CPU
+within five minutes, on Ascend when a collective times out.
 1 server with 8 devices:
   run_distribute_train.sh . /data 1000 2 0.045 /out
   run_distribute_train.sh . /data 1000 2 0.045 /out rank_table_8.json

@@ -8,10 +8,11 @@
 # (preprocess.py and cal_mIoU.py), -D... (CMake). A model without metadata needs --mean and --std, unless they are the
 # recipe's. PYTHON names the interpreter. Logs and results go to the working folder.
 set -euo pipefail
+unset CDPATH  # with it cd may go elsewhere, and prints where
 
 usage() {
   sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
-  exit 2
+  exit "${1:-2}"
 }
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -19,6 +20,7 @@ export PYTHON=${PYTHON:-python3}
 positions=() build_flags=() preprocess_flags=() infer_flags=() score_flags=()
 for argument in "$@"; do
   case $argument in
+    -h | --help) usage 0 2>&1 ;;
     --split=* | --input_type=* | --config=* | --mean=* | --std=* | --num_workers=*) preprocess_flags+=("$argument") ;;
     --device_type=* | --fusion_switch_path=* | --precision=* | --threads=* | --requests=* | --workers=* | \
       --warmup=*) infer_flags+=("$argument") ;;

@@ -27,29 +27,37 @@ for flag in "${flags[@]}"; do
     esac
 done
 (( ${#rates[@]} )) || fail "--lr: expected the learning rates to try, such as --lr=0.01,0.045, found none"
+settings=("--dataset=$2" "--epochs=$3" "--batch_size=$4" --resume_path=auto ${others[@]+"${others[@]}"})
 
-trap 'echo "the sweep was stopped; the same command goes on with it" >&2; exit 1' INT TERM
-code=0
+combinations=()  # all are checked before the first is trained
 for rate in "${rates[@]}"; do
     for scale in "${scales[@]}"; do
         for level in "${levels[@]}"; do
-            folder=$5/lr_${rate}_scale_${scale}_$level
-            if compgen -G "$folder/*/result.json" > /dev/null; then
-                continue
-            fi
-            echo "learning rate $rate, loss scale $scale, AMP level $level: $folder/log.txt"
-            mkdir -p -- "$folder"
-            exit_code=0
-            "$(dirname -- "${BASH_SOURCE[0]}")/run_train.sh" "$1" "$2" "$3" "$4" "$rate" "$folder" --foreground \
-                --resume_path=auto "--loss_scale=$scale" "--amp_level=$level" ${others[@]+"${others[@]}"} \
-                > "$folder/log.txt" 2>&1 || exit_code=$?
-            echo "$exit_code" > "$folder/exit_code"
-            if (( exit_code )); then
-                code=1
-                tail -n 1 -- "$folder/log.txt"
-            fi
+            check_arguments "$1" train "${settings[@]}" "--lr=$rate" "--loss_scale=$scale" "--amp_level=$level"
+            combinations+=("$rate $scale $level")
         done
     done
+done
+
+trap 'echo "the sweep was stopped; the same command goes on with it" >&2; exit 1' INT TERM
+code=0
+for combination in "${combinations[@]}"; do
+    read -r rate scale level <<< "$combination"
+    folder=$5/lr_${rate}_scale_${scale}_$level
+    results=("$folder"/*/result.json)
+    if [[ -e ${results[0]} ]]; then
+        continue
+    fi
+    echo "learning rate $rate, loss scale $scale, AMP level $level: $folder/log.txt"
+    mkdir -p -- "$folder"
+    exit_code=0
+    "$PYTHON" "$1/train.py" "${settings[@]}" "--lr=$rate" "--loss_scale=$scale" "--amp_level=$level" \
+        "--output_path=$folder" > "$folder/log.txt" 2>&1 || exit_code=$?
+    echo "$exit_code" > "$folder/exit_code"
+    if (( exit_code )); then
+        code=1
+        tail -n 1 -- "$folder/log.txt"
+    fi
 done
 "$PYTHON" - "$5" <<'END'
 import csv

@@ -23,6 +23,7 @@ output=$(cd -- "$2" && pwd)
 export PYTHONPATH=$project/src${PYTHONPATH:+:$PYTHONPATH}
 size=${SIZE:-768,1024}
 height=${size%,*} width=${size#*,}
+check_arguments "$project" train --config="$recipe" --dataset="$dataset" "${flags[@]}"
 
 rtseg() {
     "$PYTHON" -m rtseg "$@"
@@ -79,6 +80,8 @@ with open(sys.argv[1], encoding="utf-8") as file:
 for section in config.values():  # the paths of this machine are nobody else's
     section.update({key: "" for key in ("dataset", "prepared_cache", "output_path", "resume_path", "resume_name")
                     if key in section})
+    if "pretrained" in section:
+        section["pretrained"] = section["pretrained"].rpartition("/")[2]
 print(yaml.safe_dump(config, sort_keys=False), end="")
 END
 for split in val test; do
@@ -91,5 +94,5 @@ done
 score() {
     awk '$1 == "mIoU" { print $2 }' "$1"
 }
-echo "mIoU on val $(score "$output/eval_val/eval_results.txt"), on test $(score "$output/eval_test/eval_results.txt")," \
-    "on test through C++ $(score "$output/infer/acc.log")"
+echo "mIoU on val $(score "$output/eval_val/eval_results.txt"), on test" \
+    "$(score "$output/eval_test/eval_results.txt"), on test through C++ $(score "$output/infer/acc.log")"

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Virtual environments for run_demo.sh and run_tests.sh. Not a program: they source it.
 
+unset CDPATH  # with it cd may go elsewhere, and prints where
 project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 pythons=(3.11 3.10 3.9 3.12)  # that MindSpore has packages for, the tested one first
 python_versions="Python 3.9, 3.10, 3.11 or 3.12"

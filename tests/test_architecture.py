@@ -24,8 +24,7 @@ NEVER_MINDSPORE = ("rtseg.cli.preprocess", "rtseg.cli.score", "rtseg.config.", "
 # Drawing takes coordinates: box(left, bottom, right, top, color).
 COORDINATES = "rtseg.synthetic."
 # Their callers are others, which pass by position, as they do to a network's `construct` and to operators.constexpr.
-CALLED_BY_POSITION = {"rtseg.tools.torch_file._rebuild_tensor", "rtseg.training.train_step.scaled_part_loss",
-                      "rtseg.training.weight_average._move"}
+CALLED_BY_POSITION = {"rtseg.tools.torch_file._rebuild_tensor", "rtseg.training.weight_average._move"}
 
 
 def imports_of(source, only_at_once=False):

@@ -59,14 +59,27 @@ def test_startup_and_what_the_commands_answer():
     found = result("startup", "--rounds=1")
     codes = found["exit_codes"]
     assert set(found["median_ms"]) == set(codes)
-    for command in ("python train.py", "python -m rtseg synthetic", "bash scripts/run_train.sh"):
-        assert codes[f"{command} --help"] == 0
+    assert {f"{command} --help" for command in (
+        "python train.py", "python -m rtseg synthetic", "bash scripts/convert_om.sh")} < set(codes)
     assert {code for name, code in codes.items() if name.endswith("--no_such_flag")} == {2}
+    assert {code for name, code in codes.items() if name.endswith("--help")} == {0}
 
 
 def test_forward():
     found = result("forward", "--models=fast_scnn/mmseg", "--image_height=64", "--image_width=64", "--rounds=1")
     assert (found["model"], found["size"]) == ("fast_scnn", [64, 64]) and found["median_ms"] > 0
+
+
+@pytest.mark.parametrize("program, flags, code, message", [
+    ("forward", ["--models=icnet"], 2, "forward.py: error: --models: expected some of fast_scnn/mmseg,fast_scnn/segm"),
+    ("forward", ["--torch", "--models=fast_scnn/segmentron"], 2, "expected some of fast_scnn/mmseg,fast_scnn/tramac,"),
+    ("cpp_inference", ["--torch", "--model=icnet"], 2, "--torch: expected no other --model and no --ckpt_file: "),
+    ("data_loading", ["--dataset=nowhere"], 3, "error: the dataset folder "),
+    ("evaluation", ["--dataset=nowhere"], 3, "error: the dataset folder "),
+    ("loss_curves", ["--config=nowhere.yaml"], 2, "error: --config nowhere.yaml: expected a readable YAML file")])
+def test_wrong_arguments(program, flags, code, message):
+    process = run(sys.executable, f"benchmarks/{program}.py", *flags)
+    assert process.returncode == code and message in process.stderr and "Traceback" not in process.stderr
 
 
 def test_loss_curves(root, tmp_path):
@@ -83,10 +96,10 @@ def test_loss_curves(root, tmp_path):
 def test_loss_curves_need_the_twins_graph(root):
     process = run(sys.executable, "benchmarks/loss_curves.py", "--config=configs/icnet_liminn.yaml",
                   f"--dataset={root}")
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert process.stderr.startswith(
-        "expected a recipe without bn_momentum and lr_factors of fast_scnn tramac, fast_scnn mmseg, icnet mmseg, "
-        "bisenetv1 coincheung, bisenetv1 mmseg, found icnet liminn, bn_momentum None, lr_factors {'conv_sub1': 10.0, ")
+        "error: expected a recipe without bn_momentum and lr_factors of fast_scnn tramac, fast_scnn mmseg, icnet "
+        "mmseg, bisenetv1 coincheung, bisenetv1 mmseg, found icnet liminn, bn_momentum None, lr_factors {'conv_sub1': ")
 
 
 @pytest.mark.parametrize("recipe, loss", [("icnet", "ohem"), ("bisenetv1_mmseg", "mix")])
@@ -101,8 +114,7 @@ def test_the_twins_train(root, recipe, loss):
     assert 0 < float(loss) < 20
 
 
-@pytest.mark.parametrize("flags", [[], ["--softmax"]])
-def test_mmsegmentation_trains_under_the_same_flags(tmp_path, flags):
+def test_mmsegmentation_trains_under_the_same_flags(tmp_path):
     pytest.importorskip("mmseg", reason="the package mmsegmentation is not installed")
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 2)):
@@ -111,12 +123,16 @@ def test_mmsegmentation_trains_under_the_same_flags(tmp_path, flags):
         for i in range(count):
             cv2.imwrite(str(tmp_path / "data" / split / f"{i}.png"), rng.integers(0, 256, (96, 128, 3), np.uint8))
             cv2.imwrite(str(tmp_path / "data" / f"{split}annot" / f"{i}.png"), rng.integers(0, 12, (96, 128), np.uint8))
-    process = run(sys.executable, "benchmarks/mmsegmentation_training.py", "--config=configs/camvid/fast_scnn.yaml",
-                  f"--dataset={tmp_path / 'data'}", f"--output_path={tmp_path / 'run'}", "--epochs=2", "--eval_steps=1",
-                  "--base_size=96", "--crop_size=64,96", "--warmup_epochs=0", "--batch_size=2", *flags)
-    assert process.returncode == 0, process.stderr
-    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
-    assert [row["epoch"] for row in rows] == ["1", "2"] and all(0 <= float(row["miou"]) < 1 for row in rows)
+    for flags in ([], ["--softmax", "--lr_end=0.001"]):  # into the same folder: the second replaces the first
+        process = run(sys.executable, "benchmarks/mmsegmentation_training.py", "--config=configs/camvid/fast_scnn.yaml",
+                      f"--dataset={tmp_path / 'data'}", f"--output_path={tmp_path / 'run'}", "--epochs=2",
+                      "--eval_steps=1", "--base_size=96", "--crop_size=64,96", "--warmup_epochs=0", "--batch_size=2",
+                      *flags)
+        assert process.returncode == 0, process.stderr
+        rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
+        assert [row["epoch"] for row in rows] == ["1", "2"] and all(0 <= float(row["miou"]) < 1 for row in rows)
+    log = max((tmp_path / "run" / "mmsegmentation").glob("*/vis_data/scalars.json")).read_text()
+    assert float(re.findall(r'"lr": ([\d.e-]+)', log)[-1]) == pytest.approx(0.001)  # of the last step
 
 
 def test_score_curves(tmp_path):

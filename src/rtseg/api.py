@@ -79,7 +79,9 @@ def create_model(name: str, *, num_classes: int, variant: Optional[str] = None, 
     """
     variant = MODEL_VARIANTS[_known(name)][0] if variant is None else variant
     check_model(name, variant, aux=aux, backbone=backbone)
-    _set_up_mindspore()
+    if "mindspore" not in sys.modules:
+        from rtseg.runtime.device import setup_device
+        setup_device("CPU")
 
     from rtseg.models import registry
     return registry.create_model(name, variant, num_classes=num_classes, aux=aux, dropout=dropout,
@@ -149,9 +151,3 @@ def _known(name: str) -> str:
     if name not in MODEL_VARIANTS:
         raise ConfigError(f"name: expected one of {', '.join(list_models())}, found '{name}'")
     return name
-
-
-def _set_up_mindspore() -> None:
-    if "mindspore" not in sys.modules:
-        from rtseg.runtime.device import setup_device
-        setup_device("CPU")

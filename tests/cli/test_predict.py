@@ -1,5 +1,7 @@
 """predict.py: the same classes from a checkpoint, a MINDIR and an ONNX, the submission's score, videos, bad input."""
 import importlib.util
+import os
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -335,6 +337,19 @@ def test_rates_that_phones_report_can_be_written(tmp_path, rate, found):
     video = Video(path)
     assert (round(video.rate, 2), video.frames) == (found, 1)
     video.close()
+
+
+def test_a_video_whose_path_is_not_utf8_is_refused(clip, tmp_path):
+    """As of an archive that was packed where names are GBK; OpenCV would end the process."""
+    path = tmp_path / (os.fsdecode("道路".encode("gbk")) + clip.suffix)
+    shutil.copy(clip, path)
+    with pytest.raises(DataError, match="expected a path in UTF-8"):
+        Video(path)
+    with pytest.raises(DataError, match="expected a path in UTF-8"):
+        with writing_video(path, (48, 80), rate=10):
+            pass
+    shutil.copy(clip, tmp_path / f"道路{clip.suffix}")
+    Video(tmp_path / f"道路{clip.suffix}").close()
 
 
 def test_a_video_that_is_not_written_completely_is_an_error(tmp_path):

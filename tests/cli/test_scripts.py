@@ -13,6 +13,8 @@ import pytest
 from script_helpers import PROJECT, SCRIPTS, TINY_TRAINING, run, skip_unless_installed
 
 TRAIN, EVAL = SCRIPTS / "run_train.sh", SCRIPTS / "run_eval.sh"
+SOURCED = ("common.sh", "venv.sh")
+PROGRAMS = [path for path in sorted(SCRIPTS.glob("*.sh")) if path.name not in SOURCED]
 
 
 @pytest.fixture
@@ -99,10 +101,11 @@ def test_usage_on_wrong_count(script, given, first_line):
     assert process.stderr.startswith(first_line)
 
 
-@pytest.mark.parametrize("script", [TRAIN, EVAL, SCRIPTS / "run_demo.sh"])
+@pytest.mark.parametrize("script", [path for path in PROGRAMS if path.name != "run_tests.sh"],
+                         ids=lambda path: path.name)
 def test_help(script):
     process = run(script, "--help")
-    assert process.returncode == 0 and process.stdout.startswith(f"Usage: {script.name} ") and process.stderr == ""
+    assert process.returncode == 0 and f"{script.name} [" in process.stdout and process.stderr == ""
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -138,11 +141,72 @@ def test_wrong_evaluation_arguments_are_found_before_the_background(folders):
     assert not (output / "log.txt").exists()
 
 
-def test_interpreter_that_does_not_exist(folders):
-    dataset, _, output = folders
-    process = run(TRAIN, PROJECT, dataset, 1, 2, 0.1, output, PYTHON="no-such-python")
+@pytest.mark.parametrize("name, count", [("run_train", 6), ("prepare_cache", 2), ("sweep", 5), ("train_camvid", 2)])
+def test_interpreter_that_does_not_exist(name, count):
+    process = run(SCRIPTS / f"{name}.sh", *["."] * count, PYTHON="no-such-python")
     assert process.returncode == 2
     assert process.stderr == "error: PYTHON: expected a Python interpreter, found no 'no-such-python'\n"
+
+
+@pytest.mark.parametrize("flags, message", [
+    (("--lr=0.1,fast",), "error: '--lr': expected a number > 0, found 'fast'"),
+    (("--lr=0.1", "--amp_level=O1,O22"), "error: '--amp_level': expected one of O0, O1, O2, O3, found 'O22'"),
+    (("--lr=0.1", "--unknown=3"), "error: unrecognized arguments: --unknown=3"),
+    ((), "error: --lr: expected the learning rates to try, such as --lr=0.01,0.045, found none")])
+def test_wrong_arguments_of_a_sweep_are_found_before_the_first_training(folders, flags, message):
+    dataset, _, output = folders
+    process = run(SCRIPTS / "sweep.sh", PROJECT, dataset, 1, 2, output, *flags)
+    assert process.returncode == 2 and message in process.stderr and process.stdout == ""
+    assert list(output.iterdir()) == []
+
+
+def test_a_sweep_trains_nothing_again_whatever_its_folder_is_called(folders):
+    dataset, folder, _ = folders
+    run_folder = folder / "out [1]" / "lr_0.1_scale_1_O0" / "20261122"
+    run_folder.mkdir(parents=True)
+    (run_folder / "result.json").write_text(
+        '{"last_miou": 0.5, "best_miou": 0.625, "best_epoch": 1, "images_per_second": 3}')
+    (run_folder.parent / "exit_code").write_text("0\n")
+    process = run(SCRIPTS / "sweep.sh", PROJECT, dataset, 1, 2, folder / "out [1]", "--lr=0.1")
+    assert process.returncode == 0 and "learning rate 0.1" not in process.stdout, process.stderr
+    assert (folder / "out [1]" / "sweep.csv").read_text().splitlines()[1:] == ["0.1,1,O0,50.00,62.50,1,3,0"]
+
+
+def fake_versions(folder, *arguments):
+    """The table of test_versions.sh with an environment that is there, and what was asked of its Python."""
+    binaries = folder / "my versions" / "2.7.2-3.11" / "bin"
+    for path in (folder / "bin" / "python3.11", binaries / "pytest", binaries / "python"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+    (binaries / "python").write_text(f'''\
+#!/bin/sh
+if [ "$1" = -c ]; then echo 1.26.4; exit; fi
+printf '%s\\n' "$@" >> "{folder}/calls"
+echo "== 3 passed, 1 skipped in 2.5s =="
+''')
+    done = run(SCRIPTS / "test_versions.sh", *arguments, cwd=folder, VERSIONS_FOLDER="my versions",
+               PATH=f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    return done, (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
+
+
+def test_table_of_versions(tmp_path):
+    done, words = fake_versions(tmp_path, "2.7.2:3.11", "2.7.2:3.99")
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcome = "3 passed, 1 skipped in 2.5s"
+    assert done.stdout.splitlines()[2:] == [f"| 2.7.2 | 3.11 | 1.26.4 | {outcome} | {outcome} |",
+                                            "| 2.7.2 | 3.99 | | no interpreter here | |"]
+    chosen = [word for word in words if word.startswith("tests/")]
+    assert len(chosen) == 5
+    found = run(sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *chosen)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("wrong", ["--bogus", "2.10.0", "2.10.0:", ""])
+def test_versions_that_are_none(tmp_path, wrong):
+    done, words = fake_versions(tmp_path, "2.7.2:3.11", wrong)
+    assert (done.returncode, done.stdout, words) == (2, "", [])
+    assert done.stderr == f"error: expected MINDSPORE:PYTHON such as 2.10.0:3.12, found '{wrong}'\n"
 
 
 def test_unsuitable_python_is_refused(tmp_path):
@@ -183,13 +247,20 @@ def test_missing_requirements(monkeypatch):
     assert not module.is_installed("opencv-python-headless>=5")
 
 
-@pytest.mark.parametrize("script", [*sorted(SCRIPTS.glob("run_*.sh")), PROJECT / ".ci" / "run"],
-                         ids=lambda path: path.name)
+@pytest.mark.parametrize("script", [*PROGRAMS, PROJECT / ".ci" / "run"], ids=lambda path: path.name)
 def test_scripts_are_executable_and_strict(script):
     assert script.stat().st_mode & stat.S_IXUSR
-    lines = script.read_text().splitlines()
+    text = script.read_text()
+    lines = text.splitlines()
     assert lines[0] == "#!/usr/bin/env bash"
     assert "set -euo pipefail" in lines
+    text += "".join((SCRIPTS / name).read_text() for name in SOURCED if f"/{name}\"\n" in text)
+    assert "$(cd " not in text or "\nunset CDPATH" in text
+
+
+def test_cdpath_leads_no_script_astray():
+    process = run("scripts/prepare_cache.sh", "nowhere", "cache", CDPATH=".")
+    assert process.returncode == 3 and process.stderr.startswith("error: the dataset folder ")
 
 
 def test_ci_runs_the_test_command_of_the_readme():

@@ -1,10 +1,11 @@
 """scripts/train_camvid.sh from images to a scored C++ program, with tiny images in CamVid's layout."""
 import re
+import shutil
 
 import numpy as np
 import pytest
 from data_helpers import write_png
-from script_helpers import SCRIPTS, run
+from script_helpers import PROJECT, SCRIPTS, run
 
 TRAIN_CAMVID = SCRIPTS / "train_camvid.sh"
 TINY = ("--epochs=1", "--batch_size=2", "--base_size=64", "--crop_size=64,64", "--eval_steps=1", "--num_workers=0",
@@ -26,7 +27,8 @@ def camvid(tmp_path):
 def test_the_whole_way(camvid, tmp_path, quick_demo):
     _, demo = quick_demo
     settings = {"SIZE": "64,96", "BUILD_DIR": str(demo / "infer" / "build")}
-    done = run(TRAIN_CAMVID, camvid, tmp_path / "out put", *TINY, **settings)
+    weights = shutil.copy(PROJECT / "pretrained" / "fast_scnn_camvid.ckpt", tmp_path)
+    done = run(TRAIN_CAMVID, camvid, tmp_path / "out put", f"--pretrained={weights}", *TINY, **settings)
     assert done.returncode == 0, done.stdout + done.stderr
     scores = done.stdout.splitlines()[-1]
     found = re.fullmatch(r"mIoU on val \d+\.\d\d, on test (\S+), on test through C\+\+ (\S+)", scores)
@@ -36,12 +38,15 @@ def test_the_whole_way(camvid, tmp_path, quick_demo):
         "test_eval_results.txt", "val_class_iou.png", "val_confusion_matrix.png", "val_eval_results.txt"]
     for name in ("config.yaml", "val_eval_results.txt"):
         assert str(tmp_path) not in (tmp_path / "out put" / "results" / name).read_text()
+    assert "pretrained: fast_scnn_camvid.ckpt" in (tmp_path / "out put" / "results" / "config.yaml").read_text()
 
 
-@pytest.mark.parametrize("variables, message", [
-    ({"RECIPE": "segnet"}, "error: RECIPE: expected fast_scnn, icnet or bisenetv1, found 'segnet'"),
-    ({}, "error: dataset: expected the folder that holds train/ and trainannot/, found"),
+@pytest.mark.parametrize("dataset, flags, variables, message", [
+    ("Cam Vid", (), {"RECIPE": "segnet"}, "error: RECIPE: expected fast_scnn, icnet or bisenetv1, found 'segnet'"),
+    (".", (), {}, "error: dataset: expected the folder that holds train/ and trainannot/, found"),
+    ("Cam Vid", ("--epochs=many",), {}, "error: '--epochs': expected an integer >= 1, found 'many'"),
 ])
-def test_refused(tmp_path, variables, message):
-    done = run(TRAIN_CAMVID, tmp_path, tmp_path / "out", **variables)
+def test_refused(camvid, tmp_path, dataset, flags, variables, message):
+    done = run(TRAIN_CAMVID, dataset, "out", *flags, cwd=tmp_path, **variables)
     assert done.returncode == 2 and done.stderr.startswith(message)
+    assert not (tmp_path / "out" / "data").exists()

@@ -27,6 +27,14 @@ def test_checker_counts_and_weighs(describe, tmp_path, capsys):
     assert lines[8] == "note: no label of train has maize"
 
 
+def test_checker_counts_chinese_letters_as_two_columns(describe, tmp_path, capsys):
+    fields(tmp_path, "a", ids=((7, 7), (0, 0)))
+    spec = describe(BY_IDS, ("weed", "杂草"))
+    assert check.main([f"--dataset={tmp_path}", f"--dataset_config={spec}", "--split=train"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[4].index("50.00"), lines[6].index("50.00")) == (15, 13)
+
+
 def test_checker_lists_everything_and_counts_the_good_ones(describe, tmp_path, capsys):
     fields(tmp_path, "good", "strange", "empty", "wide", "lonely")
     write_png(tmp_path / "truth" / "strange_id.png", np.array([[7, 77], [9, 78]], np.uint8))

@@ -103,6 +103,9 @@ def test_images_and_labels_must_differ_and_files_must_be_there(describe, tmp_pat
     path.write_text("name: a\nname: b\n")
     with pytest.raises(ConfigError, match="mine.yaml: not valid YAML: the key 'name' stands there 2 times"):
         load_dataset_spec(path)
+    path.write_bytes("name: a\nclasses: [{name: 道路}]\n".encode("gbk"))
+    with pytest.raises(ConfigError, match="not valid YAML: expected text in UTF-8, found other bytes in line 2; save"):
+        load_dataset_spec(path)
 
 
 def test_a_run_keeps_the_whole_description(describe, tmp_path):

@@ -1,9 +1,9 @@
 """Every graph as ONNX: within CANN's documented limits, the network's numbers, and any batch and size where it can."""
 import numpy as np
 import pytest
+from cann_limits import check_limits
 from mindspore import Tensor, export
 
-from rtseg.export.cann_limits import check_limits
 from rtseg.export.mindir import read_mindir
 from rtseg.export.onnx_converter import to_onnx
 from rtseg.inference.graph import InferenceGraph

@@ -187,6 +187,17 @@ def test_summary_literal():
         confusion.summary(["road", "sky"])
 
 
+def test_summary_of_chinese_names_is_a_table():
+    """A terminal shows each of these letters in two columns."""
+    confusion = ConfusionMatrix(2)
+    confusion.add(matrix_of([0, 1], [0, 1], num_classes=2))
+    assert confusion.summary(["道路", "交通信号灯"]).splitlines()[:4] == [
+        "class       IoU (%)",
+        "道路         100.00",
+        "交通信号灯   100.00",
+        "-------------------"]
+
+
 def test_imports_no_mindspore():
     code = ("import sys, rtseg.metrics.confusion_matrix, rtseg.visualization.masks, rtseg.utils.logging\n"
             "import rtseg.utils.atomic\n"

@@ -112,6 +112,16 @@ def test_other_files_are_errors(tmp_path, name, content):
         read_state_dict(tmp_path / name)
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_is_no_file_is_named(tmp_path, suffix):
+    (tmp_path / f"folder{suffix}").mkdir()
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    for name, reason in (("none", "No such file or directory"), ("folder", "Is a directory"),
+                         ("pipe", "it is no regular file")):
+        with pytest.raises(DataError, match=f"expected a weight file at .*{name}{suffix}; {reason}"):
+            read_state_dict(tmp_path / f"{name}{suffix}")
+
+
 def test_match_reports_classes_heads_and_strangers():
     shapes = {"head.conv.bn.gamma": (2,), "head.classifier.weight": (19, 2, 1, 1), "aux_heads.0.classifier.bias": (19,)}
     state = {"conv_out.conv.bn.weight": np.ones(2), "conv_out.conv_out.weight": np.ones((7, 2, 1, 1)),

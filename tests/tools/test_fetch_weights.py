@@ -122,6 +122,13 @@ def test_a_missing_file_and_no_network(server, tmp_path):
         published(file, tmp_path, report=ignore)
 
 
+def test_a_login_page_instead_of_a_file_without_a_hash_says_what_to_delete(server, tmp_path):
+    server.files["/w.pth"] = b"<html>please log in</html>"
+    for _ in range(2):
+        with pytest.raises(DataError, match=f"w.pth: expected weights .* Delete {tmp_path}/w.pth and try once more"):
+            fetch(entry(server, "/w.pth"), tmp_path, report=ignore)
+
+
 @pytest.fixture
 def tramac(server, monkeypatch, tmp_path):
     """The table with one entry, served from this machine; the cache is in tmp_path."""

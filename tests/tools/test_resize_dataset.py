@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from data_helpers import write_png
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.dataset_spec import load_dataset_spec
@@ -91,9 +92,58 @@ def test_labels_with_a_palette_keep_it(data):
         assert copy.mode == "P" and copy.getpalette()[:3] == [1, 2, 3] and (np.array(copy) == 7).all()
 
 
+def test_what_a_copy_is_does_not_depend_on_its_name(data):
+    """What a file of a data set is follows from its first bytes: here images are PNG, and labels are, too."""
+    folder = data / "train" / "a"
+    (folder / "one.png").rename(folder / "one.image")
+    (folder / "one_label.png").rename(folder / "one_label.jpg")
+    (data / "test" / "two.png").rename(data / "test" / "two.image")
+    spec = data.parent / "spec.yaml"
+    spec.write_text(SPEC.replace("image_suffix: .png", "image_suffix: .image").replace("_label.png", "_label.jpg"))
+    assert resized(data) == 0
+    image, label = SegmentationDataset(data.parent / "copy", "train", spec=load_dataset_spec(spec)).load(0)
+    assert image.shape == (32, 64, 3) and (label[:, :32] == 0).all() and (label[:, 32:] == 1).all()
+
+
+def test_images_called_jpeg_are_jpeg(data):
+    image = Image.open(data / "test" / "two.png")
+    image.save(data / "test" / "two.JPG")
+    (data / "test" / "two.png").unlink()
+    spec = data.parent / "spec.yaml"
+    spec.write_text(SPEC.replace("image_suffix: .png", "image_suffix: .JPG").replace(
+        "  train: {images: train, labels: train}\n", ""))
+    assert resized(data) == 0
+    with Image.open(data.parent / "copy" / "test" / "two.JPG") as copy:
+        assert copy.format == "JPEG" and copy.size == (64, 32)
+
+
+def test_a_data_set_below_the_home_folder(data, monkeypatch):
+    """A shell leaves --dataset=~/data as it is."""
+    (data / "train.txt").write_text("train/a/one.png train/a/one_label.png\n")
+    spec = data.parent / "spec.yaml"
+    spec.write_text(SPEC.replace("train: {images: train, labels: train}", "train: {list: train.txt}"))
+    monkeypatch.setenv("HOME", str(data.parent))
+    assert resized(data, "--dataset=~/data") == 0
+    assert (data.parent / "copy" / "train.txt").read_text() == (data / "train.txt").read_text()
+    with pytest.raises(ConfigError, match="--output: expected another folder than the data set"):
+        resized(data, "--dataset=~/data", f"--output={data}")
+
+
 def test_shrinking_averages():
     image = np.array([[0, 100], [50, 250]], np.uint8)[..., None].repeat(3, 2)
     assert resize_image(image, (1, 1)).tolist() == [[[100, 100, 100]]]
+
+
+def test_a_label_with_a_damaged_comment_is_listed_and_the_others_are_copied(data, capsys):
+    """OpenCV reads it with a warning, PIL does not."""
+    path, comment = data / "train" / "a" / "one_label.png", PngInfo()
+    comment.add_text("Comment", "from here")
+    Image.open(path).save(path, pnginfo=comment)
+    path.write_bytes(path.read_bytes().replace(b"from here", b"from home"))
+    assert resized(data) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("1 images of 32x64") and f"1 of 2 images are not copied:\n  {path}: cannot be decoded" in err
+    assert (data.parent / "copy" / "test" / "two.png").is_file()
 
 
 def test_a_damaged_image_is_listed_and_the_others_are_copied(data, capsys):

@@ -25,6 +25,12 @@ def test_writes_into_a_new_folder_and_replaces(tmp_path):
     assert names(path.parent) == ["model.json"]
 
 
+def test_a_file_name_that_is_not_utf8_can_be_written_into_a_text(tmp_path):
+    name = os.fsdecode("道".encode("gbk"))
+    write_text(tmp_path / "scores.csv", f"路 {name}\n")
+    assert (tmp_path / "scores.csv").read_text(encoding="utf-8") == "路 \\udcb5\\udcc0\n"
+
+
 def test_final_name_appears_only_when_the_block_ends(tmp_path):
     path = tmp_path / "curves.png"
     with atomic_write(path) as temporary:
@@ -113,6 +119,16 @@ def test_run_command_exit_codes(outcome, code, message, capsys):
         run_command(main)
     assert stopped.value.code == code
     assert capsys.readouterr() == ("", message)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_run_command_without_output(closed):
+    """As daemons are started."""
+    code = ("import sys; from rtseg.utils.errors import run_command; "
+            "run_command(lambda _: print('done', sys.stderr.isatty()))")
+    done = subprocess.run(["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code], cwd=PROJECT,
+                          capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_run_command_does_not_hide_a_defect():

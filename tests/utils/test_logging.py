@@ -61,6 +61,12 @@ def test_same_line_on_screen_and_in_the_file(tmp_path, capsys):
     assert logger is logging.getLogger(log.LOGGER_NAME)
 
 
+def test_a_file_name_that_is_not_utf8_does_not_lose_its_line(tmp_path, capsys):
+    log.setup_logger(tmp_path / "train.log", rank=1).info("cannot read \udcb5\udcc0.png")
+    assert untimed((tmp_path / "train.log").read_text()) == [r":INFO: cannot read \udcb5\udcc0.png"]
+    assert capsys.readouterr().err == ""
+
+
 def test_second_setup_appends_and_does_not_double(tmp_path, capsys):
     path = tmp_path / "train.log"
     log.setup_logger(path).info("one")

@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_helpers import CLASS_NAMES, PALETTE
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib.text import Text
 from PIL import Image
 
 from rtseg.utils.errors import DataError
+from rtseg.visualization import fonts
 from rtseg.visualization.masks import SheetRow, colorize, contact_sheet, error_map, legend, overlay, save_png
-from rtseg.visualization.plots import plot_class_iou, plot_confusion_matrix, plot_curves
+from rtseg.visualization.plots import _confusion_figure, plot_class_iou, plot_confusion_matrix, plot_curves
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEADER = "epoch,step,loss,lr,images_per_second,pix_acc,miou\n"
@@ -158,6 +162,70 @@ def test_plot_curves_leaves_matplotlib_as_it_was(tmp_path):
     assert result.stdout == "False True\n"
 
 
+@pytest.fixture
+def font_folder(tmp_path, monkeypatch):
+    """The only folder of this machine that has fonts."""
+    monkeypatch.setattr(fonts, "_FOLDERS", (str(tmp_path / "fonts"),))
+    for function in (fonts.drawable, fonts._fonts, fonts._letters):
+        function.cache_clear()
+    yield tmp_path / "fonts"
+    for function in (fonts.drawable, fonts._fonts, fonts._letters):
+        function.cache_clear()
+
+
+def write_font(path, letters):
+    """A font in which each of these letters is a square."""
+    pen = TTGlyphPen(None)
+    for i, point in enumerate(((0, 0), (0, 800), (800, 800), (800, 0))):
+        (pen.lineTo if i else pen.moveTo)(point)
+    pen.closePath()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "square"])
+    builder.setupCharacterMap({ord(letter): "square" for letter in letters})
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "square": pen.glyph()})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "square": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=800, descent=0)
+    builder.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    builder.save(path)
+
+
+def test_names_are_drawn_in_a_font_that_has_their_letters(font_folder):
+    write_font(font_folder / "cjk" / "Chinese-Regular.ttf", "道路0 ")
+    (font_folder / "Broken-Regular.ttf").write_bytes(b"no font")
+    assert fonts.drawable("road") == ("road", None)
+    assert fonts.drawable("Straße, дорога")[1].endswith("DejaVuSans.ttf")
+    assert fonts.drawable("0 道路") == ("0 道路", str(font_folder / "cjk" / "Chinese-Regular.ttf"))
+    drawn = legend(["路路路", "b"], [(1, 2, 3), (4, 5, 6)])
+    assert (drawn == 40).all(2).sum() > 3 * 100  # three squares of 12x12 pixels
+
+
+def test_letters_that_no_font_has_are_escaped(font_folder):
+    assert fonts.drawable("道路") == (r"\u9053\u8def", None)
+    assert fonts.drawable("Straße 路")[0] == r"Straße \u8def"
+    assert fonts.drawable("a\nb\udcb5") == (r"a\nb\udcb5", None)
+    colors = [(1, 2, 3), (4, 5, 6)]
+    np.testing.assert_array_equal(legend(["道", "b"], colors), legend([r"\u9053", "b"], colors))
+
+
+@NO_WARNINGS
+@pytest.mark.parametrize("has_font", [False, True])
+def test_diagrams_with_names_of_any_language(has_font, font_folder, tmp_path):
+    if has_font:
+        write_font(font_folder / "Chinese.ttf", "道路")
+    names = ["道路", "Straße"]
+    plot_class_iou([1.0, 0.5], names, palette=[(0, 0, 0)] * 2, output_path=tmp_path / "class_iou.png")
+    plot_confusion_matrix(np.eye(2, 3, dtype=int), names, output_path=tmp_path / "confusion_matrix.png")
+    figure = _confusion_figure(np.eye(2, 3, dtype=int), names)
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        labels = axis.get_ticklabels()
+        assert [label.get_text() for label in labels] == ["道路" if has_font else r"\u9053\u8def", "Straße"]
+        files = [label.get_fontproperties().get_file() for label in labels]
+        assert files[0] == (str(font_folder / "Chinese.ttf") if has_font else None)
+
+
 @NO_WARNINGS
 def test_class_iou_draws_a_bar_for_each_class(tmp_path):
     palette = [(0, 60, 0), (255, 80, 0), (9, 9, 200)]
@@ -180,6 +248,19 @@ def test_confusion_matrix_draws_shares_of_each_row(tmp_path, monkeypatch):
     plot_confusion_matrix(matrix, ["road_$x_$", "sky", "sign"], output_path=tmp_path / "confusion_matrix.png")
     assert [text for text in texts if text[2]] == [(0, 0, "75"), (1, 0, "0"), (1, 1, "100")]
     assert (tmp_path / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+@NO_WARNINGS
+@pytest.mark.parametrize("names", [("road", "sky"), ("a rather long name of a class, as some have", "sky"),
+                                   ("路" * 30, "sky")])
+def test_a_confusion_matrix_of_two_classes_has_room_for_its_title_and_names(names):
+    figure = _confusion_figure(np.eye(2, 3, dtype=int), names)
+    figure.canvas.draw()
+    page = figure.bbox.padded(1)
+    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert [text.get_text() for text in texts if not page.containsx(text.get_window_extent().x0)
+            or not page.containsx(text.get_window_extent().x1)] == []
+    assert any(text.get_text() == "Pixels of each class by prediction, per cent" for text in texts)
 
 
 def test_colours_and_names_of_images():

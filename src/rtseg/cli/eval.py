@@ -1,7 +1,6 @@
 """Scores a checkpoint on a labelled split: mIoU, pixel accuracy, mean accuracy, frequency-weighted IoU, the IoU of each
 class, coloured masks."""
 import json
-import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
@@ -29,28 +28,24 @@ def evaluate(config: Config) -> int:
     from rtseg.inference.evaluator import Evaluator
     from rtseg.inference.predictor import averaging_options, network_predictor
     from rtseg.inference.reporting import EvaluationReport
-    from rtseg.models.registry import create_model
-    from rtseg.models.weights import load_weights
+    from rtseg.models.weights import trained_network
     from rtseg.training import run_folder
     from rtseg.training.checkpoint import checkpoint_path
 
     checkpoint = checkpoint_path(config, run_folder.BEST)
-    num_classes = config.data.dataset_config.num_classes
     dataset = with_cache(SegmentationDataset(config.data.dataset, config.data.eval_split,
                                              spec=config.data.dataset_config),
                          config.data.prepared_cache)
-    network = create_model(config.network.model, config.network.variant, num_classes=num_classes,
-                           backbone=config.network.backbone)
-    load_weights(checkpoint, network)
-    predictor = network_predictor(network, mean=config.data.mean, std=config.data.std,
+    predictor = network_predictor(trained_network(config, checkpoint), mean=config.data.mean, std=config.data.std,
                                   mode=config.evaluation.eval_mode, **averaging_options(config.prediction))
-    evaluator = Evaluator(predictor, dataset, num_classes=num_classes, num_workers=config.num_workers,
+    evaluator = Evaluator(predictor, dataset, num_classes=config.data.dataset_config.num_classes,
+                          num_workers=config.num_workers,
                           crop_size=config.data.crop_size if config.evaluation.eval_mode == "crop" else None,
                           batch_size=config.evaluation.eval_batch_size,
                           boundary_iou=config.evaluation.boundary_iou, group=group)
     report = EvaluationReport(Path(config.run.output_path), dataset, save_mask=config.evaluation.save_mask)
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
-        items, total=len(evaluator.indices), unit="image", disable=not sys.stderr.isatty()))
+        items, total=len(evaluator.indices), unit="image", disable=None))
     if evaluation is None:  # stopped
         return 1
     scores = [tuple(score) for text in group.gather(json.dumps(report.image_scores)) for score in json.loads(text)]

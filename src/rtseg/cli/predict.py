@@ -26,7 +26,6 @@ overlay/camera_0_<time>_overlay.mp4 and says how many frames per second went the
 
 Images that cannot be read are listed, the others are done, and the exit code is 3.
 """
-import sys
 import threading
 import time
 from contextlib import closing
@@ -100,7 +99,7 @@ def unfinished(config: Config, files: Sequence["InputFile"], *, output: Path) ->
 def predict_from_camera(config: Config, index: int, *, output: Path) -> int:
     """Predicts what a camera sees until Ctrl-C or --max_frames; returns the exit code."""
     from rtseg.inference.input_files import InputFile
-    from rtseg.inference.prediction import OVERLAY, predict_camera
+    from rtseg.inference.prediction import predict_camera
     from rtseg.visualization.video import Camera
 
     if config.prediction.submit or config.prediction.shard_numbers != (1, 1):
@@ -122,7 +121,7 @@ def predict_from_camera(config: Config, index: int, *, output: Path) -> int:
     # The first frame includes MindSpore's compilation.
     rate = f"{(len(times) - 1) / (times[-1] - times[0]):.2f} frames/s" if len(times) > 1 else "too few to measure"
     print(f"{len(times)} frames; end to end (camera, network, drawing, writing), without the first: {rate}; "
-          f"the video is in {output / OVERLAY}")
+          f"the video is in {output / 'overlay'}")
     return report_errors("the camera stopped:", problems) if problems else 0
 
 
@@ -154,8 +153,7 @@ def predict(config: Config, files: Sequence["InputFile"], *, output: Path) -> Li
     steps = predict_files(segmenter, files, folder=output, num_workers=config.num_workers,
                           label_ids=config.data.dataset_config.train_id_to_id if config.prediction.submit else None,
                           kinds=config.prediction.save_kinds)
-    for problem in tqdm(steps, total=None if has_video else len(files), unit="image",
-                        disable=not sys.stderr.isatty()):
+    for problem in tqdm(steps, total=None if has_video else len(files), unit="image", disable=None):
         if problem is None:
             done += 1
         else:
@@ -181,16 +179,11 @@ def open_segmenter(config: Config) -> "Segmenter":
     from rtseg.inference.segmenter import Segmenter
 
     run, prediction = config.run, config.prediction
-    options = {"resize": prediction.resize, "confidence": "confidence" in prediction.save_kinds,
-               **averaging_options(prediction)}
-    if run.ckpt_file:
-        return Segmenter(run.ckpt_file, config=config, device_id=run.device_id, device_target=run.device_target,
-                         **options)
-    path = Path(prediction.model_path)
-    metadata = None if metadata_path(path).exists() or not path.is_file() else foreign_metadata(config, path)
-    if path.suffix.lower() == ".onnx":  # which needs no MindSpore
-        return Segmenter(path, metadata=metadata, **options)
-    return Segmenter(path, metadata=metadata, device_id=run.device_id, device_target=run.device_target, **options)
+    path = Path(run.ckpt_file or prediction.model_path)
+    is_foreign = not run.ckpt_file and path.is_file() and not metadata_path(path).exists()
+    return Segmenter(path, config=config, metadata=foreign_metadata(config, path) if is_foreign else None,
+                     device_target=run.device_target, device_id=run.device_id, resize=prediction.resize,
+                     confidence="confidence" in prediction.save_kinds, **averaging_options(prediction))
 
 
 def foreign_metadata(config: Config, path: Path) -> "ModelMetadata":

@@ -14,6 +14,7 @@ from rtseg.config.arguments import parse_options
 from rtseg.config.config import Config
 from rtseg.config.fields import Section, option
 from rtseg.config.recipe import load_config
+from rtseg.config.sections import InputType
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.loader import prefetch
 from rtseg.data.transforms import resize_center_crop
@@ -46,8 +47,7 @@ class PreprocessOptions(Section):
                                      aliases=("--model_card",), metavar="FILE")
     image_height: Optional[int] = option("height of the model's input, pixels; empty: the recipe's, 1024", None, ge=1)
     image_width: Optional[int] = option("width of the model's input, pixels; empty: the recipe's, 2048", None, ge=1)
-    input_type: Optional[Literal["float32", "uint8"]] = option(
-        "type of the model's input; empty: the recipe's, float32", None)
+    input_type: Optional[InputType] = option("type of the model's input; empty: the recipe's, float32", None)
     mean: Optional[Tuple[float, float, float]] = option("RGB mean of the normalization, image values in 0..1; empty: "
                                                         "the recipe's", None)
     std: Optional[Tuple[float, float, float]] = option("RGB standard deviation of the normalization; empty: the "
@@ -73,8 +73,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     convert = partial(convert_sample, dataset=dataset, spec=spec, image_folder=image_folder,
                       label_folder=label_folder)
     done = prefetch(convert, range(len(dataset)), num_workers=options.num_workers)
-    results = tqdm(done, total=len(dataset), unit="image",
-                   disable=not sys.stderr.isatty())
+    results = tqdm(done, total=len(dataset), unit="image", disable=None)
     errors = [error for error in results if error is not None]
     print(f"wrote {len(dataset) - len(errors)} images as {spec.input_type}, {spec.size[0]} x {spec.size[1]}, to "
           f"{options.out_dir}")

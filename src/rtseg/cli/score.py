@@ -4,16 +4,15 @@ frequency-weighted IoU. Needs no MindSpore.
 Every label needs its result and every result its label; what is missing, extra or damaged is listed, and the exit code
 is 3, but the others are scored.
 """
-import sys
-from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Literal, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
+from rtseg.config.sections import OutputType
 from rtseg.data.dataset_spec import load_dataset_spec
 from rtseg.data.loader import prefetch
 from rtseg.inference.bin_files import LABEL_SUFFIX, RESULT_SUFFIX, list_files, read_label, read_result
@@ -35,7 +34,7 @@ class ScoreOptions(Section):
                                            "that of the metadata, else cityscapes", None, metavar="NAME|FILE")
     metadata: Optional[str] = option("the exported model's .json, which has the classes too", None,
                                      aliases=("--model_card",), metavar="FILE")
-    output_type: Optional[Literal["logits", "class_map", "head_logits"]] = option(
+    output_type: Optional[OutputType] = option(
         "what the results are, without metadata; empty: a class map or logits, as their bytes say", None)
     align_corners: bool = option("head logits without metadata: how the network upsamples them", False)
     boundary_iou: bool = option("also score boundary IoU (Cheng et al. 2021, 2 % of the diagonal)", False)
@@ -71,23 +70,30 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         class_names, palette = metadata.classes, metadata.palette
         stride, align_corners = metadata.output.stride, bool(metadata.output.align_corners)
     matrix, boundary = ConfusionMatrix(len(class_names)), BoundaryIoU(len(class_names))
-    read_one = partial(read_result, height=options.image_height, width=options.image_width,
-                       num_classes=len(class_names), stride=stride, align_corners=align_corners)
-    read = partial(read_pair, labels=labels, results=results, read_one=read_one, height=options.image_height,
-                   width=options.image_width)
-    names = [name for name in labels if name in results]
-    for name, pair in zip(names, tqdm(prefetch(read, names, num_workers=2), total=len(names), unit="image",
-                                      disable=not sys.stderr.isatty())):
+
+    def read(name: str) -> Union[Tuple[np.ndarray, np.ndarray], DataError]:
+        """Prediction and label, both uint8 (H, W) train ids, or what is wrong with the files."""
+        height, width = options.image_height, options.image_width
         try:
-            if isinstance(pair, DataError):
-                raise pair
-            prediction, label = pair
-            matrix.update(prediction, label)
-            if options.boundary_iou:
-                boundary.update(prediction, label)
+            return (read_result(results[name], height, width=width, num_classes=len(class_names), stride=stride,
+                                align_corners=align_corners), read_label(labels[name], height, width=width))
         except DataError as error:
-            problems.append(str(error) if isinstance(pair, DataError) else f"{labels[name]}: {error}")
+            return error
+
+    names = [name for name in labels if name in results]
+    pairs = prefetch(read, names, num_workers=2)
+    for name, pair in zip(names, tqdm(pairs, total=len(names), unit="image", disable=None)):
+        if isinstance(pair, DataError):
+            problems.append(str(pair))
             continue
+        prediction, label = pair
+        try:
+            matrix.update(prediction, label)
+        except DataError as error:
+            problems.append(f"{labels[name]}: {error}")
+            continue
+        if options.boundary_iou:
+            boundary.update(prediction, label)
         if options.save_mask:
             save_png(Path(options.mask_result_path) / f"{name}_mask.png", colorize(prediction, palette))
     print(matrix.summary(class_names, [("mBIoU", boundary.mean())] if options.boundary_iou else []), end="")
@@ -109,12 +115,3 @@ def head_stride(result: Path, options: ScoreOptions, *, num_classes: int) -> int
     raise DataError(f"{result}: expected head logits of {num_classes} classes for {options.image_width}x"
                     f"{options.image_height} pixels, found {found} bytes, which no stride gives; are --dataset_config, "
                     "--image_height and --image_width right?")
-
-
-def read_pair(name: str, *, labels: Dict[str, Path], results: Dict[str, Path], height: int, width: int,
-              read_one: Callable[[Path], np.ndarray]) -> Union[Tuple[np.ndarray, np.ndarray], DataError]:
-    """Prediction and label, both uint8 (H, W) train ids, or the DataError that says what is wrong with the files."""
-    try:
-        return read_one(results[name]), read_label(labels[name], height, width=width)
-    except DataError as error:
-        return error

@@ -10,6 +10,7 @@ from rtseg.utils.files import pretrained_names
 
 REMOTE_PREFIXES = ("obs://", "s3://")
 AUTO_RESUME = "auto"
+FOR_CPP_PROGRAM = ".om and .ms files run in the C++ program, see scripts/run_infer_310.sh"
 
 
 def check_combinations(config: Config, path: Union[str, Path]) -> None:
@@ -104,8 +105,7 @@ def _check_predict(config: Config) -> None:
     by_name = model_path in ("", *pretrained_names())
     if not by_name and Path(model_path).suffix.lower() not in (".onnx", ".mindir"):
         raise ConfigError(f"--model_path {model_path}: expected an .onnx or .mindir file or one of "
-                          f"{', '.join(pretrained_names())}; .om and .ms files run in the C++ program, see "
-                          "scripts/run_infer_310.sh")
+                          f"{', '.join(pretrained_names())}; {FOR_CPP_PROGRAM}")
     is_onnx = not ckpt_file and (by_name or model_path.lower().endswith(".onnx"))
     if is_onnx and config.run.device_target not in ("auto", "CPU"):
         raise ConfigError(f"--device_target {config.run.device_target}: expected CPU for an .onnx, or a .mindir")

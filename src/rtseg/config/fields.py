@@ -38,7 +38,7 @@ def option(help_text: str, default: Any = ..., *, commands: Sequence[str] = (), 
         constraints: pydantic's: ge, gt, le, multiple_of.
     """
     extra: Dict[str, Any] = {"commands": list(commands), "aliases": list(aliases), "flag": flag, "metavar": metavar,
-             "expected": expected, "nargs": nargs, "bare": bare}
+                             "expected": expected, "nargs": nargs, "bare": bare}
     return Field(default, description=help_text, json_schema_extra=extra, **constraints)
 
 
@@ -96,12 +96,11 @@ def _pairs(text: str) -> Dict[str, str]:
 
 
 def _sequence(annotation: Any, value: Any) -> Any:
-    items = [item for item in value.split(",")] if isinstance(value, str) else value
-    if isinstance(value, str) and value == "" and get_args(annotation)[-1] is Ellipsis:
+    if value == "" and get_args(annotation)[-1] is Ellipsis:
         return []
-    if not isinstance(items, (list, tuple)):
-        items = [items]
-    kind = base_type(get_args(annotation)[0])
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    kind = get_args(annotation)[0]
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     numbers = [_number(kind, item) for item in items]
     is_size = kind is int and len(get_args(annotation)) == 2 and len(numbers) == 1  # a square
     return numbers * 2 if is_size else numbers
@@ -146,11 +145,6 @@ def without_none(annotation: Any) -> Any:
     """The type that `Optional[...]` wraps; other types as they are."""
     return next(part for part in get_args(annotation) if part is not type(None)) if is_optional(annotation) else \
         annotation
-
-
-def base_type(annotation: Any) -> Any:
-    """The type under `Annotated[...]`."""
-    return annotation.__origin__ if hasattr(annotation, "__metadata__") else annotation
 
 
 def words_of(annotation: Any) -> Tuple[str, ...]:

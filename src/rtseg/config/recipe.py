@@ -121,11 +121,9 @@ def _dataset_spec(values: Mapping[str, Any], origin: str, *, path: Union[str, Pa
 
 def _complete(config: Config) -> Config:
     """Fills in what follows from other values."""
-    changes: Dict[str, Any] = {}
-    if not config.run.is_distributed:  # otherwise the launcher's answer is waited for
-        changes.update({name: default for name, default in (("rank", 0), ("group_size", 1))
-                        if getattr(config.run, name) is None})
-    return config.replace(**changes)
+    if config.run.is_distributed:  # the launcher's answer is waited for
+        return config
+    return config.replace(rank=config.run.rank or 0, group_size=config.run.group_size or 1)
 
 
 def _number_of_heads(given: Any, recipe: Any) -> Any:

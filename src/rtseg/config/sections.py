@@ -22,6 +22,9 @@ _Deviation = Annotated[float, Field(ge=0.001, le=1)]
 _Positive = Annotated[float, Field(ge=0)]
 _Pixels = Annotated[int, Field(ge=1)]
 _Scale = Annotated[float, Field(ge=0.01)]
+InputType = Literal["float32", "uint8"]                       # of an exported model
+OutputType = Literal["logits", "class_map", "head_logits"]
+Resize = Literal["letterbox", "squeeze"]
 _MULTIPLE = f"a positive multiple of 32 up to {LARGEST_SIDE}"
 
 
@@ -222,7 +225,7 @@ class Prediction(Section):
     model_path: str = option("exported .onnx or .mindir instead of a checkpoint; the metadata file next to it says all "
                              "about the network; or the name of a model in pretrained/; empty, and no checkpoint: "
                              f"{DEFAULT_MODEL}", "", commands=_PREDICT, metavar="FILE|NAME")
-    resize: Literal["letterbox", "squeeze"] = option(
+    resize: Resize = option(
         "images of another size than an exported model's: keep their shape and pad, or stretch them to its size",
         "letterbox", commands=_PREDICT)
     window: Optional[Tuple[_Pixels, _Pixels]] = option(
@@ -282,10 +285,10 @@ class Export(Section):
                               commands=_EXPORT, metavar="DIR")
     verify: str = option("image, or folder of images: compare the exported file with the checkpoint on them, and fail "
                          "where they differ", "", commands=_EXPORT, metavar="FILE|DIR")
-    input_type: Literal["float32", "uint8"] = option(
+    input_type: InputType = option(
         "float32: normalized images (N, 3, H, W); uint8: images as they are (N, H, W, 3), normalized in the graph",
         "float32", commands=_EXPORT)
-    output_type: Literal["logits", "class_map", "head_logits"] = option(
+    output_type: OutputType = option(
         "logits: float32 (N, C, H, W); class_map: train ids, uint8 (N, H, W); head_logits: before the network's last "
         "upsampling, float32 (N, C, H/8, W/8), or H/4 and W/4 for liminn", "logits", commands=_EXPORT + _PREDICT)
 

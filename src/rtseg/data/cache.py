@@ -13,7 +13,6 @@ import mmap
 import os
 import shlex
 import shutil
-import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -221,7 +220,7 @@ def prepare(source: SegmentationDataset, cache_path: Union[str, Path], *, num_wo
         for left_over in folder.glob(".tmp-*.raw"):  # of a preparation that was killed
             left_over.unlink()
     results = tqdm(prefetch(cache.write, pending, num_workers=num_workers), total=len(pending), unit="image",
-                   disable=not sys.stderr.isatty())
+                   disable=None)
     return [error for error in results if error is not None]
 
 

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -224,21 +224,28 @@ class SegmentationDataset:
                 "again or remove the image")
 
 
+def walk_once(folder: Union[str, Path], *, left_out: Iterable[str] = (),
+              on_error: Optional[Callable[[OSError], None]] = None) -> Iterator[Tuple[str, List[str]]]:
+    """`folder` and those below it, each with the sorted names of its files. Links to folders are followed, each folder
+    once, so that a loop ends; hidden files and folders, and folders whose real path is in `left_out`, do not come."""
+    seen = set(left_out)
+    for here, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield here, sorted(name for name in names if not name.startswith("."))
+
+
 def _find(folder: Path, suffix: str, *, other_suffixes: Sequence[str]) -> Dict[str, Path]:
     """Files by their path below `folder` without `suffix`, hidden ones and those with a longer suffix left out."""
     longer = tuple(other for other in other_suffixes if len(other) > len(suffix))
-    found, visited = {}, set()
-    for here, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
-        status = os.stat(here)
-        if (status.st_dev, status.st_ino) in visited:  # links may lead round in circles
-            folders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    found = {}
+    for here, names in walk_once(folder, on_error=_unreadable):
         for name in names:
-            if name.startswith(".") or name == suffix or not name.endswith(suffix):
-                continue
-            if not (longer and name.endswith(longer)):
+            if name != suffix and name.endswith(suffix) and not name.endswith(longer):
                 key = os.path.relpath(os.path.join(here, name[:-len(suffix)]), folder)
                 found[key] = Path(here, name)
     return found

@@ -23,6 +23,7 @@ _JPEG_END = b"\xff\xd9"
 # Cameras may append something to a JPEG image.
 _JPEG_TAIL = 1 << 16
 _MOST_NAMED = 10
+_DAMAGED = "{}: cannot be decoded, its compressed data is damaged; copy the file again"
 # A few bytes can claim an image that fills all memory, or does once it is scaled to a crop.
 _LONGEST_SIDE, _MOST_PIXELS, _LARGEST_RATIO = 16384, 1 << 27, 64
 
@@ -36,14 +37,12 @@ class _Header(NamedTuple):
 
 def image_size(path: Path) -> Tuple[int, int]:
     """Returns (height, width) from the file's header. Raises DataError when it is no complete PNG or JPEG."""
-    header = _read_header(path)
-    return header.height, header.width
+    return _read_header(path)[:2]
 
 
 def label_size(path: Path, spec: DatasetSpec) -> Tuple[int, int]:
     """Returns (height, width) from the header. Raises DataError when it is no complete PNG of the specified form."""
-    height, width, _, _ = _label_header(path, spec)
-    return height, width
+    return _label_header(path, spec)[:2]
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -112,7 +111,7 @@ def _decode(path: Path, flags: int) -> np.ndarray:
     except cv2.error:  # larger than OpenCV takes, or empty
         pixels = None
     if pixels is None:
-        raise DataError(f"{path}: cannot be decoded, its compressed data is damaged; copy the file again")
+        raise DataError(_DAMAGED.format(path))
     return pixels
 
 
@@ -130,7 +129,7 @@ def _palette_indices(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             return np.array(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise DataError(f"{path}: cannot be decoded, its compressed data is damaged; copy the file again") from None
+        raise DataError(_DAMAGED.format(path)) from None
 
 
 def _label_header(path: Path, spec: DatasetSpec) -> _Header:

@@ -4,7 +4,7 @@ Images are uint8 (H, W, 3) RGB, labels uint8 (H, W) train ids; both stay uint8, 
 All sizes are (height, width). Randomness comes only from the generator that the caller passes in.
 """
 from dataclasses import dataclass
-from typing import NamedTuple, Tuple, Union
+from typing import NamedTuple, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -34,7 +34,7 @@ class TrainTransform:
     """Random scale, flip, crop, blur and colour jitter of one image and its label.
 
     The short side is scaled to `base_size` times a number from `scale_range`. Where the scaled image is smaller
-    than the crop, the image is padded with `pad_color` (RGB) and the label with `ignore_label`. Crops in which one
+    than the crop, the image is padded with `pad_color` (RGB) and the label with IGNORE_LABEL. Crops in which one
     class takes more than `max_class_ratio` of the labelled pixels are drawn again (1 = any crop will do).
     `color_jitter` is the strength of brightness, contrast and saturation changes (0 = none).
 
@@ -44,13 +44,12 @@ class TrainTransform:
 
     crop_size: Size
     base_size: int
-    pad_color: Tuple[int, int, int]
+    pad_color: Sequence[int]
     scale_range: Tuple[float, float] = (0.5, 2.0)
     flip_probability: float = 0.5
     blur_probability: float = 0.5
     color_jitter: float = 0.0
     max_class_ratio: float = 1.0
-    ignore_label: int = IGNORE_LABEL
 
     def __post_init__(self) -> None:
         low, high = self.scale_range
@@ -73,8 +72,8 @@ class TrainTransform:
         for _ in range(_MAX_CROP_TRIES):
             corner = random_corner(scaled_size, self.crop_size, rng=rng)
             geometry = CropGeometry(scaled_size, corner, self.crop_size, flip)
-            label_crop = scaled_crop(label, geometry, interpolation=cv2.INTER_NEAREST, fill=self.ignore_label)
-            if self.max_class_ratio == 1 or dominant_ratio(label_crop, self.ignore_label) <= self.max_class_ratio:
+            label_crop = scaled_crop(label, geometry, interpolation=cv2.INTER_NEAREST, fill=IGNORE_LABEL)
+            if self.max_class_ratio == 1 or dominant_ratio(label_crop, IGNORE_LABEL) <= self.max_class_ratio:
                 break
         image_crop = scaled_crop(image, geometry, interpolation=cv2.INTER_LINEAR, fill=self.pad_color)
         if rng.random() < self.blur_probability:
@@ -100,7 +99,7 @@ def random_corner(scaled_size: Size, crop_size: Size, *, rng: np.random.Generato
 
 
 def scaled_crop(image: np.ndarray, geometry: CropGeometry, *, interpolation: int,
-                fill: Union[int, Tuple[int, int, int]]) -> np.ndarray:
+                fill: Union[int, Sequence[int]]) -> np.ndarray:
     """Returns what `geometry` describes, of `image`'s dtype and channels, computing no pixel outside the crop.
 
     It agrees with `cv2.resize` of the whole image (`INTER_LINEAR`, and `INTER_NEAREST_EXACT` for nearest) up to

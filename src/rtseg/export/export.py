@@ -16,8 +16,7 @@ from rtseg.inference.backends import ExportedBackend, open_mindir, open_onnx
 from rtseg.inference.graph import InferenceGraph
 from rtseg.inference.input_files import find_inputs, read_upright
 from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, exported_path, sha256_of, write_metadata
-from rtseg.models.registry import create_model
-from rtseg.models.weights import load_weights
+from rtseg.models.weights import trained_network
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError, UserError
 
@@ -36,9 +35,7 @@ def export_checkpoint(config: Config) -> Path:
     if config.export.precision == "int8":
         check_quantizer()
         calibration = calibration_files(config.export.calibration)
-    network = create_model(config.network.model, config.network.variant, backbone=config.network.backbone,
-                           num_classes=config.data.dataset_config.num_classes)
-    load_weights(config.run.ckpt_file, network)
+    network = trained_network(config, config.run.ckpt_file)
     metadata = _describe(config, network)
     check_metadata_is_free(path, metadata)
 

@@ -221,34 +221,28 @@ def _is_relu(builder: Builder, name: str) -> bool:
     return any(node.output == name and node.op in ("ReLU", "ReLU6") for node in builder.graph.nodes)
 
 
-def _padded_max_pool(builder: Builder, x: str, *, output: str, attributes: Dict[str, Any],
-                     kernel_size: Sequence[int]) -> None:
+# MindSpore pads a MaxPool by way of five dimensions: ExpandDims, MaxPool3DWithArgmax, Squeeze. Four do.
+
+def _padded_max_pool(builder: Builder, node: Node) -> None:
+    attributes, x, output = node.attributes, node.inputs[0], builder.name(node.output)
+    if x in builder.without_depth:
+        x, output = builder.without_depth[x], f"{output}/4d"
+        builder.without_depth[node.output] = output
+    else:
+        x = builder.tensor(x)
     pads = attributes["pads"][-2:]
     # Left out where they say nothing: CANN knows no dilations of a MaxPool.
     dilations = {"dilations": attributes["dilation"][-2:]} if max(attributes["dilation"][-2:]) > 1 else {}
+    kernel_size = attributes["ksize" if "ksize" in attributes else "kernel_size"]
     builder.emit("MaxPool", [x], output=output, kernel_shape=kernel_size[-2:], strides=attributes["strides"][-2:],
                  pads=[*pads, *pads], ceil_mode=int(attributes["ceil_mode"]), **dilations)
 
-
-def _max_pool_with_argmax(builder: Builder, node: Node) -> None:
-    _padded_max_pool(builder, builder.tensor(node.inputs[0]), output=builder.name(node.output),
-                     attributes=node.attributes, kernel_size=node.attributes["kernel_size"])
-
-
-# MindSpore pads a MaxPool by way of five dimensions: ExpandDims, MaxPool3DWithArgmax, Squeeze. Four do.
 
 def _expand_dims(builder: Builder, node: Node) -> None:
     x, axis = node.inputs
     if len(builder.graph.tensors[x].shape) != 4 or builder.constant(axis) != 2:
         raise ValueError("expected the axis 2 of a 4-D tensor")
     builder.without_depth[node.output] = builder.tensor(x)
-
-
-def _max_pool_3d_with_argmax(builder: Builder, node: Node) -> None:
-    output = f"{builder.name(node.output)}/4d"
-    _padded_max_pool(builder, builder.without_depth[node.inputs[0]], output=output, attributes=node.attributes,
-                     kernel_size=node.attributes["ksize"])
-    builder.without_depth[node.output] = output
 
 
 def _squeeze(builder: Builder, node: Node) -> None:
@@ -290,8 +284,8 @@ CONVERTERS: Dict[str, Converter] = {
     "MatMulExt": _matmul,
     "Maximum": _elementwise("Max"),
     "MaxPool": _max_pool,
-    "MaxPool3DWithArgmax": _max_pool_3d_with_argmax,
-    "MaxPoolWithArgmaxV2": _max_pool_with_argmax,
+    "MaxPool3DWithArgmax": _padded_max_pool,
+    "MaxPoolWithArgmaxV2": _padded_max_pool,
     "Mul": _elementwise("Mul"),
     "Muls": _elementwise("Mul"),
     "ReduceMean": _reduce_mean,

@@ -9,7 +9,7 @@ import numpy as np
 from rtseg.data.loader import LabelledImages, prefetch
 from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import resize_center_crop
-from rtseg.inference.predictor import Prediction, Predictor
+from rtseg.inference.predictor import Prediction, Predictor, equal_batches
 from rtseg.metrics.boundary_iou import BoundaryIoU
 from rtseg.metrics.confusion_matrix import ConfusionMatrix, mean_iou, pixel_accuracy
 from rtseg.runtime.distributed import ProcessGroup
@@ -130,7 +130,7 @@ class Evaluator:
                     yield item
 
         try:
-            for batch in self._batches(readable()):
+            for batch in equal_batches(readable(), lambda item: item.image.shape, size=self.batch_size):
                 if should_stop():
                     return None
                 finish = self.predictor.start([item.image for item in batch])
@@ -144,16 +144,6 @@ class Evaluator:
             items.close()
             scorer.shutdown()
         return Evaluation(matrix, len(self.indices) - len(errors), errors, 0.0, boundary)
-
-    def _batches(self, items: Iterable[_Item]) -> Iterator[List[_Item]]:
-        batch: List[_Item] = []
-        for item in items:
-            if batch and (len(batch) == self.batch_size or batch[0].image.shape != item.image.shape):
-                yield batch
-                batch = []
-            batch.append(item)
-        if batch:
-            yield batch
 
     def _load(self, index: int) -> Union[_Item, DataError]:
         try:

@@ -1,20 +1,20 @@
 """Models that others exported: their metadata from their own inputs and outputs, and from what the user says."""
 import math
 from pathlib import Path
-from typing import NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from rtseg.config.sections import InputType, OutputType
 from rtseg.data.dataset_spec import DatasetSpec
 from rtseg.inference.backends import Runner, onnx_session
-from rtseg.inference.metadata import InputType, ModelMetadata, OutputType, image_size, metadata_path
+from rtseg.inference.metadata import ModelMetadata, image_size, metadata_path
 from rtseg.utils.errors import ConfigError
 
 # A size that every network takes, for those that leave it open.
 _OPEN_SIZE = (1, 256, 512)
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32", "tensor(int64)": "int64"}
-_FLOAT32: InputType = "float32"
-_UINT8: InputType = "uint8"
+_INPUT_TYPES: Dict[str, InputType] = {"float32": "float32", "uint8": "uint8"}
 _AXES = ("batch", "height", "width")
 
 
@@ -68,7 +68,7 @@ def describe_model(path: Path, tensors: Tuple[TensorDescription, TensorDescripti
     if missing or spec is None or mean is None or std is None or kind is None:
         raise ConfigError(f"{path}: expected its metadata at {metadata_path(path)}, or flags that say the same; "
                           f"missing: {', '.join(missing)}")
-    input_type: Optional[InputType] = {"float32": _FLOAT32, "uint8": _UINT8}.get(entry.dtype)
+    input_type = _INPUT_TYPES.get(entry.dtype)
     if input_type is None or len(entry.shape) != 4:
         raise ConfigError(f"{path}: expected an input of float32 (N, 3, H, W) or uint8 (N, H, W, 3), found "
                           f"{entry.dtype} {list(entry.shape)}")

@@ -7,6 +7,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tu
 import numpy as np
 from PIL import Image
 
+from rtseg.data.dataset import walk_once
 from rtseg.data.image_io import read_image
 from rtseg.utils.errors import ConfigError
 
@@ -123,16 +124,8 @@ def _files(text: str, left_out: Set[str]) -> Iterator[str]:
 
 
 def _in_folder(folder: str, left_out: Set[str]) -> Iterator[str]:
-    """Links to folders are followed, each folder once, so that a loop ends."""
-    seen = set(left_out)
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, names in walk_once(folder, left_out=left_out):
         real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:], names[:] = ([name for name in sorted(found) if not name.startswith(".")]
-                                for found in (folders, names))
         yield from (os.path.join(here, name) for name in names
                     if _is_known(name) and os.path.join(real, name) not in left_out)
 

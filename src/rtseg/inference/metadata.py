@@ -5,10 +5,11 @@
 import hashlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, Literal, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Annotated, Any, Dict, List, Literal, Optional, Sequence, Tuple, TypeVar, Union, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rtseg.config.sections import InputType, OutputType
 from rtseg.data.spec_file import MAX_CLASSES
 from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import ConfigError, DataError
@@ -17,10 +18,7 @@ from rtseg.utils.files import read_regular_file
 FORMAT_VERSION: Literal[1] = 1
 _MOST_BYTES = 1 << 20
 MODEL_SUFFIXES = (".mindir", ".onnx", ".air", ".om", ".ms")
-INPUT_TYPES = ("float32", "uint8")
-OUTPUT_TYPES = ("logits", "class_map", "head_logits")
-InputType = Literal["float32", "uint8"]
-OutputType = Literal["logits", "class_map", "head_logits"]
+INPUT_TYPES, OUTPUT_TYPES = get_args(InputType), get_args(OutputType)
 _INPUT_LAYOUTS = {"float32": "NCHW", "uint8": "NHWC"}
 _OUTPUT_DTYPES = {"logits": "float32", "class_map": "uint8", "head_logits": "float32"}
 

@@ -3,35 +3,24 @@ from contextlib import closing
 from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Protocol, Sequence
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from rtseg.config.sections import SAVE_KINDS
 from rtseg.data.dataset_spec import Color
 from rtseg.data.image_io import read_image
 from rtseg.data.loader import prefetch
 from rtseg.inference.finished import KEYWORD
 from rtseg.inference.input_files import InputFile, read_upright
-from rtseg.inference.predictor import Prediction
+from rtseg.inference.predictor import Prediction, equal_batches
 from rtseg.inference.segmenter import Segmenter
 from rtseg.utils.errors import DataError
 from rtseg.visualization.masks import colorize, legend, overlay, save_png
 from rtseg.visualization.video import Frames, Video, video_format, writing_video
 
-OVERLAY, MASK, CLASS_MAP, CONFIDENCE, SUBMISSION, LEGEND = (
-    "overlay", "mask", "class_map", "confidence", "submit", "legend.png")
-RESULTS = (OVERLAY, MASK, CLASS_MAP, CONFIDENCE, SUBMISSION, LEGEND)  # all that is ever written below the output folder
-
-
-class ImagePredictor(Protocol):
-    """What predicts, such as a Segmenter."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images that are best given together."""
-
-    def predict(self, images: Sequence[np.ndarray]) -> List[Prediction]:
-        """Classes and confidence of up to `batch_size` images. Raises DataError."""
+_SUBMISSION, _LEGEND = "submit", "legend.png"
+RESULTS = (*SAVE_KINDS, _SUBMISSION, _LEGEND)  # all that is ever written below the output folder
 
 
 class ImageInWork(NamedTuple):
@@ -44,14 +33,13 @@ class ImageInWork(NamedTuple):
 
 
 def predict_files(segmenter: Segmenter, files: Sequence[InputFile], *, folder: Path, num_workers: int,
-                  label_ids: Optional[np.ndarray] = None,
-                  kinds: Sequence[str] = (OVERLAY, MASK, CLASS_MAP)) -> Iterator[Optional[DataError]]:
+                  label_ids: Optional[np.ndarray] = None, kinds: Sequence[str]) -> Iterator[Optional[DataError]]:
     """Predicts images, then videos, and writes to `folder` what predict.py --help says.
 
     Args:
         num_workers: threads that read, and as many that write.
         label_ids: uint8[256], the id of each train id; with it nothing but label ids is written, for a test server.
-        kinds: what to write for images: "overlay", "mask", "class_map", "confidence".
+        kinds: of SAVE_KINDS, what to write for images.
 
     Yields:
         None for each image or frame, as soon as its results are written; what is wrong with each bad file.
@@ -65,9 +53,8 @@ def predict_files(segmenter: Segmenter, files: Sequence[InputFile], *, folder: P
     if label_ids is not None:
         read, write = read_image, partial(_write_label_ids, folder=folder, label_ids=label_ids)
     else:
-        save_png(folder / LEGEND, legend(segmenter.class_names, segmenter.palette))
-        read, write = read_upright, partial(_write_images, folder=folder,
-                                             palette=segmenter.palette, kinds=kinds)
+        save_png(folder / _LEGEND, legend(segmenter.class_names, segmenter.palette))
+        read, write = read_upright, partial(_write_images, folder=folder, palette=segmenter.palette, kinds=kinds)
     yield from predict_images(segmenter, images, read=read, write=write, num_workers=num_workers)
     for file in files:
         if file.is_video:
@@ -77,7 +64,7 @@ def predict_files(segmenter: Segmenter, files: Sequence[InputFile], *, folder: P
                 yield error
 
 
-def predict_images(segmenter: ImagePredictor, files: Iterable[InputFile], *,
+def predict_images(segmenter: Segmenter, files: Iterable[InputFile], *,
                    read: Callable[[Path], np.ndarray], write: Callable[[ImageInWork], None],
                    num_workers: int) -> Iterator[Optional[DataError]]:
     """Predicts images; the good ones are written whatever is wrong with others.
@@ -110,11 +97,11 @@ def predict_images(segmenter: ImagePredictor, files: Iterable[InputFile], *,
 def result_paths(folder: Path, name: str, *, kinds: Sequence[str], submit: bool) -> List[Path]:
     """The files that are written for an image of that name."""
     if submit:
-        return [folder / SUBMISSION / f"{name}_labelIds.png"]
+        return [folder / _SUBMISSION / f"{name}_labelIds.png"]
     return [folder / kind / f"{name}_{kind}.png" for kind in kinds]
 
 
-def predict_video(segmenter: ImagePredictor, file: InputFile, *, folder: Path,
+def predict_video(segmenter: Segmenter, file: InputFile, *, folder: Path,
                   palette: Sequence[Color]) -> Iterator[Optional[DataError]]:
     """Predicts a video and writes overlay/<name>_overlay.mp4 (.avi where OpenCV cannot write .mp4), without sound.
 
@@ -132,7 +119,7 @@ def predict_video(segmenter: ImagePredictor, file: InputFile, *, folder: Path,
         yield DataError(f"{file.path}: is damaged after {written} of {video.frames} frames; only these are done")
 
 
-def predict_camera(segmenter: ImagePredictor, camera: Frames, *, file: InputFile, folder: Path,
+def predict_camera(segmenter: Segmenter, camera: Frames, *, file: InputFile, folder: Path,
                    palette: Sequence[Color], max_frames: int = 0,
                    should_stop: Callable[[], bool] = lambda: False) -> Iterator[Optional[DataError]]:
     """Predicts what a camera sees, and writes it as predict_video does.
@@ -152,10 +139,10 @@ def predict_camera(segmenter: ImagePredictor, camera: Frames, *, file: InputFile
         yield DataError(f"{file.path}: gave no more frames after {written}; these are done. Is it still connected?")
 
 
-def _overlays(segmenter: ImagePredictor, video: Frames, *, file: InputFile, folder: Path, palette: Sequence[Color],
+def _overlays(segmenter: Segmenter, video: Frames, *, file: InputFile, folder: Path, palette: Sequence[Color],
               max_frames: int = 0, should_stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Writes the overlays of a video's frames; the file is there when the last has been."""
-    with writing_video(folder / OVERLAY / f"{file.name}_overlay{video_format()[0]}", video.size,
+    with writing_video(folder / "overlay" / f"{file.name}_overlay{video_format()[0]}", video.size,
                        rate=video.rate) as add:
         def write_one(image: ImageInWork) -> None:
             if image.error is not None:
@@ -174,8 +161,8 @@ def _overlays(segmenter: ImagePredictor, video: Frames, *, file: InputFile, fold
 def _write_images(image: ImageInWork, *, folder: Path, palette: Sequence[Color], kinds: Sequence[str]) -> None:
     classes = image.prediction.classes
     pixels: Dict[str, Callable[[], Optional[np.ndarray]]] = {
-        OVERLAY: lambda: overlay(image.pixels, classes, palette=palette), MASK: lambda: colorize(classes, palette),
-        CLASS_MAP: lambda: classes, CONFIDENCE: lambda: image.prediction.confidence}
+        "overlay": lambda: overlay(image.pixels, classes, palette=palette), "mask": lambda: colorize(classes, palette),
+        "class_map": lambda: classes, "confidence": lambda: image.prediction.confidence}
     for kind, path in zip(kinds, result_paths(folder, image.file.name, kinds=kinds, submit=False)):
         save_png(path, pixels[kind](), text=(KEYWORD, image.file.key))
 
@@ -185,26 +172,14 @@ def _write_label_ids(image: ImageInWork, *, folder: Path, label_ids: np.ndarray)
     save_png(path, label_ids[image.prediction.classes], text=(KEYWORD, image.file.key))
 
 
-def _predicted(segmenter: ImagePredictor, images: Iterable[ImageInWork]) -> Iterator[ImageInWork]:
-    batch: List[ImageInWork] = []
-    for image in images:
-        if image.error is not None:
-            yield image
+def _predicted(segmenter: Segmenter, images: Iterable[ImageInWork]) -> Iterator[ImageInWork]:
+    for batch in equal_batches(images, lambda image: image.error is None, size=segmenter.batch_size):
+        if batch[0].error is not None:
+            yield from batch
             continue
-        batch.append(image)
-        if len(batch) == segmenter.batch_size:
-            yield from _through(segmenter, batch)
-            batch = []
-    if batch:
-        yield from _through(segmenter, batch)
-
-
-def _through(segmenter: ImagePredictor, batch: Sequence[ImageInWork]) -> Iterator[ImageInWork]:
-    try:
-        predictions = segmenter.predict([image.pixels for image in batch])
-    except DataError as error:
-        for image in batch:
-            yield image._replace(error=DataError(f"{image.file.path}: {error}"))
-        return
-    for image, prediction in zip(batch, predictions):
-        yield image._replace(prediction=prediction)
+        try:
+            predictions = segmenter.predict([image.pixels for image in batch])
+        except DataError as error:
+            yield from (image._replace(error=DataError(f"{image.file.path}: {error}")) for image in batch)
+            continue
+        yield from (image._replace(prediction=prediction) for image, prediction in zip(batch, predictions))

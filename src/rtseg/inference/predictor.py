@@ -1,14 +1,17 @@
 """Class maps of images of any size from a back end: whole images, sliding windows, averages over scales and flips."""
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from itertools import groupby, islice
+from typing import (TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple,
+                    TypeVar)
 
 import cv2
 import numpy as np
 
 from rtseg.config.sections import Prediction as PredictionSection
+from rtseg.config.sections import Resize
 from rtseg.inference.backends import Backend, NetworkBackend
 from rtseg.inference.postprocessing import argmax, check_finite, classes_of, softmax, upsample
-from rtseg.inference.preprocessing import RESIZE_MODES, Placement, Resize, fit, pad_to_multiple, unfit
+from rtseg.inference.preprocessing import RESIZE_MODES, Placement, fit, pad_to_multiple, unfit
 from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.utils.errors import ConfigError
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 # Multi-scale evaluation as mmsegmentation defines it.
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 _ONE_SCALE = (1.0,)
+_Item = TypeVar("_Item")
 
 
 class Prediction(NamedTuple):
@@ -138,17 +142,10 @@ class Predictor:
     def _run(self, images: Sequence[np.ndarray]) -> List[Tuple[np.ndarray, Tuple[int, int], Placement]]:
         """Output of the network, size of its input, and where the image is in it."""
         results: List[Tuple[np.ndarray, Tuple[int, int], Placement]] = []
-        fitted = [self._fit(image) for image in images]
-        start = 0
-        while start < len(fitted):
-            size = (fitted[start][0].shape[0], fitted[start][0].shape[1])
-            stop = start + 1
-            while stop < len(fitted) and fitted[stop][0].shape[:2] == size and (
-                    self.backend.batch_size is None or stop - start < self.backend.batch_size):
-                stop += 1
-            outputs = self.backend.run(np.stack([image for image, _ in fitted[start:stop]]))
-            results += [(output, size, placement) for output, (_, placement) in zip(outputs, fitted[start:stop])]
-            start = stop
+        fitted = map(self._fit, images)
+        for batch in equal_batches(fitted, lambda item: item[0].shape[:2], size=self.backend.batch_size):
+            outputs = self.backend.run(np.stack([image for image, _ in batch]))
+            results += [(output, image.shape[:2], placement) for output, (image, placement) in zip(outputs, batch)]
         return results
 
     def _fit(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
@@ -197,6 +194,13 @@ class Predictor:
         if placement.valid == size:
             return valid
         return np.stack([cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR) for plane in valid])
+
+
+def equal_batches(items: Iterable[_Item], key: Callable[[_Item], Any], *, size: Optional[int]) -> Iterator[List[_Item]]:
+    """Neighbouring items for which `key` gives the same, up to `size` together; None for any number."""
+    for _, group in groupby(items, key):
+        while batch := list(islice(group, size)):
+            yield batch
 
 
 def _needs_probabilities(*, scales: Sequence[float] = _ONE_SCALE, flip: bool = False, window: Optional[Window] = None,

@@ -2,13 +2,14 @@
 
 The C++ program does the same: ascend310_infer/.
 """
-from typing import List, Literal, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple, get_args
 
 import cv2
 import numpy as np
 
-Resize = Literal["letterbox", "squeeze"]
-RESIZE_MODES: Tuple[Resize, ...] = ("letterbox", "squeeze")
+from rtseg.config.sections import Resize
+
+RESIZE_MODES: Tuple[Resize, ...] = get_args(Resize)
 
 
 class Placement(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Union, cast, overload
 import numpy as np
 from PIL import Image
 
+from rtseg.config.checks import FOR_CPP_PROGRAM
 from rtseg.config.config import FILE_NAME, Config
 from rtseg.config.recipe import config_beside, load_config
 from rtseg.config.sections import SAVE_KINDS
@@ -143,8 +144,8 @@ class Segmenter:
 def _check_checkpoint(path: Path) -> None:
     suffix, names = path.suffix.lower(), ", ".join(pretrained_names())
     if suffix in (".om", ".ms", ".air"):
-        raise ConfigError(f"{path}: expected a .ckpt, .onnx or .mindir file; .om and .ms files run in the C++ program, "
-                          "see scripts/run_infer_310.sh, and scripts/convert_om.sh makes an .om of an .air")
+        raise ConfigError(f"{path}: expected a .ckpt, .onnx or .mindir file; {FOR_CPP_PROGRAM}, and "
+                          "scripts/convert_om.sh makes an .om of an .air")
     if not path.is_file():
         raise DataError(f"expected a checkpoint (.ckpt), an exported model (.onnx or .mindir) or one of {names}, found "
                         f"no file {path}")
@@ -166,15 +167,10 @@ def _checkpoint_predictor(path: Path, config: Config, *, device_target: str, dev
     from rtseg.runtime.device import setup_device
     setup_device(device_target, device_id, precision_mode=config.run.precision_mode)
 
-    from rtseg.models.registry import create_model
-    from rtseg.models.weights import load_weights
-
-    network_config, data = config.network, config.data
-    network = create_model(network_config.model, network_config.variant, num_classes=data.dataset_config.num_classes,
-                           backbone=network_config.backbone)
-    load_weights(path, network)
-    return network_predictor(network.set_train(False), mean=data.mean, std=data.std, **options,
-                             description=f"{network_config.model} ({network_config.variant}), {path}")
+    from rtseg.models.weights import trained_network
+    return network_predictor(trained_network(config, path).set_train(False), mean=config.data.mean,
+                             std=config.data.std, **options,
+                             description=f"{config.network.model} ({config.network.variant}), {path}")
 
 
 def _array_of(image: ImageLike) -> np.ndarray:

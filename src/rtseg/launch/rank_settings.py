@@ -93,9 +93,12 @@ def cores_of_ranks(text: str, device_target: str, *, count: int) -> List[Tuple[i
         edges = [i * len(available) // count for i in range(count + 1)]
         even = [tuple(available[first:last]) for first, last in zip(edges, edges[1:])]
         return even if len(available) >= count else [()] * count
-    lists = [cores for part in text.split(":") if (cores := numbers_of(part)) is not None]
-    if len(lists) <= text.count(":"):
-        raise ConfigError(f"--bind_cores: expected auto, on, off, or lists such as 0-3:4-7, found '{text}'")
+    lists: List[Tuple[int, ...]] = []
+    for part in text.split(":"):
+        cores = numbers_of(part)
+        if cores is None:
+            raise ConfigError(f"--bind_cores: expected auto, on, off, or lists such as 0-3:4-7, found '{text}'")
+        lists.append(cores)
     missing = sorted({core for cores in lists for core in cores} - set(available))
     if len(lists) != count or missing:
         found = f"core {missing[0]}" if missing else f"{len(lists)} lists"

@@ -11,6 +11,7 @@ import numpy as np
 
 from rtseg.data.dataset_spec import IGNORE_LABEL
 from rtseg.utils.errors import ConfigError, DataError
+from rtseg.utils.text import pad, text_width
 
 # Pixels counted at a time: OpenCV gives the counts as float32, which is exact up to here.
 _CHUNK = 1 << 24
@@ -101,9 +102,9 @@ class ConfusionMatrix:
         scores = list(zip(class_names, iou_per_class(self.matrix)))
         totals = [("mIoU", mean_iou(self.matrix)), ("pixAcc", pixel_accuracy(self.matrix)),
                   ("mAcc", mean_accuracy(self.matrix)), ("fwIoU", frequency_weighted_iou(self.matrix)), *more]
-        width = max(len(name) for name, _ in scores + totals)
+        width = max(text_width(name) for name, _ in scores + totals)
         rows = [_table_row(name, score, width=width) for name, score in scores + totals]
-        rows.insert(self.num_classes, "-" * len(rows[0]))
+        rows.insert(self.num_classes, "-" * (width + 9))
         return "\n".join([f"{'class':<{width}} {'IoU (%)':>8}"] + rows) + "\n"
 
     def _unknown_label(self, label: np.ndarray) -> DataError:
@@ -179,7 +180,7 @@ def mean_of_present(scores: np.ndarray) -> float:
 
 def _table_row(name: str, score: float, *, width: int) -> str:
     text = "n/a" if np.isnan(score) else f"{100 * score:.2f}"
-    return f"{name:<{width}} {text:>8}"
+    return f"{pad(name, width)} {text:>8}"
 
 
 def _integers(name: str, values: np.ndarray) -> np.ndarray:

@@ -10,8 +10,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from rtseg.config.config import Config
 from rtseg.models.parameter_names import is_auxiliary, is_backbone, is_classifier, is_weight
 from rtseg.models.reference_names import convert_modelzoo, is_modelzoo
+from rtseg.models.registry import create_model
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError, UserError
 
@@ -78,6 +80,19 @@ def load_weights(path: PathLike, network: nn.Cell) -> None:
     if not any(map(is_auxiliary, wanted)):
         found = {name: value for name, value in found.items() if not is_auxiliary(name)}
     assign(path, wanted, found=found)
+
+
+def trained_network(config: Config, path: PathLike) -> nn.Cell:
+    """The network that `config` describes, with the weights in `path` and without auxiliary heads.
+
+    Raises:
+        DataError: see `load_weights`.
+    """
+    graph = config.network
+    network = create_model(graph.model, graph.variant, num_classes=config.data.dataset_config.num_classes,
+                           backbone=graph.backbone)
+    load_weights(path, network)
+    return network
 
 
 def load_pretrained(path: PathLike, network: nn.Cell) -> str:

@@ -7,12 +7,14 @@ from typing import Callable
 from rtseg.utils.errors import ConfigError
 from rtseg.utils.packages import installed_version
 
-DEVICE_TARGETS = ("auto", "Ascend", "CPU", "GPU")
 _DEVICE_FILES = "/dev/davinci[0-9]*"
 
 
-def mindspore_version() -> tuple:
-    """(major, minor) of the installed MindSpore, read without importing it.
+def prepare_environment() -> None:
+    """Sets the environment variables that MindSpore's libraries read while they are loaded.
+
+    From 2.9 on the bundled oneDNN falls back to a reference convolution (150 times slower) for every kernel but 1x1 on
+    AVX-512 processors; limiting it to AVX2 restores the fast ones. A value that the user has set is left alone.
 
     Raises:
         ConfigError: MindSpore is not installed.
@@ -21,16 +23,7 @@ def mindspore_version() -> tuple:
     if version is None:
         raise ConfigError("MindSpore is not installed here; expected mindspore >= 2.7, < 2.11. "
                           "Install it with: pip install -r requirements.txt -c constraints.txt")
-    return tuple(int(part) for part in version.split(".")[:2])
-
-
-def prepare_environment() -> None:
-    """Sets the environment variables that MindSpore's libraries read while they are loaded.
-
-    From 2.9 on the bundled oneDNN falls back to a reference convolution (150 times slower) for every kernel but 1x1 on
-    AVX-512 processors; limiting it to AVX2 restores the fast ones. A value that the user has set is left alone.
-    """
-    if mindspore_version() >= (2, 9):
+    if tuple(int(part) for part in version.split(".")[:2]) >= (2, 9):
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 
@@ -93,7 +86,7 @@ def setup_device(device_target: str, device_id: int = 0, *, seed: int = 1, preci
     """Chooses graph mode, the device, its precision and MindSpore's global seed.
 
     Args:
-        device_target: one of DEVICE_TARGETS.
+        device_target: auto, Ascend, CPU or GPU.
         device_id: index of the device; ignored on CPU.
         seed: of the weights; the order of the data does not depend on it.
         precision_mode: see config.run.precision_mode; Ascend only.

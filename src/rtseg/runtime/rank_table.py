@@ -110,14 +110,12 @@ def parse_rank_table(content: Dict[str, Any], source: Union[str, Path], *,
     Raises:
         ConfigError: a wrong table; one message lists everything that is wrong with it.
     """
-    problems: List[str] = []
-    converted = "group_list" in content
-    servers = (_servers_of_template_2 if converted else _servers_of_v1)(content, problems)
-    _check_table(servers, group_size, problems=problems)
-    if problems:
-        raise _wrong_table(source, problems)
+    reader = _Reader(content)
+    reader.check_together(group_size)
+    if reader.problems:
+        raise _wrong_table(source, reader.problems)
     return RankTable(tuple(Server(str(server_id), tuple(sorted(devices, key=lambda device: device.rank_id)))
-                           for server_id, devices in servers), Path(source), converted)
+                           for server_id, devices in reader.servers), Path(source), "group_list" in content)
 
 
 def merge_rank_tables(tables: Iterable[RankTable]) -> RankTable:
@@ -178,122 +176,119 @@ def _wrong_table(file: Union[str, Path], problems: List[str]) -> ConfigError:
                        + "Correct it, or make a new one with scripts/make_rank_table.py")
 
 
-_Servers = List[Tuple[Optional[str], List[Device]]]
+class _Reader:
+    """Reads a table in either form into `servers`, and says in `problems` everything that is wrong with it.
+
+    What is wrong is None in `servers`; such a table is refused.
+    """
+
+    def __init__(self, content: Dict[str, Any]):
+        self.problems: List[str] = []
+        read = self._servers_of_template_2 if "group_list" in content else self._servers_of_v1
+        self.servers: List[Tuple[Optional[str], List[Device]]] = read(content)
+
+    def _servers_of_v1(self, content: Dict[str, Any]) -> List[Tuple[Optional[str], List[Device]]]:
+        self._text(content, "status")
+        version = self._text(content, "version")
+        if version not in (None, "1.0"):
+            self._report(f'"version": expected "1.0", found "{version}"')
+        items = self._items(content, "server_list")
+        self._check_count(content, "server_count", items=items, list_name="server_list")
+        servers = []
+        for where, item in items:
+            server_id = self._text(item, "server_id", where=where)
+            servers.append((server_id, [self._device(device, self._number(device, "rank_id", where=place), where=place)
+                                        for place, device in self._items(item, "device", where=where)]))
+        return servers
+
+    def _servers_of_template_2(self, content: Dict[str, Any]) -> List[Tuple[Optional[str], List[Device]]]:
+        self._text(content, "status")
+        groups = self._items(content, "group_list")
+        self._check_count(content, "group_count", items=groups, list_name="group_list")
+        servers: Dict[Optional[str], List[Device]] = {}  # two instances can share a server
+        rank = 0
+        for where, group in groups:
+            if group.get("device_count") == "0":
+                continue  # helpers of the platform without devices
+            instances = self._items(group, "instance_list", where=where)
+            self._check_count(group, "instance_count", items=instances, list_name="instance_list", where=where)
+            first_rank = rank
+            for place, instance in sorted(instances, key=lambda item: _instance_number(item[1])):
+                server_id = self._text(instance, "server_id", where=place)
+                for device_place, device in self._items(instance, "devices", where=place):
+                    servers.setdefault(server_id, []).append(self._device(device, rank, where=device_place))
+                    rank += 1
+            self._check_count(group, "device_count", items=range(first_rank, rank), list_name="devices", where=where)
+        return list(servers.items())
+
+    def _device(self, item: Dict[str, Any], rank: Optional[int], *, where: str) -> Device:
+        device_id = self._number(item, "device_id", where=where)
+        device_ip = self._text(item, "device_ip", where=where)
+        try:
+            if device_ip is not None:
+                ipaddress.ip_address(device_ip)
+        except ValueError:
+            self._report(f'expected an IP address as "device_ip", found "{device_ip}"', where)
+            device_ip = None
+        return Device(rank, device_id, device_ip)  # type: ignore[arg-type]
+
+    def _items(self, parent: Dict[str, Any], key: str, *, where: str = "") -> List[Tuple[str, dict]]:
+        """The objects in the list parent[key], each with where it stands."""
+        values = parent.get(key)
+        if not isinstance(values, list) or not values or not all(isinstance(value, dict) for value in values):
+            self._report(f'expected a list of objects "{key}", found {_found(parent, key)}', where)
+            return []
+        return [(f"{where}{'.' if where else ''}{key}[{i}]", value) for i, value in enumerate(values)]
+
+    def _text(self, item: Dict[str, Any], key: str, *, where: str = "") -> Optional[str]:
+        value = item.get(key)
+        if isinstance(value, str) and value:
+            return value
+        self._report(f'expected text in quotes as "{key}", found {_found(item, key)}', where)
+        return None
+
+    def _number(self, item: Dict[str, Any], key: str, *, where: str) -> Optional[int]:
+        text = self._text(item, key, where=where)
+        if text is None or text.isdecimal() and len(text) <= _MOST_DIGITS:
+            return None if text is None else int(text)
+        self._report(f'expected a number in quotes as "{key}", found "{text}"', where)
+        return None
+
+    def _check_count(self, parent: Dict[str, Any], key: str, *, items: Sequence[Any], list_name: str,
+                     where: str = "") -> None:
+        text = self._text(parent, key, where=where)
+        if items and text is not None and text != str(len(items)):
+            self._report(f'"{key}" is "{text}", but there are {len(items)} in "{list_name}"', where)
+
+    def check_together(self, group_size: Optional[int]) -> None:
+        """What can only be seen over all servers."""
+        devices = [device for _, listed in self.servers for device in listed]
+        self._check_unique("server", [server_id for server_id, _ in self.servers])
+        self._check_unique("rank", [device.rank_id for device in devices])
+        self._check_unique("device_ip", [device.device_ip for device in devices])
+        for server_id, listed in self.servers:
+            self._check_unique(f"server {server_id}: device", [device.device_id for device in listed])
+        ranks = {device.rank_id for device in devices}
+        if None not in ranks:
+            self.problems += [f"rank {rank} is missing" for rank in sorted(set(range(len(devices))) - ranks)]
+            self.problems += [f"rank {rank}: expected less than the number of devices, {len(devices)}"
+                              for rank in sorted(ranks) if rank >= len(devices)]
+        if group_size is not None and len(devices) != group_size:
+            self._report(f"expected {group_size} devices (RANK_SIZE), found {len(devices)}")
+
+    def _check_unique(self, name: str, values: Sequence[Any]) -> None:
+        twice = sorted({value for value in values if value is not None and values.count(value) > 1})
+        self.problems += [f"{name} {value} comes {values.count(value)} times" for value in twice]
+
+    def _report(self, problem: str, where: str = "") -> None:
+        self.problems.append(f"{where}: {problem}" if where else problem)
 
 
-# --- both forms become [(server id, [Device, ...]), ...]; what is wrong is added to `problems` ---
-
-def _servers_of_v1(content: Dict[str, Any], problems: List[str]) -> _Servers:
-    _expect(content, "status", where="", problems=problems)
-    version = _expect(content, "version", where="", problems=problems)
-    if version not in (None, "1.0"):
-        problems.append(f'"version": expected "1.0", found "{version}"')
-    servers: _Servers = []
-    items = _items(content, "server_list", where="", problems=problems)
-    _check_count(content, "server_count", items=items, list_name="server_list", where="", problems=problems)
-    for where, item in items:
-        server_id = _expect(item, "server_id", where=where, problems=problems)
-        devices = [_device(device, place, rank=_expect_number(device, "rank_id", where=place, problems=problems),
-                           problems=problems)
-                   for place, device in _items(item, "device", where=where, problems=problems)]
-        servers.append((server_id, devices))
-    return servers
-
-
-def _servers_of_template_2(content: Dict[str, Any], problems: List[str]) -> _Servers:
-    _expect(content, "status", where="", problems=problems)
-    groups = _items(content, "group_list", where="", problems=problems)
-    _check_count(content, "group_count", items=groups, list_name="group_list", where="", problems=problems)
-    servers: Dict[Optional[str], List[Device]] = {}  # two instances can share a server
-    rank = 0
-    for where, group in groups:
-        if group.get("device_count") == "0":
-            continue  # helpers of the platform without devices
-        instances = _items(group, "instance_list", where=where, problems=problems)
-        _check_count(group, "instance_count", items=instances, list_name="instance_list", where=where,
-                     problems=problems)
-        first_rank = rank
-        for place, instance in sorted(instances, key=lambda item: _instance_number(item[1])):
-            server_id = _expect(instance, "server_id", where=place, problems=problems)
-            for device_place, device in _items(instance, "devices", where=place, problems=problems):
-                servers.setdefault(server_id, []).append(_device(device, device_place, rank=rank, problems=problems))
-                rank += 1
-        _check_count(group, "device_count", items=range(first_rank, rank), list_name="devices", where=where,
-                     problems=problems)
-    return list(servers.items())
+def _found(item: Dict[str, Any], key: str) -> str:
+    return json.dumps(item[key])[:60] if key in item else "nothing"
 
 
 def _instance_number(instance: Dict[str, Any]) -> int:
     """ModelArts lists instances in any order; the number at the end of the pod's name is that of the node."""
     number = str(instance.get("pod_name", "")).rpartition("-")[2]
     return int(number) if number.isdecimal() and len(number) <= _MOST_DIGITS else 0
-
-
-def _device(item: Dict[str, Any], where: str, *, rank: Optional[int], problems: List[str]) -> Device:
-    device_id = _expect_number(item, "device_id", where=where, problems=problems)
-    device_ip = _expect(item, "device_ip", where=where, problems=problems)
-    try:
-        if device_ip is not None:
-            ipaddress.ip_address(device_ip)
-    except ValueError:
-        problems.append(f'{where}: expected an IP address as "device_ip", found "{device_ip}"')
-        device_ip = None
-    # None only with a problem, and then the table is refused.
-    return Device(rank, device_id, device_ip)  # type: ignore[arg-type]
-
-
-def _items(parent: Dict[str, Any], key: str, *, where: str, problems: List[str]) -> List[Tuple[str, dict]]:
-    """The objects in the list parent[key], each with where it stands."""
-    values = parent.get(key)
-    if not isinstance(values, list) or not values or not all(isinstance(value, dict) for value in values):
-        found = "nothing" if key not in parent else json.dumps(values)[:60]
-        problems.append(f'{where + ": " if where else ""}expected a list of objects "{key}", found {found}')
-        return []
-    return [(f"{where}{'.' if where else ''}{key}[{i}]", value) for i, value in enumerate(values)]
-
-
-def _expect(item: Dict[str, Any], key: str, *, where: str, problems: List[str]) -> Optional[str]:
-    value = item.get(key)
-    if isinstance(value, str) and value:
-        return value
-    found = "nothing" if key not in item else json.dumps(value)[:60]
-    problems.append(f'{where + ": " if where else ""}expected text in quotes as "{key}", found {found}')
-    return None
-
-
-def _expect_number(item: Dict[str, Any], key: str, *, where: str, problems: List[str]) -> Optional[int]:
-    text = _expect(item, key, where=where, problems=problems)
-    if text is None or text.isdecimal() and len(text) <= _MOST_DIGITS:
-        return None if text is None else int(text)
-    problems.append(f'{where}: expected a number in quotes as "{key}", found "{text}"')
-    return None
-
-
-def _check_count(parent: Dict[str, Any], key: str, *, items: Sequence[Any], list_name: str, where: str,
-                 problems: List[str]) -> None:
-    text = _expect(parent, key, where=where, problems=problems)
-    if items and text is not None and text != str(len(items)):
-        problems.append(f'{where + ": " if where else ""}"{key}" is "{text}", but there are {len(items)} in '
-                        f'"{list_name}"')
-
-
-def _check_table(servers: _Servers, group_size: Optional[int], *, problems: List[str]) -> None:
-    """What can only be seen over all servers; values that were missing (None) have been reported already."""
-    devices = [(server_id, device) for server_id, listed in servers for device in listed]
-    _check_unique("server", [server_id for server_id, _ in servers], problems=problems)
-    _check_unique("rank", [device.rank_id for _, device in devices], problems=problems)
-    _check_unique("device_ip", [device.device_ip for _, device in devices], problems=problems)
-    for server_id, listed in servers:
-        _check_unique(f"server {server_id}: device", [device.device_id for device in listed], problems=problems)
-    ranks = {device.rank_id for _, device in devices}
-    if None not in ranks:
-        problems.extend(f"rank {rank} is missing" for rank in sorted(set(range(len(devices))) - ranks))
-        problems.extend(f"rank {rank}: expected less than the number of devices, {len(devices)}"
-                        for rank in sorted(ranks) if rank >= len(devices))
-    if group_size is not None and len(devices) != group_size:
-        problems.append(f"expected {group_size} devices (RANK_SIZE), found {len(devices)}")
-
-
-def _check_unique(name: str, values: Sequence[Any], *, problems: List[str]) -> None:
-    twice = sorted({value for value in values if value is not None and values.count(value) > 1})
-    problems.extend(f"{name} {value} comes {values.count(value)} times" for value in twice)

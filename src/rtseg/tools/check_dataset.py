@@ -21,6 +21,7 @@ from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.dataset_spec import IGNORE_LABEL, DatasetSpec, Split, load_dataset_spec
 from rtseg.data.loader import prefetch
 from rtseg.utils.errors import DataError, run_command
+from rtseg.utils.text import pad, text_width
 
 
 class _ImageReport(NamedTuple):
@@ -84,13 +85,13 @@ class SplitReport:
     def table(self) -> str:
         """One line for each class, then what is ignored."""
         names = [*self.spec.class_names, "(ignored)"]
-        width = max(map(len, names))
+        width = max(map(text_width, names))
         lines = [f"{'class':<{width}} {'pixels (%)':>10} {'images':>8} {'ENet weight':>11} {'median weight':>13}"]
         for i, (name, *values) in enumerate(zip(names, self.shares(), self.enet_weights(),
                                                 self.median_frequency_weights())):
             share, enet, median = ("n/a" if np.isnan(value) else f"{value:.2f}" for value in
                                    (100 * values[0], *values[1:]))
-            lines.append(f"{name:<{width}} {share:>10} {self.images[i]:8} {enet:>11} {median:>13}")
+            lines.append(f"{pad(name, width)} {share:>10} {self.images[i]:8} {enet:>11} {median:>13}")
         ignored = 100 * self.pixels[IGNORE_LABEL] / max(1, self.pixels.sum())
         lines.append(f"{names[-1]:<{width}} {ignored:10.2f} {self.images[IGNORE_LABEL]:8}")
         return "\n".join(lines)
@@ -109,8 +110,7 @@ def check_split(dataset: SegmentationDataset, num_workers: int) -> SplitReport:
         return _ImageReport((image.shape[0], image.shape[1]), counts)
 
     images = prefetch(read, range(len(dataset)), num_workers=num_workers)
-    for sample, found in zip(dataset.samples, tqdm(images, total=len(dataset), unit="image",
-                                                     disable=not sys.stderr.isatty())):
+    for sample, found in zip(dataset.samples, tqdm(images, total=len(dataset), unit="image", disable=None)):
         report.add(sample.image, found)
     report.problems += [f"{path}: has no image next to it; remove it or add the image"
                         for path in sorted(dataset.labels_without_image)]

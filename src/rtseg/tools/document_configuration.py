@@ -126,7 +126,6 @@ def files(project: Path) -> Dict[Path, str]:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Writes the files of this clone."""
     for path, text in files(configs_folder().parent).items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
         print(path)
     return 0

@@ -106,8 +106,11 @@ def fetch(file: PublishedFile, folder: Path, *, report: Report) -> Path:
 def _convert(file: PublishedFile, source: Path, *, checkpoint: Path, report: Report) -> None:
     from rtseg.tools.convert_torch_weights import import_weights
 
-    done = import_weights(file.model, file.variant, backbone=file.backbone, source=source, target=checkpoint,
-                          backbone_only=file.backbone_only)
+    try:
+        done = import_weights(file.model, file.variant, backbone=file.backbone, source=source, target=checkpoint,
+                              backbone_only=file.backbone_only)
+    except DataError as error:  # of a file without a hash, which may be a proxy's login page
+        raise DataError(f"{error}. Delete {source} and try once more.") from None
     report("\n".join(done.lines()))
 
 

@@ -8,7 +8,6 @@ are nearest and keep their form. All files keep their names, so the same descrip
 there already are left alone. The exit code is 3 if files could not be read; the others are copied. Needs no MindSpore.
 """
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
@@ -41,19 +40,19 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
         ConfigError: `output` is the data set itself.
         DataError: the data set is not laid out as described.
     """
-    if root.resolve() == output.resolve():
+    if root.expanduser().resolve() == output.resolve():
         raise ConfigError(f"--output: expected another folder than the data set, found {output}")
     total, errors = 0, []
     for name, split in spec.splits.items():
         dataset = SegmentationDataset(root, name, spec=spec, require_labels=name != "test" or bool(split.labels))
         copy = partial(_copy_sample, dataset=dataset, output=output, target=target)
         progress = tqdm(prefetch(copy, range(len(dataset)), num_workers=num_workers), name, len(dataset), unit="image",
-                        disable=not sys.stderr.isatty())
+                        disable=None)
         errors += [error for error in progress if error is not None]
         total += len(dataset)
         if split.list:
             with atomic_write(output / split.list) as temporary:
-                shutil.copyfile(root / split.list, temporary)
+                shutil.copyfile(dataset.root / split.list, temporary)
     return total, errors
 
 
@@ -72,14 +71,23 @@ def _copy_sample(index: int, *, dataset: SegmentationDataset, output: Path, targ
             _check_size(copies[0], target)
             return None
         image, _ = dataset.load(index)
+        label = _resized_label(sample.label, target) if sample.label else None
     except DataError as error:
         return error
-    _save(Image.fromarray(resize_image(image, target)), copies[0])
-    if sample.label:
-        # Not the train ids: the copy's label holds what the original's holds, ids, palette or colours.
-        with Image.open(sample.label) as label:
-            _save(label.resize(target[::-1], Image.Resampling.NEAREST), copies[1])
+    is_jpeg = copies[0].suffix.lower() in (".jpg", ".jpeg")
+    _save(Image.fromarray(resize_image(image, target)), copies[0], file_format="JPEG" if is_jpeg else "PNG")
+    if label is not None:
+        _save(label, copies[1], file_format="PNG")
     return None
+
+
+def _resized_label(path: Path, target: Size) -> Image.Image:
+    """Not the train ids: the copy's label holds what the original's holds, ids, palette or colours."""
+    try:
+        with Image.open(path) as label:
+            return label.resize(target[::-1], Image.Resampling.NEAREST)
+    except (OSError, SyntaxError, ValueError) as error:  # PIL is stricter than OpenCV, which has read it
+        raise DataError(f"{path}: cannot be decoded ({error}); copy the file again") from None
 
 
 def _check_size(copy: Path, target: Size) -> None:
@@ -89,9 +97,9 @@ def _check_size(copy: Path, target: Size) -> None:
                         "delete it, or choose another --output")
 
 
-def _save(image: Image.Image, path: Path) -> None:
+def _save(image: Image.Image, path: Path, *, file_format: str) -> None:
     with atomic_write(path) as temporary:
-        image.save(temporary, quality=95, compress_level=1)  # the first for JPEG, the second for PNG
+        image.save(temporary, file_format, quality=95, compress_level=1)  # the first for JPEG, the second for PNG
 
 
 class ResizeOptions(Section):

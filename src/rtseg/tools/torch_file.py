@@ -67,6 +67,7 @@ def _read_safetensors(path: Path) -> Dict[str, np.ndarray]:
         from safetensors.numpy import load_file
     except ImportError:
         raise DataError(f"{path}: reading safetensors needs the package: pip install safetensors") from None
+    open_regular_file(path).close()  # load_file's errors do not say why, and it would wait for a pipe
     try:
         return load_file(str(path))
     except SafetensorError as error:

@@ -11,6 +11,7 @@ from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import TrainTransform
 from rtseg.inference.evaluator import Evaluator
 from rtseg.inference.predictor import network_predictor
+from rtseg.inference.preprocessing import pad_color
 from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 from rtseg.losses.ohem_cross_entropy import OhemCrossEntropy
 from rtseg.models.mixed_precision import set_amp_level
@@ -36,9 +37,8 @@ def build_loader(config: Config, dataset: Any) -> BatchLoader:
     """Shuffled, augmented batches of this rank."""
     data, run = config.data, config.run
     rank, group_size = run.rank or 0, run.group_size or 1
-    red, green, blue = (round(255 * mean) for mean in data.mean)
     transform = TrainTransform(
-        crop_size=data.crop_size, base_size=data.base_size, pad_color=(red, green, blue),
+        crop_size=data.crop_size, base_size=data.base_size, pad_color=pad_color(data.mean),
         scale_range=data.scale_range, blur_probability=data.blur_probability, color_jitter=data.color_jitter,
         max_class_ratio=data.max_class_ratio)
     sampler = DistributedSampler(len(dataset), rank=rank, group_size=group_size, seed=run.seed, drop_last=True)

@@ -37,9 +37,8 @@ def save_state(path: PathLike, network: nn.Cell, *, step_state: Dict[str, ms.Par
     Raises:
         UserError: a value is not finite; the file under this name stays as it was.
     """
-    parameters = dict(network.parameters_dict())
-    parameters.update({STATE_PREFIX + name: parameter for name, parameter in step_state.items()})
-    write_checkpoint(path, parameters, texts={TRAIN_STATE_KEY: json.dumps(dataclasses.asdict(train_state))})
+    write_checkpoint(path, _parameters(network, step_state),
+                     texts={TRAIN_STATE_KEY: json.dumps(dataclasses.asdict(train_state))})
 
 
 def load_state(path: PathLike, network: nn.Cell, *, step_state: Dict[str, ms.Parameter]) -> TrainState:
@@ -53,10 +52,13 @@ def load_state(path: PathLike, network: nn.Cell, *, step_state: Dict[str, ms.Par
         raise DataError(f"{path}: expected the state of a run ({run_folder.LAST}), found weights only. "
                         "Use --pretrained to start a new run from them.")
     train_state = _read_train_state(path, found.pop(TRAIN_STATE_KEY))
-    wanted = dict(network.parameters_dict())
-    wanted.update({STATE_PREFIX + name: parameter for name, parameter in step_state.items()})
-    assign(path, wanted, found=found)
+    assign(path, _parameters(network, step_state), found=found)
     return train_state
+
+
+def _parameters(network: nn.Cell, step_state: Dict[str, ms.Parameter]) -> Dict[str, ms.Parameter]:
+    """By their names in the file."""
+    return {**network.parameters_dict(), **{STATE_PREFIX + name: value for name, value in step_state.items()}}
 
 
 def _read_train_state(path: PathLike, text: str) -> TrainState:

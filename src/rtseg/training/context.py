@@ -18,7 +18,6 @@ from rtseg.training.timer import Timer
 from rtseg.training.weight_average import WeightAverage
 from rtseg.utils.errors import UserError
 from rtseg.utils.logging import LOGGER_NAME
-from rtseg.utils.signals import on_stop_signal
 
 _LOG = logging.getLogger(LOGGER_NAME)
 
@@ -106,6 +105,12 @@ class TrainContext:
             return None
         return self.evaluation.pixel_accuracy, self.evaluation.miou
 
+    def ask_to_stop(self) -> None:
+        """Asks for a stop after the step, as a signal does; with several ranks all of them have to agree."""
+        self.stop_asked = True
+        self.stop_requested = self.stop_requested or self.group.size == 1
+        _LOG.info("stop requested: finishing this step, then saving; once more to break off at once")
+
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """The network has the averaged weights, if there are any, inside the block."""
@@ -123,15 +128,3 @@ class TrainContext:
     def save_state(self, state: TrainState) -> None:
         """Writes last.ckpt: everything that a run that continues this one needs."""
         save_state(self.folder / run_folder.LAST, self.network, step_state=self.step_state, train_state=state)
-
-
-@contextmanager
-def stop_on_signals(context: TrainContext) -> Iterator[None]:
-    """SIGINT and SIGTERM ask for a stop after the step; a second one acts as it would without us."""
-    def ask() -> None:
-        context.stop_asked = True
-        context.stop_requested = context.stop_requested or context.group.size == 1
-        _LOG.info("stop requested: finishing this step, then saving; once more to break off at once")
-
-    with on_stop_signal(ask):
-        yield

@@ -53,14 +53,9 @@ class TrainStep(nn.Cell):
             parameters += [self.scaler.scale_value, self.scaler.counter]
         return {parameter.name: parameter for parameter in parameters}
 
-    def scaled_loss(self, images: Tensor, labels: Tensor) -> Tuple[Tensor, Tensor]:
-        """(loss to differentiate, loss to report)"""
-        loss = self.loss(self.network(self.normalize(images)), labels)
-        return (loss if self.scaler is None else self.scaler.scale(loss)), loss
-
-    def scaled_part_loss(self, images: Tensor, labels: Tensor, batch_labels: Tensor) -> Tuple[Tensor, Tensor]:
-        """`scaled_loss` of a part of the batch that has `batch_labels`."""
-        loss = self.loss(self.network(self.normalize(images)), labels, batch_labels)
+    def scaled_loss(self, images: Tensor, labels: Tensor, *batch_labels: Tensor) -> Tuple[Tensor, Tensor]:
+        """(loss to differentiate, loss to report); of a part of a batch if that has `batch_labels`."""
+        loss = self.loss(self.network(self.normalize(images)), labels, *batch_labels)
         return (loss if self.scaler is None else self.scaler.scale(loss)), loss
 
     def update(self, loss: Tensor, gradients: Tuple[Tensor, ...]) -> Tensor:
@@ -126,7 +121,7 @@ class _AddGradients(nn.Cell):
 
     def __init__(self, step: TrainStep, sums: ParameterTuple):
         super().__init__(auto_prefix=False)
-        self.gradient = ms.value_and_grad(step.scaled_part_loss, None, step.optimizer.parameters, has_aux=True)
+        self.gradient = ms.value_and_grad(step.scaled_loss, None, step.optimizer.parameters, has_aux=True)
         self.sums = sums
         self.hyper_map = ops.HyperMap()
 

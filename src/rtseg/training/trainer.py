@@ -18,7 +18,7 @@ from rtseg.training.build import build_evaluator, build_loader, build_network, b
 from rtseg.training.callbacks import (Callback, CheckpointCallback, EarlyStopping, EvalCallback, MetricsRecorder,
                                       ProgressLogger, UploadCallback, load_previous_metrics)
 from rtseg.training.checkpoint import checkpoint_path, count_parameters
-from rtseg.training.context import Losses, TrainContext, stop_on_signals
+from rtseg.training.context import Losses, TrainContext
 from rtseg.training.lr_schedules import learning_rates
 from rtseg.training.profiling import OperatorProfiler
 from rtseg.training.result import report_result
@@ -29,6 +29,7 @@ from rtseg.training.weight_average import WeightAverage
 from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import DataError, UserError
 from rtseg.utils.logging import LOGGER_NAME, setup_logger
+from rtseg.utils.signals import on_stop_signal
 
 _LOG = logging.getLogger(LOGGER_NAME)
 
@@ -75,7 +76,7 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group:
         timer=Timer(config.global_batch_size), losses=Losses(), average=average)
     _log_start(context, train_set=train_set, eval_set=eval_set, notes=(start_note, statistics_note))
     callbacks = _build_callbacks(context, eval_set=eval_set, upload=upload)
-    with stop_on_signals(context):
+    with on_stop_signal(context.ask_to_stop):
         try:
             _run_epochs(context, loader, step=step, callbacks=callbacks)
         except UserError as error:

@@ -39,9 +39,9 @@ def atomic_write(path: Union[str, Path]) -> Iterator[Path]:
 
 
 def write_text(path: Union[str, Path], text: str) -> None:
-    """Writes `text` as UTF-8 to `path`, atomically."""
+    """Writes `text` as UTF-8 to `path`, atomically; bytes of a file name that are not UTF-8 become \\udcb5 or alike."""
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -41,7 +41,10 @@ def _give_up_output() -> None:
 
 def run_command(main: Callable[[Optional[Sequence[str]]], int]) -> None:
     """Runs a command's `main` and exits with its code; a `UserError` becomes one message on stderr, not a traceback."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by what started us; now no other file gets its number
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name that this terminal cannot show ends nothing
     try:

@@ -64,7 +64,7 @@ def setup_logger(log_file: Optional[Union[str, Path]] = None, rank: int = 0) -> 
 def _open_log_file(path: Path) -> logging.Handler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _LogFile(path, encoding="utf-8")
+        return _LogFile(path, encoding="utf-8", errors="backslashreplace")  # of file names that are not UTF-8
     except OSError as error:
         raise ConfigError(f"expected a log file that can be written, {path}: {error}; choose another folder") from error
 

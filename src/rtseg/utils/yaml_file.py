@@ -49,6 +49,10 @@ def load_yaml(path: Union[str, Path], flag: str) -> Dict[str, Any]:
         content = yaml.load(read_regular_file(path, _MOST_BYTES).decode("utf-8"), _StrictLoader)
     except OSError as error:
         raise ConfigError(f"{flag} {path}: expected a readable YAML file; {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[:error.start].count(b"\n") + 1
+        raise ConfigError(f"{flag} {path}: not valid YAML: expected text in UTF-8, found other bytes in line {line}; "
+                          "save it as UTF-8") from None
     except (yaml.YAMLError, *_WRONG_VALUES) as error:
         raise ConfigError(f"{flag} {path}: not valid YAML: {error}") from None
     if not isinstance(content, dict):

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from rtseg.data.dataset_spec import IGNORE_LABEL
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError
+from rtseg.visualization.fonts import drawable
 
 _WRONG = (230, 25, 25)
 _NOT_SCORED = (0, 0, 0)
@@ -119,13 +120,11 @@ def legend(class_names: Sequence[str], palette: Palette) -> np.ndarray:
     return np.array(_draw_legend(columns * _legend_cell(entries) + _GAP, entries))
 
 
-def contact_sheet(rows: Sequence[SheetRow], *, class_names: Sequence[str],
-                  palette: Palette) -> np.ndarray:
+def contact_sheet(rows: Sequence[SheetRow], *, class_names: Sequence[str], palette: Palette) -> np.ndarray:
     """One image of many results: image, prediction, label and error map, each 512 pixels wide, and a legend beneath.
 
     Args:
-        rows: sizes may differ. If none has a label, there are no columns of labels and
-            errors.
+        rows: sizes may differ. If none has a label, there are no columns of labels and errors.
         class_names, palette: of the legend and the colours, by train id.
 
     Returns:
@@ -169,17 +168,20 @@ def _cells(row: SheetRow, palette: Palette) -> List[np.ndarray]:
 def _draw_text(draw: ImageDraw.ImageDraw, position: Tuple[int, int], *, text: str) -> None:
     """Writes `text` in a line whose upper left corner is `position`, vertically centred."""
     left, top = position
-    draw.text((left, top + _LINE // 2), text, fill=(40, 40, 40), font=_font(), anchor="lm")
+    text, file = drawable(text)
+    draw.text((left, top + _LINE // 2), text, fill=(40, 40, 40), font=_font(file), anchor="lm")
 
 
 def _legend_cell(entries: Sequence[LegendEntry]) -> int:
     """Width of an entry in pixels."""
-    return 3 * _GAP + _LEGEND_BOX + math.ceil(max(_font().getlength(name) for name, _ in entries))
+    texts = [drawable(name) for name, _ in entries]
+    return 3 * _GAP + _LEGEND_BOX + math.ceil(max(_font(file).getlength(text) for text, file in texts))
 
 
 @lru_cache(maxsize=None)
-def _font() -> Any:
-    return ImageFont.load_default(_FONT_SIZE)  # takes milliseconds
+def _font(file: Optional[str]) -> Any:
+    """That of a file, or Pillow's own, which has ASCII only."""
+    return ImageFont.truetype(file, _FONT_SIZE) if file else ImageFont.load_default(_FONT_SIZE)  # takes milliseconds
 
 
 def _draw_legend(width: int, entries: Sequence[LegendEntry]) -> Image.Image:

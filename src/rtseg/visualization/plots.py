@@ -8,6 +8,8 @@ import numpy as np
 
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError
+from rtseg.utils.text import text_width
+from rtseg.visualization.fonts import drawable
 
 _CURVE_COLUMNS = ("epoch", "loss", "lr", "pix_acc", "miou")
 
@@ -73,7 +75,7 @@ def plot_class_iou(iou: Union[Sequence[float], np.ndarray], class_names: Sequenc
         title = f"IoU of each class: mean {mean:.2f}"
         axes.axvline(mean, color="0.2", linestyle="--", linewidth=1)
     axes.set(title=title, xlabel="per cent", xlim=(0, 100), ylim=(len(scores) - 0.4, -0.6))
-    axes.set_yticks(range(len(scores)), labels=[name.replace("$", r"\$") for name in class_names])
+    _set_tick_names(axes.yaxis, class_names)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -106,18 +108,29 @@ def _confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Any:
     count = len(class_names)
     totals = matrix.sum(axis=1, keepdims=True)
     shares = 100 * matrix[:, :count] / np.maximum(totals, 1)
-    names = [name.replace("$", r"\$") for name in class_names]
-    figure = _new_figure(2.2 + 0.42 * count, 1.4 + 0.38 * count)
+    longest = max(text_width(drawable(name)[0]) for name in class_names)
+    names_beyond = 0.085 * (min(max(longest, 14), 200) - 14)  # inches; the first 14 letters are in the sizes below
+    figure = _new_figure(max(4, 2.2 + 0.42 * count + names_beyond), 1.4 + 0.38 * count + names_beyond)
+    figure.suptitle("Pixels of each class by prediction, per cent")  # over the axes it would be cut off
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for row, column in zip(*np.nonzero(shares >= 0.5)):  # smaller ones would be a 0
         value = shares[row, column]
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
                   color="white" if value > 60 else "black")
-    axes.set(title="Pixels of each class by prediction, per cent", xlabel="prediction", ylabel="label")
-    axes.set_xticks(range(count), labels=names, rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(count), labels=names)
+    axes.set(xlabel="prediction", ylabel="label")
+    _set_tick_names(axes.xaxis, class_names, rotation=60, ha="right", rotation_mode="anchor")
+    _set_tick_names(axes.yaxis, class_names)
     return figure
+
+
+def _set_tick_names(axis: Any, names: Sequence[str], **looks: Any) -> None:
+    """Ticks at 0, 1, 2... of an axis, with names in fonts that have their letters."""
+    texts, files = zip(*map(drawable, names))
+    axis.set_ticks(range(len(names)), labels=[text.replace("$", r"\$") for text in texts], **looks)
+    for label, file in zip(axis.get_ticklabels(), files):
+        if file:
+            label.set_fontproperties(Path(file))
 
 
 def _new_figure(width: float, height: float) -> Any:

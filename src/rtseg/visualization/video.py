@@ -53,7 +53,7 @@ class Video(Frames):
     """A video file.
 
     Raises:
-        DataError: it cannot be opened, or has not a single frame.
+        DataError: it cannot be opened, or has not a single frame; or its path is not UTF-8.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,8 +61,7 @@ class Video(Frames):
             open_regular_file(path).close()  # OpenCV would wait for a pipe
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
-        # An absolute path is never taken for an address.
-        super().__init__(cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG),
+        super().__init__(cv2.VideoCapture(_name_for_opencv(path), cv2.CAP_FFMPEG),
                          f"{path}: expected a video, found a file without a frame that OpenCV can decode; copy it "
                          "again, or convert it to .mp4")
         frames = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -82,6 +81,17 @@ class Camera(Frames):
                          f"connected, free, and may you read it (on Linux /dev/video{index})?")
 
 
+def _name_for_opencv(path: Path) -> str:
+    """An absolute path, which is never taken for an address. Raises DataError where OpenCV would crash."""
+    name = os.path.abspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{name}: expected a path in UTF-8, which is all that OpenCV takes for a video, found other "
+                        "bytes; rename the file or folder") from None
+    return name
+
+
 def video_format() -> Tuple[str, str]:
     """(suffix, codec) of the videos that this OpenCV can write: .mp4 if it has FFmpeg, else .avi."""
     has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getWriterBackends()
@@ -99,12 +109,14 @@ def writing_video(path: Path, size: Tuple[int, int], *, rate: float) -> Iterator
 
     Raises:
         OSError: the folder cannot be written.
+        DataError: the path is not UTF-8.
         UserError: not all frames could be written.
     """
     written = 0
     codec = "VP80" if path.suffix == ".webm" else video_format()[1]
     with atomic_write(path) as temporary:
-        writer = cv2.VideoWriter(os.path.abspath(temporary), cv2.VideoWriter_fourcc(*codec),
+        name = _name_for_opencv(temporary)
+        writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*codec),
                                  round(rate, 2 if rate < 60 else None), size[::-1])
         if not writer.isOpened():
             raise UserError(f"{path}: OpenCV cannot write {codec} of {size[1]}x{size[0]} at {rate:g} frames/s")
@@ -119,7 +131,7 @@ def writing_video(path: Path, size: Tuple[int, int], *, rate: float) -> Iterator
         finally:
             writer.release()
         # OpenCV says nothing when it cannot write.
-        check = cv2.VideoCapture(os.path.abspath(temporary))
+        check = cv2.VideoCapture(name)
         found = int(check.get(cv2.CAP_PROP_FRAME_COUNT)) if check.isOpened() else 0
         check.release()
         if found != written:
