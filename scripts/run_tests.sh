@@ -13,7 +13,8 @@ case ${1:-} in
         arguments=(-m "$1")
         shift ;;
 esac
-(( $# )) || set -- -n 3 --dist loadgroup --no-loadscope-reorder
+# A crash of one of the three ends the run: one that takes its place may wait forever (pytest-xdist 3.8).
+(( $# )) || set -- -n 3 --dist loadgroup --no-loadscope-reorder --max-worker-restart=0
 
 venv=${TEST_VENV:-$project/.venv}
 prepare_venv "$venv" "$project/requirements.txt" "$project/requirements-test.txt"
