@@ -5,6 +5,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
+from own_process import in_own_process
 
 from rtseg.losses.mix_softmax_cross_entropy import MixSoftmaxCrossEntropy
 from rtseg.models.layers import BatchNorm, Conv2d
@@ -38,6 +39,10 @@ def batch():
 @pytest.mark.slow
 @pytest.mark.parametrize("graph, level", CASES, ids=lambda value: value if isinstance(value, str) else "-".join(value))
 def test_trains_at_every_level(graph, level):
+    in_own_process(train_one_step, graph, level)
+
+
+def train_one_step(graph, level):
     network = build(*graph, level)
     loss = MixSoftmaxCrossEntropy(0.4, align_corners=network.align_corners, labels_to_logits=network.labels_to_logits)
     optimizer = nn.Momentum(network.trainable_params(), 0.005, 0.9)

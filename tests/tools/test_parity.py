@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_process import in_own_process
 
 from rtseg.tools.golden_rules import reference_weights
 from rtseg.tools.parity import ParityCheck, ParityResult, main, relative_error
@@ -13,17 +14,6 @@ from rtseg.utils.errors import ConfigError, DataError
 
 PROJECT = Path(__file__).resolve().parents[2]
 GOLDENS = PROJECT / "tests" / "goldens"
-WITHOUT_SECOND_TRAINING = """
-import sys
-from pathlib import Path
-from rtseg.runtime.device import setup_device
-setup_device("CPU")
-from rtseg.tools.parity import ParityCheck
-
-check = ParityCheck(Path(sys.argv[1]))
-results = check.inference() + check.frozen(True) + check.frozen(False) + check.training(False)
-assert len(results) >= 10 and all(result.passed for result in results), results
-"""
 
 
 # The first takes half a minute and stands for the others where time is short (-m "not slow").
@@ -46,10 +36,13 @@ def test_golden_of_another_variant(graph):
 
     The one left is by operators, as on Ascend; every other test of a training on a CPU trains by products.
     """
-    # In a process of its own: MindSpore keeps the memory of each graph, about 1 GB for one golden.
-    done = subprocess.run([sys.executable, "-c", WITHOUT_SECOND_TRAINING, GOLDENS / f"{graph}.npz"],
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    in_own_process(compare_without_second_training, GOLDENS / f"{graph}.npz")
+
+
+def compare_without_second_training(golden):
+    check = ParityCheck(golden)
+    results = check.inference() + check.frozen(True) + check.frozen(False) + check.training(False)
+    assert len(results) >= 10 and all(result.passed for result in results), results
 
 
 def test_a_deviation_fails(monkeypatch, capsys):
