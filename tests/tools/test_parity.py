@@ -32,17 +32,17 @@ def test_golden(graph):
 @pytest.mark.parametrize("graph", ["fast_scnn_mmseg", "fast_scnn_segmentron", "fast_scnn_modelzoo", "bisenetv1_mmseg",
                                    "icnet_liminn_v1b", "icnet_mmseg"])
 def test_golden_of_another_variant(graph):
-    """The same without the second training: compiling it takes longest, and the loss does not depend on the variant.
+    """The same with each form of the loss once: by products with frozen statistics, by operators in the training.
 
-    The one left is by operators, as on Ascend; every other test of a training on a CPU trains by products.
+    Operators are what Ascend trains by; every other test of a training on a CPU trains by products.
     """
-    in_own_process(compare_without_second_training, GOLDENS / f"{graph}.npz")
+    in_own_process(compare_with_each_form_once, GOLDENS / f"{graph}.npz")
 
 
-def compare_without_second_training(golden):
+def compare_with_each_form_once(golden):
     check = ParityCheck(golden)
-    results = check.inference() + check.frozen(True) + check.frozen(False) + check.training(False)
-    assert len(results) >= 10 and all(result.passed for result in results), results
+    results = check.inference() + check.frozen(True) + check.training(False)
+    assert len(results) >= 8 and all(result.passed for result in results), results
 
 
 def test_a_deviation_fails(monkeypatch, capsys):
