@@ -1,7 +1,7 @@
 """Runs a function that compiles a whole network in a process that ends with it.
 
-MindSpore keeps the memory of each compiled graph until its process ends: 1.5 GB for one training step of ICNet. Three test
-processes that compile thirty of them may need more than 24 GiB.
+MindSpore keeps the memory of each compiled graph until its process ends: 1.5 GB for one training step of ICNet. Three
+test processes that compile thirty of them may need more than 24 GiB.
 """
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
