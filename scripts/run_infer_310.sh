@@ -2,16 +2,17 @@
 # From an exported model to its score: builds the C++ program, preprocesses, infers, scores.
 #  run_infer_310.sh [model_path] [data_path] [out_image_path] [image_height] [image_width] [device_id] [--flag=value...]
 # model_path: .mindir, .ms, .om or .onnx, its metadata (.json) next to it; data_path: root of the data set;
-# out_image_path: folder for coloured masks. Flags go to the stage that knows them: --split --input_type --config
-# --mean --std --num_workers (preprocess.py), --device_type --fusion_switch_path --precision --threads --requests
-# --workers --warmup (C++ program), --output_type --align_corners --save_mask (cal_mIoU.py), --dataset_config
-# (preprocess.py and cal_mIoU.py), -D... (CMake). A model without metadata needs --mean and --std, unless they are the
-# recipe's. PYTHON names the interpreter. Logs and results go to the working folder.
+# out_image_path: folder for coloured masks; image_height, image_width: the model's, or what one that leaves them open
+# (--dynamic_size=1) shall take. Flags go to the stage that knows them: --split --input_type --config --mean --std
+# --num_workers (preprocess.py), --device_type --fusion_switch_path --precision --threads --requests --workers --warmup
+# (C++ program), --output_type --align_corners --save_mask (cal_mIoU.py), --dataset_config (preprocess.py and
+# cal_mIoU.py), -D... (CMake). A model without metadata needs --mean and --std, unless they are the recipe's. PYTHON
+# names the interpreter. Logs and results go to the working folder.
 set -euo pipefail
 unset CDPATH  # with it cd may go elsewhere, and prints where
 
 usage() {
-  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
   exit "${1:-2}"
 }
 
@@ -63,15 +64,19 @@ if [[ $model == *.mindir && -z ${LITE_HOME:-} ]]; then
   model=$onnx
 fi
 metadata=${model%.*}.json
-[[ ! -f $metadata ]] || preprocess_flags+=("--model_card=$metadata")
+size=("--image_height=$height" "--image_width=$width")
+if [[ -f $metadata ]]; then
+  preprocess_flags+=("--model_card=$metadata")
+  infer_flags+=("${size[@]}")  # of a model that leaves it open
+fi
 
 stage build bash "$project/ascend310_infer/build.sh" "${build_flags[@]}"
 program=$(tail -n 1 build.log)
 rm -f result_Files/*_img_*.bin  # of an earlier run
 stage preprocess "$PYTHON" "$project/preprocess.py" "--image_path=$data" --out_dir=preprocess_Result \
-  "--image_height=$height" "--image_width=$width" "${preprocess_flags[@]}"
+  "${size[@]}" "${preprocess_flags[@]}"
 stage infer "$program" "--model_path=$model" --dataset_path=preprocess_Result/img_data --result_path=result_Files \
   --time_path=time_Result "--device_id=$device_id" "${infer_flags[@]}"
 stage acc "$PYTHON" "$project/cal_mIoU.py" --label_path=preprocess_Result/label --output_path=result_Files \
-  "--image_height=$height" "--image_width=$width" --save_mask=1 "--mask_result_path=$masks" "${score_flags[@]}"
+  "${size[@]}" --save_mask=1 "--mask_result_path=$masks" "${score_flags[@]}"
 cat acc.log

@@ -59,7 +59,8 @@ def test_stages_and_flags(project):
         "preprocess.py --image_path=data --out_dir=preprocess_Result --image_height=64 --image_width=128 "
         "--num_workers=4 --mean=0,0,0 --model_card=net.json",
         "program --model_path=net.onnx --dataset_path=preprocess_Result/img_data --result_path=result_Files "
-        f"--time_path=time_Result --device_id=3 --threads=2 --fusion_switch_path={FUSION_OFF}",
+        f"--time_path=time_Result --device_id=3 --threads=2 --fusion_switch_path={FUSION_OFF} --image_height=64 "
+        "--image_width=128",
         "cal_mIoU.py --label_path=preprocess_Result/label --output_path=result_Files --image_height=64 "
         "--image_width=128 --save_mask=1 --mask_result_path=masks --save_mask=0 --output_type=logits"]
     assert "converting net.mindir to net.onnx" in done.stdout and done.stdout.endswith("cal_mIoU.py says hello\n")
@@ -110,11 +111,45 @@ MISSING = [name for name in ("onnx", "openvino") if importlib.util.find_spec(nam
 MISSING += [tool for tool in ("cmake", os.environ.get("CXX", "c++")) if shutil.which(tool) is None]
 
 
+def write_two_samples(data):
+    """Images of 64x96 with random labels."""
+    import numpy as np
+    from data_helpers import write_sample
+
+    labels = np.random.default_rng(0).integers(0, 34, (64, 96), dtype=np.uint8)
+    for name in ("bonn_000000_000000", "bonn_000001_000000"):
+        write_sample(data, "val", name, labels, size=(64, 96))
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+def test_a_model_of_open_size_runs_at_the_size_asked_for(tmp_path, quick_demo):
+    """BiSeNetV1, the network that can be exported so: the scores of eval.py at a size that it was not exported at."""
+    from rtseg.models.registry import create_model
+    from rtseg.models.weights import save_weights
+
+    save_weights(tmp_path / "best_map.ckpt", create_model("bisenetv1", "coincheung", num_classes=19))
+    write_two_samples(tmp_path / "data")
+    network = ("--model=bisenetv1", "--variant=coincheung")
+    done = run(sys.executable, PROJECT / "export.py", "--ckpt_file=best_map.ckpt", *network, "--image_height=32",
+               "--image_width=64", "--input_type=uint8", "--output_type=head_logits", "--file_format=ONNX",
+               "--dynamic_size=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run("bash", SCRIPTS / "run_infer_310.sh", "bisenetv1.onnx", "data", "masks", "64", "96", cwd=tmp_path,
+               BUILD_DIR=str(quick_demo[1] / "infer" / "build"))
+    assert done.returncode == 0, done.stderr
+    scores = done.stdout[done.stdout.index("class "):]
+    assert "input           uint8 [1, 64, 96, 3]\n" in (tmp_path / "infer.log").read_text()
+    done = run(sys.executable, PROJECT / "eval.py", "--dataset=data", "--resume_path=best_map.ckpt", *network,
+               "--output_path=eval", "--save_mask=0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert scores in (tmp_path / "eval" / "eval_results.txt").read_text()
+
+
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 def test_whole_way_agrees_with_eval(tmp_path, quick_demo):
     """A fresh network in the deploy form: the same table of scores from eval.py and through C++."""
     import numpy as np
-    from data_helpers import ID_TO_TRAIN_ID, write_sample
+    from data_helpers import ID_TO_TRAIN_ID
 
     from rtseg import Segmenter
     from rtseg.models.registry import create_model
@@ -123,9 +158,7 @@ def test_whole_way_agrees_with_eval(tmp_path, quick_demo):
     build = quick_demo[1] / "infer" / "build"
     network = create_model("fast_scnn", "mmseg", num_classes=19)
     save_weights(tmp_path / "best_map.ckpt", network)
-    labels = np.random.default_rng(0).integers(0, 34, (64, 96), dtype=np.uint8)
-    for name in ("bonn_000000_000000", "bonn_000001_000000"):
-        write_sample(tmp_path / "data", "val", name, labels, size=(64, 96))
+    write_two_samples(tmp_path / "data")
     done = run(sys.executable, PROJECT / "export.py", "--ckpt_file=best_map.ckpt", "--image_height=64",
                "--image_width=96", "--input_type=uint8", "--output_type=class_map", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -38,7 +38,8 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
   virtual ~Engine() = default;
 
-  // Runtime and device, for the report: "OpenVINO, CPU".
+  // Runtime and device, for the report, and in what precision it computes where the runtime tells: "OpenVINO, CPU,
+  // float32".
   virtual std::string Description() const = 0;
   virtual const std::vector<TensorInfo>& Inputs() const = 0;
   virtual const std::vector<TensorInfo>& Outputs() const = 0;

@@ -20,7 +20,10 @@ struct Flags {
   std::optional<Results> save;  // of images; none: the flag was not given
   std::string result_path = "./result_Files";
   std::string time_path = "./time_Result";
-  int batch_size = 0;       // of a model that leaves it open; 0: as its metadata says
+  // Of a model that leaves them open; 0: as its metadata says.
+  int batch_size = 0;
+  int image_height = 0;
+  int image_width = 0;
   int warmup = 2;           // runs before the first that counts
   int loop = 0;             // 0: process the dataset; N: only time N runs
   int workers = 0;          // threads that read and preprocess, and as many that postprocess and write; 0: by the cores

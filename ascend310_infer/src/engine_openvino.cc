@@ -77,7 +77,14 @@ class OpenVINOEngine : public Engine {
     }
   }
 
-  std::string Description() const override { return "OpenVINO, CPU"; }
+  // With --precision=fast that depends on the processor, and OpenVINO says nothing when it stays with float32.
+  std::string Description() const override {
+    const ov::element::Type type = model_.get_property(ov::hint::inference_precision);
+    const bool is_known = type == ov::element::f32 || type == ov::element::f16 || type == ov::element::bf16;
+    const std::string digits = std::to_string(type.bitwidth());
+    return "OpenVINO, CPU" +
+           (is_known ? ", " + std::string(type == ov::element::bf16 ? "bfloat" : "float") + digits : "");
+  }
   const std::vector<TensorInfo>& Inputs() const override { return inputs_; }
   const std::vector<TensorInfo>& Outputs() const override { return outputs_; }
   size_t Requests() const override { return requests_; }

@@ -38,6 +38,8 @@ std::vector<Flag> TableOf(Flags* flags) {
       {"threads", &engine->threads, "CPU threads of the runtime, 0: it decides"},
       {"requests", &engine->requests, "runs of the model in flight at the same time, 0: as the runtime suggests"},
       {"batch_size", &flags->batch_size, "batch of a model that leaves it open, 0: as its metadata says"},
+      {"image_height", &flags->image_height, "height of a model that leaves its size open, 0: as its metadata says"},
+      {"image_width", &flags->image_width, "width of such a model"},
       {"workers", &flags->workers,
        "threads that read and preprocess, and as many that postprocess and write; 0: one for every two cores, at most "
        "8"},

@@ -71,18 +71,26 @@ int ListBadInputs(const std::vector<std::string>& problems, size_t inputs, const
   return kBadInput;
 }
 
-// What the model leaves open is as its metadata and --batch_size say.
+// What the model leaves open is as the flags and its metadata say.
 std::unique_ptr<Engine> LoadWithShape(const Flags& flags, std::optional<Metadata>* metadata) {
   EngineOptions options = flags.engine;
   if (*metadata) {
-    if (flags.batch_size > 0) (*metadata)->batch = flags.batch_size;
+    const auto chosen = [](int flag, int otherwise) { return flag > 0 ? flag : otherwise; };
+    const Size& size = (*metadata)->size;
+    *metadata = Resized(**metadata, {chosen(flags.image_height, size.height), chosen(flags.image_width, size.width)});
+    (*metadata)->batch = chosen(flags.batch_size, (*metadata)->batch);
     options.input_shape = InputShape(**metadata);
   }
   std::unique_ptr<Engine> engine = LoadEngine(options);
   const std::vector<int64_t>& shape = engine->Inputs().at(0).shape;
-  if (flags.batch_size > 0 && (shape.empty() || shape[0] != flags.batch_size)) {
-    throw Error(kUsage, "--batch_size is for a model with metadata that leaves its batch open; the model takes " +
-                            Describe(engine->Inputs()[0]) + "; export it with --dynamic_batch=1 or with that batch");
+  const bool has_batch = flags.batch_size == 0 || (!shape.empty() && shape[0] == flags.batch_size);
+  const bool has_size = (flags.image_height == 0 && flags.image_width == 0) || shape == options.input_shape;
+  if (!has_batch || !has_size) {
+    throw Error(kUsage,
+                "--batch_size, --image_height and --image_width are for a model with metadata that leaves them open; "
+                "the model takes " +
+                    Describe(engine->Inputs()[0]) +
+                    "; export it with --dynamic_batch=1 or --dynamic_size=1, or with that shape");
   }
   return engine;
 }

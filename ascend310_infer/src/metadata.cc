@@ -1,5 +1,6 @@
 #include "metadata.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "error.h"
@@ -107,6 +108,19 @@ bool Fits(const TensorInfo& tensor, ElementType type, size_t elements) {
 }
 
 }  // namespace
+
+Metadata Resized(const Metadata& metadata, const Size& size) {
+  const int stride = metadata.size.height / metadata.output_size.height;
+  if (std::max(size.height, size.width) > kLongest || size.height % stride != 0 || size.width % stride != 0) {
+    throw Error(kUsage, "--image_height and --image_width expect multiples of the model's stride, " +
+                            std::to_string(stride) + ", up to " + std::to_string(kLongest) + "; found " +
+                            std::to_string(size.height) + " and " + std::to_string(size.width));
+  }
+  Metadata resized = metadata;
+  resized.size = size;
+  resized.output_size = {size.height / stride, size.width / stride};
+  return resized;
+}
 
 std::vector<int64_t> InputShape(const Metadata& metadata) {
   const int64_t batch = metadata.batch, height = metadata.size.height, width = metadata.size.width;

@@ -76,7 +76,7 @@ class EndToEnd(program_test.ProgramTest):
         number = r"[0-9]+\.[0-9]{3}"
         self.assertRegex(done.stdout, re.compile(
             rf"NN inference cost average time: {number} ms of infer_count 4\n"
-            rf"model           .*net.onnx \(OpenVINO, CPU\)\n"
+            rf"model           .*net.onnx \(OpenVINO, CPU, float32\)\n"
             rf"input           uint8 \[1, 6, 10, 3\]\n"
             rf"output          uint8 \[1, 6, 10\]\n"
             rf"images          4 in 4 runs of batch 1, [0-9]+ in flight\n"
@@ -103,7 +103,7 @@ class EndToEnd(program_test.ProgramTest):
         readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| `--(\w+)` \| ?`?([^` |]*)`? ?\|", readme, re.MULTILINE)
         self.assertEqual(sorted(rows), sorted(flags))
-        self.assertEqual(len(flags), 18)
+        self.assertEqual(len(flags), 20)
 
     def test_wrong_usage(self):
         self.write_model()
@@ -154,7 +154,28 @@ class EndToEnd(program_test.ProgramTest):
             for i, expected in enumerate(class_map(images)):
                 np.testing.assert_array_equal(self.result(i, np.uint8), expected.ravel())
         self.write_model(batch=2)
-        self.assert_failure(self.run_program("--batch_size=4"), 2, "--batch_size is for a model")
+        self.assert_failure(self.run_program("--batch_size=4"), 2, "are for a model with metadata that leaves them open")
+
+    def test_open_size(self):
+        """At two sizes that the metadata does not name, next to the one that it does."""
+        self.model.with_suffix(".json").write_text(make_metadata("head", 1, 32, 64))
+        self.write_model("head", height=0)
+        for size, flags in (((32, 64), ()), ((16, 64), ("--image_height=16",)),
+                            ((1024, 2048), ("--image_height", "1024", "--image_width", "2048"))):
+            done = self.run_program("--loop=1", *flags, dataset=None)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn(f"input           uint8 [1, {size[0]}, {size[1]}, 3]\n", done.stdout)
+        image = np.zeros((16, 24, 3), np.uint8)
+        image[:, 8:] = [0, 0, 255]
+        (self.data / "000_img.bin").write_bytes(image.tobytes())
+        self.assertEqual(self.run_program("--image_height=16", "--image_width=24").returncode, 0)
+        classes = self.result(0, np.uint8).reshape(16, 24)
+        self.assertEqual((classes[0, 0], classes[-1, -1]), (3, 2))
+        self.assert_failure(self.run_program("--image_width=60"), 2, "expect multiples of the model's stride, 8, up to "
+                                                                     "16384; found 32 and 60")
+        self.assert_failure(self.run_program("--image_width=16392"), 2, "found 32 and 16392")
+        self.write_model("head", height=32)
+        self.assert_failure(self.run_program("--image_width=128"), 2, "the model takes uint8 [1, 32, 10, 3]; export it")
 
     def test_result_folder_that_cannot_be_made(self):
         self.write_model()

@@ -5,6 +5,7 @@ scores. All values are integers, or half of one in the bias, that float32 holds 
 """
 import argparse
 import json
+from typing import Union
 
 import numpy as np
 import onnx
@@ -27,17 +28,21 @@ def class_map(image: np.ndarray) -> np.ndarray:
     return logits(image).argmax(1).astype(np.uint8)
 
 
-def make_model(form: str, batch: int, height: int, width: int) -> onnx.ModelProto:
-    """A tiny model; a height of 0 leaves height and width open.
+def make_model(form: str, batch: Union[int, str], height: int, width: int) -> onnx.ModelProto:
+    """A tiny model.
 
     Args:
+        batch: or a name, which leaves it open.
+        height: 0 leaves height and width open.
         form: "deploy" (uint8 NHWC -> uint8 class map), "float" (float32 NCHW -> logits), "head" (uint8 NHWC -> logits
             of every STRIDE-th row and column) or "head_float" (float32 NCHW -> the same).
     """
     size = [height, width] if height else ["height", "width"]
     constants = [numpy_helper.from_array(WEIGHT[:, :, None, None], "weight"), numpy_helper.from_array(BIAS, "bias")]
     strides = {"strides": [STRIDE, STRIDE]} if form.startswith("head") else {}
-    logits_size = [height // STRIDE, width // STRIDE] if strides else size
+    logits_size = size
+    if strides:
+        logits_size = [height // STRIDE, width // STRIDE] if height else ["output_height", "output_width"]
     if form in ("float", "head_float"):
         nodes = [helper.make_node("Conv", ["x", "weight", "bias"], ["y"], **strides)]
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, *size])
