@@ -154,7 +154,7 @@ class EndToEnd(program_test.ProgramTest):
             for i, expected in enumerate(class_map(images)):
                 np.testing.assert_array_equal(self.result(i, np.uint8), expected.ravel())
         self.write_model(batch=2)
-        self.assert_failure(self.run_program("--batch_size=4"), 2, "are for a model with metadata that leaves them open")
+        self.assert_failure(self.run_program("--batch_size=4"), 2, "are for a model with metadata that leaves them")
 
     def test_open_size(self):
         """At two sizes that the metadata does not name, next to the one that it does."""
