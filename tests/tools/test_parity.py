@@ -77,6 +77,12 @@ def test_unknown_name_and_damaged_file(tmp_path):
     (tmp_path / "icnet_mmseg.npz").write_bytes(b"PK not a file")
     with pytest.raises(DataError, match="expected a golden .npz file with its .keys.json"):
         ParityCheck(tmp_path / "icnet_mmseg.npz")
+    damaged = bytearray((GOLDENS / "icnet_mmseg.npz").read_bytes())
+    middle = len(damaged) // 2  # the directory of the archive, at its end, stays whole
+    damaged[middle:middle + 100] = bytes(100)
+    (tmp_path / "icnet_mmseg.npz").write_bytes(damaged)
+    with pytest.raises(DataError, match="expected a golden .npz file with its .keys.json"):
+        ParityCheck(tmp_path / "icnet_mmseg.npz")
     shutil.copy(GOLDENS / "bisenetv1_mmseg.npz", tmp_path)
     with pytest.raises(DataError, match="keys.json"):
         ParityCheck(tmp_path / "bisenetv1_mmseg.npz")
