@@ -72,7 +72,7 @@ fi
 
 stage build bash "$project/ascend310_infer/build.sh" "${build_flags[@]}"
 program=$(tail -n 1 build.log)
-rm -f result_Files/*_img_*.bin  # of an earlier run
+[[ ! -d result_Files ]] || find result_Files/ -maxdepth 1 -name '*_img_*.bin' -delete  # of an earlier run
 stage preprocess "$PYTHON" "$project/preprocess.py" "--image_path=$data" --out_dir=preprocess_Result \
   "${size[@]}" "${preprocess_flags[@]}"
 stage infer "$program" "--model_path=$model" --dataset_path=preprocess_Result/img_data --result_path=result_Files \

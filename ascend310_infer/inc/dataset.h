@@ -11,7 +11,7 @@ namespace infer {
 struct Dataset {
   bool is_bin = false;                        // "<stem>_img.bin" files; otherwise PNG and JPEG images
   std::vector<std::filesystem::path> inputs;  // sorted by path
-  std::vector<std::string> problems;          // one message for each file that is left out
+  std::vector<std::string> problems;          // one message for each file or folder that is left out
 };
 
 // `path` is a file or a folder. In a folder that holds "<stem>_img.bin" files these are the inputs; otherwise the .png,

@@ -33,7 +33,8 @@ class Json {
   std::variant<std::nullptr_t, bool, double, std::string, Array, Object> value_ = nullptr;
 };
 
-// With quotes, and escapes where they are needed.
+// With quotes, and escapes where they are needed. A byte 0xab that is no UTF-8, as a path may have it, becomes \udcab,
+// which Python's os.fsencode turns back.
 std::string JsonString(const std::string& text);
 
 }  // namespace infer

@@ -36,7 +36,7 @@ struct Metadata {
   int ignore_label = 255;
 };
 
-// The same model for images of another size. Throws Error(kUsage) if the output's size would not be a whole number.
+// The same model for images of another size. Throws Error(kUsage) if the networks take no such size.
 Metadata Resized(const Metadata& metadata, const Size& size);
 
 // Of the model's input: (N, H, W, 3) or (N, 3, H, W).

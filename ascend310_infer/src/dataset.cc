@@ -1,7 +1,10 @@
 #include "dataset.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <map>
 #include <set>
 #include <system_error>
@@ -44,8 +47,8 @@ std::vector<fs::path> BinFiles(const fs::path& folder) {
   return files;
 }
 
-std::vector<fs::path> ImageFiles(const fs::path& folder, const fs::path& result_folder) {
-  std::vector<fs::path> files;
+// Folders that may not be entered become problems.
+void FindImages(const fs::path& folder, const fs::path& result_folder, Dataset* dataset) {
   std::error_code error, ignored;
   // Not to be entered again, or at all: without this a link that leads back up gives each image forty times.
   std::set<fs::path> closed = {fs::canonical(folder, ignored), fs::weakly_canonical(result_folder, ignored)};
@@ -55,13 +58,16 @@ std::vector<fs::path> ImageFiles(const fs::path& folder, const fs::path& result_
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     const fs::path& path = entry->path();
     if (entry->is_directory(ignored)) {
-      if (IsHidden(path) || !closed.insert(fs::canonical(path, ignored)).second) entry.disable_recursion_pending();
+      if (IsHidden(path) || !closed.insert(fs::canonical(path, ignored)).second) {
+        entry.disable_recursion_pending();
+      } else if (::access(path.c_str(), R_OK | X_OK) != 0) {
+        dataset->problems.push_back(path.string() + ": cannot be read: " + std::generic_category().message(errno));
+      }
     } else if (IsImage(path) && !IsHidden(path)) {
-      files.push_back(path);
+      dataset->inputs.push_back(path);
     }
   }
   if (error) FailToRead(folder, error);
-  return files;
 }
 
 // Moves images whose results would overwrite those of another one to the problems.
@@ -97,7 +103,7 @@ Dataset FindInputs(const fs::path& path, const fs::path& result_folder) {
   }
   dataset.inputs = BinFiles(path);
   dataset.is_bin = !dataset.inputs.empty();
-  if (!dataset.is_bin) dataset.inputs = ImageFiles(path, result_folder);
+  if (!dataset.is_bin) FindImages(path, result_folder, &dataset);
   if (dataset.inputs.empty()) {
     throw Error(kBadInput, "no *" + std::string(kBinSuffix) + ", .png, .jpg or .jpeg file in " + path.string());
   }

@@ -135,7 +135,9 @@ void WriteAtomically(const fs::path& file, const ConstTensorView& data) {
   const fs::path temporary = file.parent_path() / (".tmp-" + UniqueText() + "-" + end);
   const auto fail = [&](int error_number) {
     ::unlink(temporary.c_str());
-    throw Error(kFailed, "cannot write " + file.string() + ": " + Reason(error_number));
+    // A name that is too long is the input's, and says nothing about the next one.
+    throw Error(error_number == ENAMETOOLONG ? kBadInput : kFailed,
+                "cannot write " + file.string() + ": " + Reason(error_number));
   };
   {
     const Descriptor descriptor(temporary, O_WRONLY | O_CREAT | O_TRUNC);

@@ -1,6 +1,7 @@
 // Metadata is one small file: a reader of 150 lines is less to install on an inference machine than a library.
 #include "json.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -223,17 +224,44 @@ const Json& Json::operator[](const std::string& key) const {
   return found->second;
 }
 
+namespace {
+
+// Bytes of the UTF-8 character that begins at `text`[`i`]; 0 if none does.
+size_t CharacterBytes(const std::string& text, size_t i) {
+  const auto byte = [&text](size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
+  const unsigned first = byte(i);
+  if (first < 0x80) return 1;
+  const size_t bytes = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4) return 0;
+  for (size_t k = 1; k < bytes; ++k) {
+    if ((byte(i + k) & 0xc0) != 0x80) return 0;
+  }
+  const unsigned second = byte(i + 1);  // neither longer than necessary, nor a surrogate, nor beyond Unicode
+  if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f)) return 0;
+  if ((first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f)) return 0;
+  return bytes;
+}
+
+std::string Escape(unsigned code) {
+  char escape[7];
+  std::snprintf(escape, sizeof(escape), "\\u%04x", code);
+  return escape;
+}
+
+}  // namespace
+
 std::string JsonString(const std::string& text) {
   std::string result = "\"";
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) < ' ') {
-      char escape[7];
-      std::snprintf(escape, sizeof(escape), "\\u%04x", static_cast<unsigned>(c));
-      result += escape;
+  for (size_t i = 0; i < text.size();) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const size_t bytes = CharacterBytes(text, i);
+    if (bytes == 0 || c < ' ') {
+      result += Escape(bytes == 0 ? 0xdc00 + c : c);
     } else {
       if (c == '"' || c == '\\') result += '\\';
-      result += c;
+      result.append(text, i, bytes);
     }
+    i += std::max<size_t>(bytes, 1);
   }
   return result + "\"";
 }

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -99,9 +101,11 @@ std::unique_ptr<Engine> LoadWithShape(const Flags& flags, std::optional<Metadata
 int ProcessDataset(Engine* engine, const Dataset& dataset, const std::optional<Metadata>& metadata, Scorer* scorer,
                    const Flags& flags) {
   std::unique_ptr<ClassMapDecoder> decoder;
-  if (metadata && (!dataset.is_bin || scorer != nullptr || metadata->output == OutputKind::kHeadLogits)) {
+  if (metadata) {
     LayoutOf(*engine);  // a model with open dimensions gets a message of its own
     CheckMetadata(*metadata, *engine);
+  }
+  if (metadata && (!dataset.is_bin || scorer != nullptr || metadata->output == OutputKind::kHeadLogits)) {
     const size_t threads = dataset.inputs.size() == 1 ? Cores() : 1;  // several images keep the cores busy anyway
     decoder = std::make_unique<ClassMapDecoder>(*metadata, engine->Outputs()[0].type, static_cast<int>(threads));
   }
@@ -152,6 +156,15 @@ int Main(const std::vector<std::string>& arguments) {
   return ProcessDataset(engine.get(), dataset, metadata, scorer.get(), flags);
 }
 
+// The exit code of a run that ends with `code`: a score that could not be printed is no success. A stdout that was closed
+// from the start is nobody's loss.
+int CodeAfterPrinting(int code) {
+  errno = 0;
+  if ((std::fflush(stdout) == 0 && std::ferror(stdout) == 0) || errno == EBADF) return code;
+  std::fprintf(stderr, "error: cannot write to stdout: %s\n", std::strerror(errno != 0 ? errno : EIO));
+  return code == kDone ? static_cast<int>(kFailed) : code;
+}
+
 }  // namespace
 }  // namespace infer
 
@@ -159,7 +172,7 @@ int main(int argc, char** argv) {
   // A file that grows past the limit of the process is then an ordinary write error, as a full disk is.
   std::signal(SIGXFSZ, SIG_IGN);
   try {
-    return infer::Main(std::vector<std::string>(argv + 1, argv + argc));
+    return infer::CodeAfterPrinting(infer::Main(std::vector<std::string>(argv + 1, argv + argc)));
   } catch (const infer::Error& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return error.exit_code();

@@ -1,6 +1,7 @@
 #include "metadata.h"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 
 #include "error.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr size_t kMostBytes = 1 << 20;
 constexpr int kLongest = 16384;  // sides in pixels, and images in a batch
+constexpr int kSizeMultiple = 32;  // of the sides that the networks take, as export.py demands it
 constexpr int kFormatVersion = 1;
 
 void Expect(bool condition, const std::string& what) {
@@ -101,20 +103,30 @@ void ReadOutput(const Json& output, Metadata* metadata) {
          "an output of the input's size divided by the stride");
 }
 
-// Elements, if all that `tensor` has is of this type or, for float32, float16.
-bool Fits(const TensorInfo& tensor, ElementType type, size_t elements) {
+std::vector<int64_t> OutputShape(const Metadata& metadata) {
+  const int64_t height = metadata.output_size.height, width = metadata.output_size.width;
+  if (metadata.output == OutputKind::kClassMap) return {metadata.batch, height, width};
+  return {metadata.batch, static_cast<int64_t>(metadata.classes.size()), height, width};
+}
+
+// Whether `tensor` is of this shape and of this type or, for float32, float16.
+bool Fits(const TensorInfo& tensor, ElementType type, const std::vector<int64_t>& shape) {
   const bool is_half = type == ElementType::kFloat32 && tensor.type == ElementType::kFloat16;
-  return (tensor.type == type || is_half) && tensor.bytes == elements * SizeOf(tensor.type);
+  size_t bytes = SizeOf(tensor.type);
+  for (const int64_t length : shape) bytes *= static_cast<size_t>(length);
+  return (tensor.type == type || is_half) && tensor.shape == shape && tensor.bytes == bytes;
 }
 
 }  // namespace
 
 Metadata Resized(const Metadata& metadata, const Size& size) {
+  if (size == metadata.size) return metadata;
   const int stride = metadata.size.height / metadata.output_size.height;
-  if (std::max(size.height, size.width) > kLongest || size.height % stride != 0 || size.width % stride != 0) {
-    throw Error(kUsage, "--image_height and --image_width expect multiples of the model's stride, " +
-                            std::to_string(stride) + ", up to " + std::to_string(kLongest) + "; found " +
-                            std::to_string(size.height) + " and " + std::to_string(size.width));
+  const int multiple = std::lcm(kSizeMultiple, stride);
+  if (std::max(size.height, size.width) > kLongest || size.height % multiple != 0 || size.width % multiple != 0) {
+    throw Error(kUsage, "--image_height and --image_width expect multiples of " + std::to_string(multiple) + " up to " +
+                            std::to_string(kLongest) + ", found " + std::to_string(size.height) + " and " +
+                            std::to_string(size.width));
   }
   Metadata resized = metadata;
   resized.size = size;
@@ -162,17 +174,13 @@ std::optional<Metadata> ReadMetadata(const fs::path& model) {
 }
 
 void CheckMetadata(const Metadata& metadata, const Engine& engine) {
-  const size_t pixels = Area(metadata.size) * metadata.batch;
   const TensorInfo &input = engine.Inputs().at(0), &output = engine.Outputs().at(0);
-  if (input.type != metadata.input_type || !Fits(input, metadata.input_type, 3 * pixels)) {
+  if (input.type != metadata.input_type || !Fits(input, metadata.input_type, InputShape(metadata))) {
     throw Error(kFailed,
                 "the model takes " + Describe(input) + ", which is not what its metadata says; export it again");
   }
-  const size_t output_pixels = Area(metadata.output_size) * metadata.batch;
-  const bool fits = metadata.output == OutputKind::kClassMap
-                        ? Fits(output, ElementType::kUint8, output_pixels)
-                        : Fits(output, ElementType::kFloat32, metadata.classes.size() * output_pixels);
-  if (!fits) {
+  const bool is_class_map = metadata.output == OutputKind::kClassMap;
+  if (!Fits(output, is_class_map ? ElementType::kUint8 : ElementType::kFloat32, OutputShape(metadata))) {
     throw Error(kFailed,
                 "the model gives " + Describe(output) + ", which is not what its metadata says; export it again");
   }

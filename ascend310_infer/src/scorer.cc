@@ -1,5 +1,7 @@
 #include "scorer.h"
 
+#include <algorithm>
+#include <cctype>
 #include <stdexcept>
 #include <system_error>
 #include <vector>
@@ -22,6 +24,11 @@ bool EndsWith(const std::string& text, const std::string& end) {
 // The text without `end`; the text itself if it does not end so.
 std::string WithoutEnd(const std::string& text, const std::string& end) {
   return EndsWith(text, end) ? text.substr(0, text.size() - end.size()) : text;
+}
+
+std::string LowerCase(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
 }
 
 // Whatever the two paths look like.
@@ -80,9 +87,10 @@ Scorer::Scorer(const fs::path& label_path, const Metadata& metadata, const std::
   fs::recursive_directory_iterator entry(label_path, fs::directory_options::follow_directory_symlink, error);
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     const fs::path& path = entry->path();
+    const bool is_hidden = path.filename().string().front() == '.';
     if (!entry->is_directory(ignored)) {
-      labels_[path.filename().string()].insert(path);
-    } else if (!entered.insert(fs::canonical(path, ignored)).second) {
+      if (!is_hidden) labels_[path.stem().string() + LowerCase(path.extension().string())].insert(path);
+    } else if (is_hidden || !entered.insert(fs::canonical(path, ignored)).second) {
       entry.disable_recursion_pending();
     }
   }

@@ -160,20 +160,18 @@ class EndToEnd(program_test.ProgramTest):
         """At two sizes that the metadata does not name, next to the one that it does."""
         self.model.with_suffix(".json").write_text(make_metadata("head", 1, 32, 64))
         self.write_model("head", height=0)
-        for size, flags in (((32, 64), ()), ((16, 64), ("--image_height=16",)),
+        for size, flags in (((32, 64), ()), ((96, 64), ("--image_height=96",)),
                             ((1024, 2048), ("--image_height", "1024", "--image_width", "2048"))):
             done = self.run_program("--loop=1", *flags, dataset=None)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn(f"input           uint8 [1, {size[0]}, {size[1]}, 3]\n", done.stdout)
-        image = np.zeros((16, 24, 3), np.uint8)
+        image = np.zeros((64, 96, 3), np.uint8)
         image[:, 8:] = [0, 0, 255]
         (self.data / "000_img.bin").write_bytes(image.tobytes())
-        self.assertEqual(self.run_program("--image_height=16", "--image_width=24").returncode, 0)
-        classes = self.result(0, np.uint8).reshape(16, 24)
+        self.assertEqual(self.run_program("--image_height=64", "--image_width=96").returncode, 0)
+        classes = self.result(0, np.uint8).reshape(64, 96)
         self.assertEqual((classes[0, 0], classes[-1, -1]), (3, 2))
-        self.assert_failure(self.run_program("--image_width=60"), 2, "expect multiples of the model's stride, 8, up to "
-                                                                     "16384; found 32 and 60")
-        self.assert_failure(self.run_program("--image_width=16392"), 2, "found 32 and 16392")
+        self.assert_failure(self.run_program("--image_width=72"), 2, "expect multiples of 32 up to 16384, found")
         self.write_model("head", height=32)
         self.assert_failure(self.run_program("--image_width=128"), 2, "the model takes uint8 [1, 32, 10, 3]; export it")
 
@@ -181,6 +179,20 @@ class EndToEnd(program_test.ProgramTest):
         self.write_model()
         self.write_images(1)
         self.assert_failure(self.run_program(f"--result_path={self.model}/results"), 1, "Not a directory")
+
+    def test_a_model_that_its_metadata_does_not_describe(self):
+        """Of the same number of bytes, height and width being exchanged: also for .bin files."""
+        self.write_model()
+        self.model.with_suffix(".json").write_text(make_metadata("deploy", 1, WIDTH, HEIGHT))
+        self.write_images(1)
+        self.assert_failure(self.run_program(), 1, "the model takes uint8 [1, 6, 10, 3], which is not what its metadata")
+
+    def test_a_score_that_cannot_be_printed(self):
+        self.write_model()
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([self.program, f"--model_path={self.model}", "--loop=1"], cwd=self.folder,
+                                  stdout=full, stderr=subprocess.PIPE, text=True, timeout=100)
+        self.assert_failure(done, 1, "cannot write to stdout: No space left on device")
 
     def test_full_disk(self):
         """A limit on the size of files, the same to the program as a full disk."""

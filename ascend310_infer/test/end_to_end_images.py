@@ -359,6 +359,25 @@ class Images(program_test.ProgramTest):
                 self.assertEqual(self.written(), ["class_map/0_class_map.png", "class_map/8_class_map.png"])
                 np.testing.assert_array_equal(self.class_map(8), expected_class_map(images[8]))
 
+    def test_a_name_too_long_for_its_result(self):
+        self.write_model()
+        for name in ("a", 245 * "x"):
+            Image.fromarray(street(HEIGHT, WIDTH)).save(self.data / f"{name}.png")
+        done = self.run_program()
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("File name too long\nerror: 1 of 2 inputs could not be used or scored", done.stderr)
+        self.assertEqual(self.written(), ["class_map/a_class_map.png"])
+
+    @unittest.skipIf(os.geteuid() == 0, "root may enter every folder")
+    def test_a_folder_that_may_not_be_entered(self):
+        self.write_model()
+        Image.fromarray(street(HEIGHT, WIDTH)).save(self.data / "a.png")
+        (self.data / "closed").mkdir(mode=0)
+        done = self.run_program()
+        self.assertEqual(done.returncode, 3)
+        self.assertIn(f"bad input: {self.data / 'closed'}: cannot be read: Permission denied\n", done.stderr)
+        self.assertEqual(self.written(), ["class_map/a_class_map.png"])
+
     @unittest.skipIf(os.geteuid() == 0, "root may read everything")
     def test_unreadable_file(self):
         self.write_images(2)

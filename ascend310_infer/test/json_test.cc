@@ -65,6 +65,17 @@ TEST(JsonStringsAreEscaped) {
   CHECK_EQUAL(Json::Parse(infer::JsonString("a\"b\\c\n\xc3\xa9")).AsString(), "a\"b\\c\n\xc3\xa9");
 }
 
+TEST(BytesThatAreNoUtf8AreEscaped) {
+  const std::string good = "\xc3\xa9 \xe6\xa8\xa1 \xed\x9f\xbf \xf0\x9f\x98\x80 \xf4\x8f\xbf\xbf";
+  CHECK_EQUAL(infer::JsonString(good), "\"" + good + "\"");
+  CHECK_EQUAL(infer::JsonString("\xc4\xa3\xd0\xcd."), "\"\xc4\xa3\\udcd0\\udccd.\"");  // GBK
+  CHECK_EQUAL(infer::JsonString("\xe6\xa8"), "\"\\udce6\\udca8\"");                    // cut off
+  CHECK_EQUAL(infer::JsonString("\xc0\x80"), "\"\\udcc0\\udc80\"");                    // longer than necessary
+  CHECK_EQUAL(infer::JsonString("\xed\xa0\x80"), "\"\\udced\\udca0\\udc80\"");        // a surrogate
+  CHECK_EQUAL(infer::JsonString("\xf4\x90\x80\x80"), "\"\\udcf4\\udc90\\udc80\\udc80\"");
+  CHECK_EQUAL(infer::JsonString("\xff"), "\"\\udcff\"");
+}
+
 TEST(MutatedJsonIsReadOrRefused) {
   const std::string good = R"({"a": [1, -2.5e1, true, null], "b": {"c": "x\"\\\u00e9\ud83d\ude00"}})";
   std::mt19937 random(1);

@@ -81,16 +81,37 @@ TEST(MetadataStandsNextToTheModel) {
 
 TEST(ModelsAreCheckedAgainstTheirMetadata) {
   FakeEngine engine(2, 32 * 64 * 3, 32 * 64);
-  CheckMetadata(ParseMetadata(Text(kBytes, kClassMap), "net.json"), engine);
+  engine.inputs[0].shape = {2, 32, 64, 3};
+  engine.outputs[0].shape = {2, 32, 64};
+  const Metadata class_map = ParseMetadata(Text(kBytes, kClassMap), "net.json");
+  CheckMetadata(class_map, engine);
+  engine.inputs[0].shape = {2, 64, 32, 3};
+  CHECK_ERROR(CheckMetadata(class_map, engine), kFailed,
+              "the model takes uint8 [2, 64, 32, 3], which is not what its metadata says; export it again");
+  engine.inputs[0].shape = {2, 32, 64, 3};
   const Metadata logits = ParseMetadata(Text(kBytes, kLogits), "net.json");
   CHECK_ERROR(CheckMetadata(logits, engine), kFailed,
-              "the model gives uint8 [2, 2048], which is not what its metadata says; export it again");
+              "the model gives uint8 [2, 32, 64], which is not what its metadata says; export it again");
+  engine.outputs[0] = {"y", {2, 32, 64, 2}, ElementType::kFloat32, 2 * 2 * 2048 * 4};
+  CHECK_ERROR(CheckMetadata(logits, engine), kFailed,
+              "the model gives float32 [2, 32, 64, 2], which is not what its metadata says; export it again");
   for (ElementType type : {ElementType::kFloat32, ElementType::kFloat16}) {
     engine.outputs[0] = {"y", {2, 2, 32, 64}, type, 2 * 2 * 2048 * infer::SizeOf(type)};
     CheckMetadata(logits, engine);
   }
   CHECK_ERROR(CheckMetadata(ParseMetadata(Text(kFloats, kLogits), "net.json"), engine), kFailed,
-              "the model takes uint8 [2, 6144], which is not what its metadata says; export it again");
+              "the model takes uint8 [2, 32, 64, 3], which is not what its metadata says; export it again");
+}
+
+TEST(MetadataForAnotherSize) {
+  const Metadata metadata = ParseMetadata(Text(kBytes, kHeadLogits), "net.json");
+  const Metadata larger = Resized(metadata, {1024, 2048});
+  CHECK((larger.size == infer::Size{1024, 2048} && larger.output_size == infer::Size{128, 256}));
+  CHECK_EQUAL(larger.batch, 2);
+  CHECK_ERROR(Resized(metadata, {32, 72}), infer::kUsage,
+              "--image_height and --image_width expect multiples of 32 up to 16384, found 32 and 72");
+  CHECK_ERROR(Resized(metadata, {16416, 64}), infer::kUsage,
+              "--image_height and --image_width expect multiples of 32 up to 16384, found 16416 and 64");
 }
 
 TEST(MutatedMetadataIsReadOrRefused) {

@@ -53,6 +53,20 @@ TEST(TwoLabelsOfTheSameNameAreNamed) {
   CHECK_EQUAL(LabelOf(input, folder / "labels/val"), 2);
 }
 
+TEST(HiddenFilesAreNoLabels) {
+  const TemporaryFolder folder;
+  WriteLabel(folder, "labels/x.png", 2);
+  WriteLabel(folder, "labels/.thumbnails/x.png", 1);
+  WriteLabel(folder, "labels/._x.png", 1);
+  CHECK_EQUAL(LabelOf(folder / "images/x.png", folder / "labels"), 2);
+}
+
+TEST(ASuffixMayBeInCapitals) {
+  const TemporaryFolder folder;
+  WriteLabel(folder, "labels/X.PNG", 2);
+  CHECK_EQUAL(LabelOf(folder / "images/X.PNG", folder / "labels"), 2);
+}
+
 TEST(AnImageIsNotItsOwnLabel) {
   const TemporaryFolder folder;
   WriteLabel(folder, "tree/images/x.png", 1);

@@ -7,7 +7,7 @@ from rtseg.export.verify import Comparison, compare_backends, compare_outputs, c
 from rtseg.inference.backends import Backend
 from rtseg.inference.bin_files import write_array
 from rtseg.inference.metadata import ModelMetadata, write_metadata
-from rtseg.utils.errors import DataError, UserError
+from rtseg.utils.errors import ConfigError, DataError, UserError
 
 
 def metadata(**changes):
@@ -75,7 +75,7 @@ def test_results_of_another_engine(folders, capsys):
 def test_bad_results(folders):
     inputs, results = folders
     (results / "a_img_0.bin").write_bytes(b"12345")
-    with pytest.raises(DataError, match=r"a_img_0.bin: expected 256 bytes \(float32 head logits\) or"):
+    with pytest.raises(DataError, match=r"a_img_0.bin: expected .* or 256 bytes \(float32 head logits\)"):
         list(compare_results(inputs, results, run=lambda x: logits()[None], metadata=metadata()))
     with pytest.raises(DataError, match="expected results <name>_img_0.bin in .* found none"):
         list(compare_results(inputs, inputs, run=lambda x: logits()[None], metadata=metadata()))
@@ -94,3 +94,14 @@ def test_the_command(folders, tmp_path, monkeypatch, capsys):
         verify_command.main(flags)
     assert verify_command.main([*flags, "--least_agreement=0.5"]) == 0
     assert "2 images: " in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--image_height: expected 32, which the model takes as its metadata says"):
+        verify_command.main([*flags, "--image_height=64"])
+
+
+def test_a_model_that_leaves_its_size_open(folders, tmp_path, monkeypatch, capsys):
+    (tmp_path / "net.onnx").write_bytes(b"")
+    write_metadata(tmp_path / "net.onnx", metadata(size=(1, 96, 96), dynamic=("height", "width")))
+    monkeypatch.setattr("rtseg.inference.backends.open_onnx", lambda path: lambda x: logits()[None])
+    assert verify_command.main([f"--model_path={tmp_path / 'net.onnx'}", f"--inputs={folders[0]}", "--image_width=64",
+                                f"--results={folders[1]}", "--image_height=32", "--least_agreement=0.5"]) == 0
+    assert "a: 100.0000 %" in capsys.readouterr().out

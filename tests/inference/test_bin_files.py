@@ -1,7 +1,8 @@
 """The .bin files of a folder; what is in them: tests/cli/test_preprocess.py, test_score.py and tests/hostile/."""
+import numpy as np
 import pytest
 
-from rtseg.inference.bin_files import LABEL_SUFFIX, list_files
+from rtseg.inference.bin_files import LABEL_SUFFIX, list_files, read_result, write_array
 from rtseg.utils.errors import DataError
 
 
@@ -13,3 +14,16 @@ def test_files_by_name_without_hidden_ones(tmp_path):
         ("a", tmp_path / "a_label.bin"), ("b", tmp_path / "b_label.bin")]
     with pytest.raises(DataError, match=r"expected a folder of \*_label.bin files, found none at .*none"):
         list_files(tmp_path / "none", LABEL_SUFFIX)
+
+
+def test_class_maps_of_sixteen_classes_are_no_head_logits(tmp_path):
+    """At stride 8 both have as many bytes, and the C++ program writes class maps."""
+    path = tmp_path / "a_img_0.bin"
+    class_map = np.random.default_rng(0).integers(0, 16, (32, 64), dtype=np.uint8)
+    class_map[0, 0] = 255
+    write_array(path, class_map)
+    np.testing.assert_array_equal(read_result(path, 32, width=64, num_classes=16, stride=8), class_map)
+    head = np.zeros((16, 4, 8), np.float32)
+    head[5] = 1
+    write_array(path, head)
+    assert (read_result(path, 32, width=64, num_classes=16, stride=8) == 5).all()

@@ -19,6 +19,12 @@ def test_names_of_exported_models(name, file_format, expected):
     assert str(exported_path(name, file_format)) == expected
 
 
+@pytest.mark.parametrize("name", ["", "folder/", ".onnx", "folder/.onnx"])
+def test_an_exported_model_has_a_name(name):
+    with pytest.raises(ConfigError, match="expected the name of a file"):
+        exported_path(name, "ONNX")
+
+
 METADATA = ModelMetadata.describe(
     model="net", variant="", input_type="float32", output_type="head_logits", size=(1, 64, 96), mean=(0.5,) * 3,
     std=(0.25,) * 3, dataset="garden", classes=("grass", "sky"), palette=((0, 60, 0), (40, 40, 200)), stride=8,

@@ -3,7 +3,6 @@
 <out_dir>/img_data/<name>_img.bin and <out_dir>/label/<name>_label.bin, see src/rtseg/inference/bin_files.py. An image
 of another size than asked for is scaled and centre-cropped, as by `eval.py --eval_mode crop`.
 """
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, Optional, Sequence, Tuple
@@ -19,9 +18,8 @@ from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.loader import prefetch
 from rtseg.data.transforms import resize_center_crop
 from rtseg.inference.bin_files import IMAGE_SUFFIX, LABEL_SUFFIX, write_array
-from rtseg.inference.metadata import ModelMetadata, read_metadata
+from rtseg.inference.metadata import read_metadata
 from rtseg.inference.preprocessing import normalize
-from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.utils.errors import ConfigError, DataError, report_errors
 from rtseg.utils.files import configs_folder
 
@@ -102,31 +100,8 @@ def resolve_input_spec(options: PreprocessOptions, recipe: Config) -> InputSpec:
         raise ConfigError(f"--dataset_config: expected the specification of a data set with the model's classes "
                           f"{', '.join(metadata.classes)}, found '{recipe.data.dataset_config.name}' with "
                           f"{', '.join(recipe.data.dataset_config.class_names)}")
-    size = resolve_size(options, metadata)
-    if size != metadata.size[1:]:
-        _, height, width = metadata.size
-        print(f"note: the C++ program runs the model at the size in {options.metadata}, {height} x {width}; export it "
-              f"with --image_height={size[0]} --image_width={size[1]} for images of this one", file=sys.stderr)
-    return InputSpec(metadata.input_type, size, metadata.mean, metadata.std)
-
-
-def resolve_size(options: PreprocessOptions, metadata: ModelMetadata) -> Tuple[int, int]:
-    """(height, width) of the flags where the model leaves them open, else of the metadata.
-
-    Raises:
-        ConfigError: the model does not take such a length.
-    """
-    lengths = []
-    for axis, known in zip(("height", "width"), metadata.size[1:]):
-        found = getattr(options, f"image_{axis}") or known
-        is_open = axis in (metadata.input.dynamic or ())
-        if found != known and (not is_open or found % SIZE_MULTIPLE):
-            expected = f"a multiple of {SIZE_MULTIPLE}" if is_open else known
-            raise ConfigError(f"--image_{axis}: expected {expected}, which the model takes (see {options.metadata}), "
-                              f"found {found}")
-        lengths.append(found)
-    height, width = lengths
-    return height, width
+    _, *size = metadata.resized(height=options.image_height, width=options.image_width).size
+    return InputSpec(metadata.input_type, (size[0], size[1]), metadata.mean, metadata.std)
 
 
 def convert_sample(index: int, *, dataset: SegmentationDataset, spec: InputSpec, image_folder: Path,

@@ -19,6 +19,9 @@ class VerifyOptions(Section):
     metadata: Optional[str] = option("its metadata; empty: the same name with .json", None, metavar="FILE")
     inputs: str = option("folder of the inputs", "preprocess_Result/img_data", metavar="DIR")
     results: str = option("folder of the other engine's results", "result_Files", metavar="DIR")
+    image_height: Optional[int] = option("height of the inputs, where the model leaves it open; empty: the metadata's",
+                                         None, ge=1)
+    image_width: Optional[int] = option("width, likewise", None, ge=1)
     least_agreement: float = option("share of the pixels that must agree in each image", 0.999, ge=0, le=1)
 
 
@@ -30,7 +33,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     from rtseg.inference.metadata import metadata_path, read_metadata
 
     path = Path(options.model_path)
-    metadata = read_metadata(options.metadata or metadata_path(path))
+    metadata = read_metadata(options.metadata or metadata_path(path)).resized(height=options.image_height,
+                                                                             width=options.image_width)
     run = open_mindir(path) if path.suffix.lower() == ".mindir" else open_onnx(path)
     report(compare_results(Path(options.inputs), Path(options.results), run=run, metadata=metadata),
            least_agreement=options.least_agreement)

@@ -12,6 +12,7 @@ from typing import Dict, Optional, Sequence
 
 import numpy as np
 
+from rtseg.data.dataset_spec import IGNORE_LABEL
 from rtseg.inference.postprocessing import classes_of
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError
@@ -64,7 +65,7 @@ def read_image_file(path: Path, shape: Sequence[int], *, dtype: str) -> np.ndarr
 def read_output(path: Path, height: int, *, width: int, num_classes: int,
                 stride: Optional[int] = None) -> np.ndarray:
     """A network's output as it is: uint8 (H, W) class map, float32 (C, H, W) logits, or float32 (C, H / stride,
-    W / stride) head logits; the number of bytes tells which.
+    W / stride) head logits; the number of bytes tells which, and where it does not, whether all are classes.
 
     Args:
         stride: of the head logits; None if the output cannot be those.
@@ -73,11 +74,15 @@ def read_output(path: Path, height: int, *, width: int, num_classes: int,
         DataError: unreadable, or a number of bytes that is none of these.
     """
     shapes = {"uint8 class map": (height, width), "float32 logits": (num_classes, height, width)}
-    if stride is not None:  # first, because 16 classes at stride 8 have as many bytes as a class map
-        shapes = {"float32 head logits": (num_classes, height // stride, width // stride), **shapes}
+    if stride is not None:
+        shapes["float32 head logits"] = (num_classes, height // stride, width // stride)
     counts = {kind: math.prod(shape) * (4 if kind.startswith("float32") else 1) for kind, shape in shapes.items()}
     content = _read(path, counts)
-    kind = next(kind for kind, count in counts.items() if count == len(content))
+    kinds = [kind for kind, count in counts.items() if count == len(content)]
+    if len(kinds) > 1:  # 16 classes at stride 8 have as many bytes as a class map
+        values = np.frombuffer(content, np.uint8)
+        kinds = kinds[:1] if ((values < num_classes) | (values == IGNORE_LABEL)).all() else kinds[1:]
+    kind = kinds[0]
     return np.frombuffer(content, "<f4" if kind.startswith("float32") else np.uint8).reshape(shapes[kind])
 
 

@@ -3,6 +3,7 @@
 `ModelMetadata` is the schema: the JSON file has its fields, in its order, and nothing else.
 """
 import hashlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Dict, List, Literal, Optional, Sequence, Tuple, TypeVar, Union, get_args
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rtseg.config.sections import InputType, OutputType
 from rtseg.data.spec_file import MAX_CLASSES
+from rtseg.models.registry import SIZE_MULTIPLE
 from rtseg.utils.atomic import write_text
 from rtseg.utils.errors import ConfigError, DataError
 from rtseg.utils.files import read_regular_file
@@ -185,6 +187,20 @@ class ModelMetadata(_Part):
             align_corners=self.output.align_corners, dynamic=self.input.dynamic or (), precision=self.precision)
         return self.describe(**{**known, **changes})
 
+    def resized(self, *, height: Optional[int], width: Optional[int]) -> "ModelMetadata":
+        """The metadata of the same model for images of another size, None: its own.
+
+        Raises:
+            ConfigError: the model does not take such a length.
+        """
+        for axis, known, found in (("height", self.size[1], height), ("width", self.size[2], width)):
+            is_open = axis in (self.input.dynamic or ())
+            if found not in (None, known) and (not is_open or found % SIZE_MULTIPLE):
+                expected = f"a multiple of {SIZE_MULTIPLE}" if is_open else known
+                raise ConfigError(f"--image_{axis}: expected {expected}, which the model takes as its metadata says, "
+                                  f"found {found}")
+        return self.changed(size=(self.size[0], height or self.size[1], width or self.size[2]))
+
     def to_json(self) -> str:
         """The file's text."""
         return self.model_dump_json(indent=2, exclude_none=True) + "\n"
@@ -217,9 +233,15 @@ def exported_path(name: str, file_format: str) -> Path:
     """The file that --file_name and --file_format mean; the name may have the format's suffix already.
 
     The suffix becomes lower case: MindSpore adds another one to NET.MINDIR.
+
+    Raises:
+        ConfigError: there is nothing before the suffix.
     """
     suffix = f".{file_format.lower()}"
-    return Path((name[:-len(suffix)] if name.lower().endswith(suffix) else name) + suffix)
+    stem = name[:-len(suffix)] if name.lower().endswith(suffix) else name
+    if not stem or stem.endswith(os.sep):
+        raise ConfigError(f"--file_name {name}: expected the name of a file")
+    return Path(stem + suffix)
 
 
 def metadata_path(model_path: Union[str, Path]) -> Path:
