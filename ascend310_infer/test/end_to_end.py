@@ -185,7 +185,7 @@ class EndToEnd(program_test.ProgramTest):
         self.write_model()
         self.model.with_suffix(".json").write_text(make_metadata("deploy", 1, WIDTH, HEIGHT))
         self.write_images(1)
-        self.assert_failure(self.run_program(), 1, "the model takes uint8 [1, 6, 10, 3], which is not what its metadata")
+        self.assert_failure(self.run_program(), 1, "the model takes uint8 [1, 6, 10, 3], which is not what")
 
     def test_a_score_that_cannot_be_printed(self):
         self.write_model()
