@@ -102,6 +102,47 @@ def test_evaluation_of_a_segmenter_and_of_its_network(garden):
         rtseg.evaluate(rtseg.Segmenter(garden / "best_map.ckpt"), dataset, mode="ms_flip")
 
 
+class Plain:
+    """A data set without specification, of one grey image with label 0."""
+
+    def __len__(self):
+        return 1
+
+    def load(self, index):
+        return np.full((32, 64, 3), 127, np.uint8), np.zeros((32, 64), np.uint8)
+
+
+def test_other_classes_are_not_scored(garden):
+    from mindspore import nn
+
+    segmenter = rtseg.Segmenter(garden / "best_map.ckpt")
+    with pytest.raises(rtseg.ConfigError, match="num_classes: expected the 2 classes of the Segmenter, found 3"):
+        rtseg.evaluate(segmenter, Plain(), num_classes=3)
+    other = {**SPEC, "classes": SPEC["classes"][::-1]}
+    with pytest.raises(rtseg.ConfigError) as error:
+        rtseg.evaluate(segmenter, rtseg.Dataset(garden / "data", other))
+    assert str(error.value) == ("model: expected the data set's class 0, 'sky', found 'grass'; give the specification "
+                                "that the model was trained with")
+    with pytest.raises(rtseg.ConfigError, match="model: expected a network of 2 classes, found one of 3"):
+        rtseg.evaluate(nn.ReLU(), rtseg.Dataset(garden / "data", SPEC), mean=MEAN, std=STD)
+    assert rtseg.evaluate(nn.ReLU(), Plain(), mean=MEAN, std=STD, num_classes=3).images == 1
+
+
+def test_opening_a_checkpoint_seeds_nothing(garden):
+    """Or what a user draws after it would be the same each time."""
+    import mindspore as ms
+
+    before, drawn = ms.get_seed(), []
+    try:
+        ms.set_seed(7)
+        for _ in range(2):
+            rtseg.Segmenter(garden / "best_map.ckpt")
+            drawn.append(np.random.rand())
+        assert ms.get_seed() == 7 and drawn[0] != drawn[1]
+    finally:
+        ms.set_seed(before)
+
+
 def test_wrong_files_and_names(garden, tmp_path):
     (tmp_path / "a.ckpt").write_bytes(b"")
     with pytest.raises(rtseg.ConfigError, match="a.ckpt: expected the config.yaml of its run next to it, found none"):

@@ -156,8 +156,8 @@ int Main(const std::vector<std::string>& arguments) {
   return ProcessDataset(engine.get(), dataset, metadata, scorer.get(), flags);
 }
 
-// The exit code of a run that ends with `code`: a score that could not be printed is no success. A stdout that was closed
-// from the start is nobody's loss.
+// The exit code of a run that ends with `code`: a score that could not be printed is no success. A stdout that was
+// closed from the start is nobody's loss.
 int CodeAfterPrinting(int code) {
   errno = 0;
   if ((std::fflush(stdout) == 0 && std::ferror(stdout) == 0) || errno == EBADF) return code;

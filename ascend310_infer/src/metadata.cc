@@ -14,7 +14,7 @@ namespace infer {
 namespace {
 
 constexpr size_t kMostBytes = 1 << 20;
-constexpr int kLongest = 16384;  // sides in pixels, and images in a batch
+constexpr int kLongest = 16384;    // sides in pixels, and images in a batch
 constexpr int kSizeMultiple = 32;  // of the sides that the networks take, as export.py demands it
 constexpr int kFormatVersion = 1;
 

@@ -71,7 +71,7 @@ TEST(BytesThatAreNoUtf8AreEscaped) {
   CHECK_EQUAL(infer::JsonString("\xc4\xa3\xd0\xcd."), "\"\xc4\xa3\\udcd0\\udccd.\"");  // GBK
   CHECK_EQUAL(infer::JsonString("\xe6\xa8"), "\"\\udce6\\udca8\"");                    // cut off
   CHECK_EQUAL(infer::JsonString("\xc0\x80"), "\"\\udcc0\\udc80\"");                    // longer than necessary
-  CHECK_EQUAL(infer::JsonString("\xed\xa0\x80"), "\"\\udced\\udca0\\udc80\"");        // a surrogate
+  CHECK_EQUAL(infer::JsonString("\xed\xa0\x80"), "\"\\udced\\udca0\\udc80\"");         // a surrogate
   CHECK_EQUAL(infer::JsonString("\xf4\x90\x80\x80"), "\"\\udcf4\\udc90\\udc80\\udc80\"");
   CHECK_EQUAL(infer::JsonString("\xff"), "\"\\udcff\"");
 }

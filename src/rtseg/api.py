@@ -107,7 +107,7 @@ def evaluate(model: Union["Segmenter", "nn.Cell"], dataset: "LabelledImages", *,
     Args:
         model: a Segmenter, or a network.
         dataset: such as `Dataset`.
-        num_classes: None: as the Segmenter or the data set says.
+        num_classes: None: as the Segmenter or the data set says; it must not contradict them.
         mean, std: of a network's normalisation, RGB, image values in 0..1; a Segmenter knows its own.
         mode: of a network: "full", or "ms_flip" for the average over several scales and mirror images.
         crop_size: (height, width): images are scaled and centre-cropped to it first, the model zoo's protocol.
@@ -115,10 +115,12 @@ def evaluate(model: Union["Segmenter", "nn.Cell"], dataset: "LabelledImages", *,
 
     Returns:
         `miou` and `pixel_accuracy` (0 to 1), `matrix`, `images`, `seconds`, and `errors`: what is wrong with images
-        that could not be read; the others are scored.
+        that could not be read or whose label cannot be scored; the others are scored.
 
     Raises:
-        ConfigError: mean and std are missing, the mode is unknown, or classes differ.
+        ConfigError: mean and std are missing, the mode is unknown, or classes differ: their number, or the names that
+            a Segmenter and the data set's `spec` have.
+        DataError: the network cannot be computed, or its logits are not finite.
     """
     from rtseg.inference.evaluator import Evaluator
     from rtseg.inference.predictor import network_predictor
@@ -131,6 +133,8 @@ def evaluate(model: Union["Segmenter", "nn.Cell"], dataset: "LabelledImages", *,
     spec = getattr(dataset, "spec", None)
     if isinstance(model, Segmenter):
         predictor, known = model.predictor, len(model.class_names)
+        if num_classes not in (None, known):
+            raise ConfigError(f"num_classes: expected the {known} classes of the Segmenter, found {num_classes}")
     elif mean is None or std is None:
         raise ConfigError("mean, std: expected those that the network was trained with, found none")
     else:
@@ -140,11 +144,24 @@ def evaluate(model: Union["Segmenter", "nn.Cell"], dataset: "LabelledImages", *,
     if not num_classes or spec is not None and spec.num_classes != num_classes:
         raise ConfigError(f"num_classes: expected the {spec.num_classes if spec is not None else 'number of'} classes "
                           f"of the data set, found {num_classes}")
+    if isinstance(model, Segmenter):
+        if spec is not None:
+            _check_names(model.class_names, spec.class_names)
+    else:
+        predictor.backend.num_classes = num_classes
     evaluation = Evaluator(predictor, dataset, num_classes=num_classes, crop_size=crop_size,
                            num_workers=num_workers).run()
     if evaluation is None:  # only where something asks it to stop
         raise RuntimeError("the evaluation was stopped")
     return evaluation
+
+
+def _check_names(found: Sequence[str], expected: Sequence[str]) -> None:
+    """Raises ConfigError if these are other classes, or the same in another order."""
+    for i, names in enumerate(zip(expected, found)):
+        if len({name.casefold().replace("_", " ") for name in names}) > 1:
+            raise ConfigError(f"model: expected the data set's class {i}, {names[0]!r}, found {names[1]!r}; give the "
+                              "specification that the model was trained with")
 
 
 def _known(name: str) -> str:

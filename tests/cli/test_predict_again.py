@@ -26,7 +26,7 @@ class Brightness:
 
     def predict(self, images):
         Brightness.calls += len(images)
-        return [Prediction((image[..., 0] > 127).astype(np.uint8)) for image in images]
+        return [Prediction((image[..., 0] > 127).astype(np.uint8), image[..., 0]) for image in images]
 
 
 @pytest.fixture
@@ -83,6 +83,14 @@ def test_what_another_model_or_image_left_is_done_again(start, tmp_path, change)
     assert start(*flags) == 0
     if change == "image":
         assert (np.array(Image.open(tmp_path / "out" / "class_map" / "2_class_map.png")) == 1).all()
+
+
+def test_class_maps_with_confidence_are_others(start):
+    """They come from probabilities, in which a few pixels have another class."""
+    assert start("--save=class_map,confidence") == 5
+    assert start("--save=class_map") == 5
+    assert start("--save=class_map,mask") == 5
+    assert start("--save=mask") == 0
 
 
 def test_a_link_that_leads_nowhere_stops_no_other(start, tmp_path, capsys):

@@ -109,6 +109,22 @@ def test_head_logits_are_scored_as_the_metadata_says(folders, tmp_path, capsys):
     assert (lines["road"], lines["car"], lines["pixAcc"]) == ("100.00", "100.00", "100.00")
 
 
+def test_the_stride_is_that_of_the_first_result_that_has_one(folders, capsys):
+    """Not of the first, which is cut short."""
+    head = np.zeros((19, 4, 8), "<f4")
+    head[13, :, 4:] = 1
+    for name, size in (("a", 100), ("b", head.nbytes)):
+        (folders[0] / f"{name}_label.bin").write_bytes(bytes([0, 0, 0, 255, 255, 13, 13, 13]) * 4)
+        (folders[1] / f"{name}_img_0.bin").write_bytes(head.tobytes()[:size])
+    flags = ("--output_type=head_logits", "--dataset_config=cityscapes", "--image_height=4", "--image_width=8")
+    assert run(folders, *flags) == 3
+    out, err = capsys.readouterr()
+    assert "pixAcc" in out and "100.00" in out and "1 files are not in this score" in err and "a_img_0.bin: " in err
+    (folders[1] / "b_img_0.bin").write_bytes(b"")
+    with pytest.raises(DataError, match="a_img_0.bin: expected head logits of 19 classes .* found 100 bytes, which no"):
+        run(folders, *flags)
+
+
 @pytest.mark.parametrize("flags, message", [
     (["--image_height=0"], "--image_height: expected an integer >= 1, found '0'"),
     (["--image_width=big"], "--image_width: expected an integer >= 1, found 'big'"),

@@ -170,3 +170,35 @@ def test_labels_of_another_form_are_refused(describe, tmp_path):
             dataset.load(0)
     jpeg.write_bytes(whole + bytes(500))  # cameras append things
     dataset.load(0)
+
+
+def test_fill_bytes_before_the_markers_of_a_jpeg_image(describe, tmp_path):
+    """T.81, B.1.1.2 allows any number of them."""
+    rooms(tmp_path)
+    dataset = SegmentationDataset(tmp_path, "train", spec=load_dataset_spec(describe(BY_COLORS)))
+    jpeg, expected = tmp_path / "a" / "x.jpg", dataset.load(0)[0]
+    content = jpeg.read_bytes()
+    frame = content.index(b"\xff\xc0")
+    for count in (1, 2, 3, 500):
+        fill = b"\xff" * count
+        jpeg.write_bytes(content[:2] + fill + content[2:frame] + fill + content[frame:])
+        dataset.check()
+        assert np.array_equal(dataset.load(0)[0], expected)
+    jpeg.write_bytes(content[:2] + b"\xff" * 99)
+    with pytest.raises(DataError, match="x.jpg: is cut short"):
+        dataset.check()
+
+
+def test_what_follows_the_end_of_a_png_image_does_not_count(describe, tmp_path):
+    fields(tmp_path, "a")
+    dataset = SegmentationDataset(tmp_path, "train", spec=load_dataset_spec(describe(BY_IDS)))
+    for path in (tmp_path / "images" / "a.png", tmp_path / "truth" / "a_id.png"):
+        content = path.read_bytes()
+        for more in (b"\n", bytes(5000)):
+            path.write_bytes(content + more)
+            dataset.check()
+            assert dataset.load(0)[1].tolist() == [[0, 255], [1, 2]]
+        path.write_bytes(content[:-1] + b"\n")
+        with pytest.raises(DataError, match=f"{path.name}: is cut short"):
+            dataset.load(0)
+        path.write_bytes(content)

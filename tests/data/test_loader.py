@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -230,6 +231,23 @@ def test_closing_drops_what_has_not_started():
     next(results)
     results.close()
     assert len(started) < 5 and prefetch_threads() == []
+
+
+def test_opencvs_threads_are_back_when_the_last_prefetch_ends():
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        outer, inner, dropped = (prefetch(lambda number: cv2.getNumThreads(), range(9), num_workers=1)
+                                 for _ in range(3))
+        assert cv2.getNumThreads() == 3
+        assert [next(outer), next(inner), next(dropped)] == [1, 1, 1]
+        outer.close()
+        assert set(inner) == {1}
+        assert cv2.getNumThreads() == 1
+        dropped.close()
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_the_data_pipeline_does_not_import_mindspore():

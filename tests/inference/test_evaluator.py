@@ -1,4 +1,6 @@
 """Evaluation against the official one on real images, and its modes on small ones."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from data_helpers import CLASS_NAMES, REAL_CITYSCAPES, TRAIN_ID_TO_ID, Cityscapes, needs_real_cityscapes, write_png
@@ -100,6 +102,27 @@ def test_broken_images_are_listed_and_the_others_scored():
     evaluation = evaluator(Brightness(), Images((4, 4), (4, 4), (4, 4), broken=[1])).run()
     assert evaluation.images == 2 and evaluation.boundary is None
     assert [str(error) for error in evaluation.errors] == ["image 1 is broken"]
+
+
+def test_labels_that_cannot_be_scored_are_listed_and_the_others_scored():
+    class Labels(Images):
+        samples = [SimpleNamespace(image=f"{name}.png") for name in "abcd"]
+
+        def load(self, index):
+            image, label = super().load(index)
+            return image, {0: None, 1: label[:8], 2: np.where(label, 7, label)}.get(index, label)
+
+    evaluation = evaluator(Brightness(), Labels(*[(4, 4)] * 4), boundary_iou=True).run()
+    assert evaluation.images == 1 and evaluation.matrix.matrix.sum() == 32 * 32
+    assert [str(error) for error in evaluation.errors] == [
+        "a.png: has no label; expected one to score it",
+        "b.png: is 32x32 (width x height), but its label has the shape (8, 32); expected equal sizes",
+        "c.png: labels must be 0..1 or 255 (ignored), found 7; map label ids to train ids first, or check the label "
+        "file"]
+    assert evaluator(Brightness(), Labels(*[(4, 4)] * 4), crop_size=(16, 16)).run().images == 1
+    del Labels.samples
+    found = evaluator(Brightness(), Labels((4, 4))).run()
+    assert [str(error) for error in found.errors] == ["image 0: has no label; expected one to score it"]
 
 
 def test_it_can_be_stopped_and_leaves_the_network_as_it_was():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import get_args
 
+import numpy as np
 import pytest
 from script_helpers import PROJECT
 
@@ -73,6 +74,23 @@ def test_an_ascend_gets_its_precision_mode(monkeypatch):
     assert calls == [("Ascend", 3), "allow_fp32_to_fp16"]
     device.setup_device("CPU")
     assert calls[2:] == [("CPU", 0)]
+
+
+def test_a_seed_of_none_leaves_all_seeds_alone():
+    import mindspore as ms
+
+    before, state = ms.get_seed(), np.random.get_state()
+    try:
+        ms.set_seed(7)
+        np.random.seed(8)
+        expected = np.random.RandomState(8).rand()
+        device.setup_device("CPU", seed=None)
+        assert (ms.get_seed(), np.random.rand()) == (7, expected)
+        device.setup_device("CPU")
+        assert ms.get_seed() == 1
+    finally:
+        ms.set_seed(before)
+        np.random.set_state(state)
 
 
 class PluginReport:

@@ -1,4 +1,6 @@
 """Copies of data sets at another size: pixels by hand, labels of every form, what cannot be read."""
+import shutil
+
 import numpy as np
 import pytest
 from data_helpers import write_png
@@ -8,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.data.dataset_spec import load_dataset_spec
 from rtseg.tools.resize_dataset import main, resize_image
-from rtseg.utils.errors import ConfigError
+from rtseg.utils.errors import ConfigError, DataError
 
 SPEC = """
 name: stripes
@@ -142,7 +144,8 @@ def test_a_label_with_a_damaged_comment_is_listed_and_the_others_are_copied(data
     path.write_bytes(path.read_bytes().replace(b"from here", b"from home"))
     assert resized(data) == 3
     out, err = capsys.readouterr()
-    assert out.startswith("1 images of 32x64") and f"1 of 2 images are not copied:\n  {path}: cannot be decoded" in err
+    assert out.startswith("1 images of 32x64")
+    assert f"1 image(s) or split(s) not copied:\n  {path}: cannot be decoded" in err
     assert (data.parent / "copy" / "test" / "two.png").is_file()
 
 
@@ -151,8 +154,27 @@ def test_a_damaged_image_is_listed_and_the_others_are_copied(data, capsys):
     path.write_bytes(path.read_bytes()[:-20])
     assert resized(data) == 3
     out, err = capsys.readouterr()
-    assert out.startswith("1 images of 32x64") and f"1 of 2 images are not copied:\n  {path}" in err
+    assert out.startswith("1 images of 32x64") and f"1 image(s) or split(s) not copied:\n  {path}" in err
     assert (data.parent / "copy" / "train" / "a" / "one.png").is_file()
+
+
+def test_a_test_split_that_is_not_there_is_left_out(data, capsys):
+    shutil.rmtree(data / "test")
+    assert resized(data) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("1 images of 32x64") and f"note: there is no {data}/test; the test split is left out" in err
+    (data / "test").mkdir()  # there, but damaged
+    assert resized(data) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("1 images of 32x64")
+    assert f"1 image(s) or split(s) not copied:\n  no image of split 'test' found in {data}" in err
+
+
+def test_another_split_that_is_not_there_ends_it_before_anything_is_copied(data):
+    shutil.rmtree(data / "train")
+    with pytest.raises(DataError, match="has no folder train"):
+        resized(data)
+    assert not (data.parent / "copy").exists()
 
 
 @pytest.mark.parametrize("flag, message", [

@@ -100,8 +100,8 @@ def resolve_input_spec(options: PreprocessOptions, recipe: Config) -> InputSpec:
         raise ConfigError(f"--dataset_config: expected the specification of a data set with the model's classes "
                           f"{', '.join(metadata.classes)}, found '{recipe.data.dataset_config.name}' with "
                           f"{', '.join(recipe.data.dataset_config.class_names)}")
-    _, *size = metadata.resized(height=options.image_height, width=options.image_width).size
-    return InputSpec(metadata.input_type, (size[0], size[1]), metadata.mean, metadata.std)
+    _, height, width = metadata.resized(height=options.image_height, width=options.image_width).size
+    return InputSpec(metadata.input_type, (height, width), metadata.mean, metadata.std)
 
 
 def convert_sample(index: int, *, dataset: SegmentationDataset, spec: InputSpec, image_folder: Path,

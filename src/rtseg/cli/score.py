@@ -64,7 +64,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         spec = load_dataset_spec(options.dataset_config or "cityscapes")
         class_names, palette = spec.class_names, spec.palette
         if options.output_type == "head_logits":
-            stride = head_stride(next(iter(results.values())), options, num_classes=spec.num_classes)
+            stride = head_stride(list(results.values()), options, num_classes=spec.num_classes)
     else:
         metadata = read_metadata(options.metadata)
         class_names, palette = metadata.classes, metadata.palette
@@ -102,16 +102,19 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def head_stride(result: Path, options: ScoreOptions, *, num_classes: int) -> int:
-    """The stride of head logits, from the bytes of a result file.
+def head_stride(results: Sequence[Path], options: ScoreOptions, *, num_classes: int) -> int:
+    """The stride of head logits, from the bytes of the first result file that has those of a stride.
 
     Raises:
-        DataError: no stride gives these.
+        DataError: none has.
     """
-    found = result.stat().st_size
-    for stride in (1, 2, 4, 8, 16, 32):
-        if found == 4 * num_classes * (options.image_height // stride) * (options.image_width // stride):
-            return stride
-    raise DataError(f"{result}: expected head logits of {num_classes} classes for {options.image_width}x"
-                    f"{options.image_height} pixels, found {found} bytes, which no stride gives; are --dataset_config, "
-                    "--image_height and --image_width right?")
+    strides = {4 * num_classes * (options.image_height // stride) * (options.image_width // stride): stride
+               for stride in (32, 16, 8, 4, 2, 1)  # where the bytes are the same, the smallest counts
+               if stride <= min(options.image_height, options.image_width)}
+    sizes = [result.stat().st_size for result in results]
+    for size in sizes:
+        if size in strides:
+            return strides[size]
+    raise DataError(f"{results[0]}: expected head logits of {num_classes} classes for {options.image_width}x"
+                    f"{options.image_height} pixels, found {sizes[0]} bytes, which no stride gives; are "
+                    "--dataset_config, --image_height and --image_width right?")

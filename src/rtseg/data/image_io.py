@@ -20,8 +20,8 @@ _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _PNG_GRAYSCALE, _PNG_PALETTE = 0, 3
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
-# Cameras may append something to a JPEG image.
-_JPEG_TAIL = 1 << 16
+# Cameras and editors may append something to an image.
+_MOST_APPENDED = 1 << 16
 _MOST_NAMED = 10
 _DAMAGED = "{}: cannot be decoded, its compressed data is damaged; copy the file again"
 # A few bytes can claim an image that fills all memory, or does once it is scaled to a crop.
@@ -117,11 +117,14 @@ def _decode(path: Path, flags: int) -> np.ndarray:
 
 def _fits_its_chunks(content: bytes) -> bool:
     """Whether the lengths that a PNG file says its chunks have are true; OpenCV takes so much memory, up to 4 GB,
-    before it sees that they are not. True for other files."""
-    position = 8 if content.startswith(_PNG_START) else len(content)
-    while position < len(content):
+    before it sees that they are not. True for other files; what follows a PNG file's last chunk does not count."""
+    if not content.startswith(_PNG_START):
+        return True
+    position, kind = 8, b""
+    while position < len(content) and kind != b"IEND":
+        kind = content[position + 4:position + 8]
         position += 12 + int.from_bytes(content[position:position + 4], "big")
-    return position == len(content)
+    return kind == b"IEND" and position <= len(content)
 
 
 def _palette_indices(path: Path) -> np.ndarray:
@@ -154,9 +157,9 @@ def _read_header(path: Path) -> _Header:
             start = file.read(26)
             if len(start) == 26 and start.startswith(_PNG_START):
                 width, height, bits, color_type = struct.unpack(">IIBB", start[16:])
-                header, is_complete = _Header(height, width, bits, color_type), _tail(file, len(_PNG_END)) == _PNG_END
+                header, is_complete = _Header(height, width, bits, color_type), _PNG_END in _tail(file, _MOST_APPENDED)
             elif start.startswith(_JPEG_START):
-                is_complete = _JPEG_END in _tail(file, _JPEG_TAIL)
+                is_complete = _JPEG_END in _tail(file, _MOST_APPENDED)
                 header = _jpeg_header(file)
             else:
                 raise DataError(f"{path}: is not a PNG file (starts with {start[:8]!r}), nor JPEG; copy the file again")
@@ -182,7 +185,10 @@ def _jpeg_header(file: BinaryIO) -> _Header:
     """Raises struct.error when there is none."""
     file.seek(2)
     while True:
-        marker, length = struct.unpack(">HH", file.read(4))
+        marker, = struct.unpack(">H", file.read(2))
+        while marker == 0xFFFF:  # any number of fill bytes may precede a marker: T.81, B.1.1.2
+            marker = 0xFF00 | struct.unpack(">B", file.read(1))[0]
+        length, = struct.unpack(">H", file.read(2))
         if 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC):  # tables, not frames
             bits, height, width = struct.unpack(">BHH", file.read(5))
             return _Header(height, width, bits, -1)

@@ -6,6 +6,7 @@ threads write into the batch without a copy between processes.
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from threading import Lock
 from typing import Any, Callable, Deque, Generator, Iterable, Iterator, NamedTuple, Optional, Protocol, Tuple
 
 import cv2
@@ -13,6 +14,33 @@ import numpy as np
 
 from rtseg.data.sampler import DistributedSampler
 from rtseg.utils.errors import ConfigError
+
+
+class _OneOpenCVThread:
+    """Context in which OpenCV starts no threads of its own; contexts may overlap, the last one out restores them.
+
+    OpenCV would start a thread per core inside every call, and those fight with our workers for the same cores. The
+    setting is global to the process; this is the only place that sets it.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.contexts, self.threads_before = Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.contexts == 0:
+                self.threads_before = cv2.getNumThreads()
+                cv2.setNumThreads(0)
+            self.contexts += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.contexts -= 1
+            if self.contexts == 0:
+                cv2.setNumThreads(self.threads_before)
+
+
+_one_opencv_thread = _OneOpenCVThread()
 
 
 def prefetch(function: Callable[[Any], Any], items: Iterable, *, num_workers: int,
@@ -26,21 +54,19 @@ def prefetch(function: Callable[[Any], Any], items: Iterable, *, num_workers: in
     if num_workers == 0:
         yield from map(function, items)
         return
-    # OpenCV would start a thread per core inside every call, and those fight with our workers for the same cores.
-    # The setting is global to the process; this is the only place that sets it.
-    cv2.setNumThreads(0)
     look_ahead = 2 * num_workers if look_ahead is None else look_ahead
     pending: Deque[Future] = deque()
-    executor = ThreadPoolExecutor(num_workers, thread_name_prefix="prefetch")
-    try:
-        for item in items:
-            pending.append(executor.submit(function, item))
-            if len(pending) > look_ahead:
+    with _one_opencv_thread:
+        executor = ThreadPoolExecutor(num_workers, thread_name_prefix="prefetch")
+        try:
+            for item in items:
+                pending.append(executor.submit(function, item))
+                if len(pending) > look_ahead:
+                    yield pending.popleft().result()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
 class LabelledImages(Protocol):

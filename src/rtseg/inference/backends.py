@@ -2,8 +2,10 @@
 
 Every back end takes uint8 RGB images of one size and gives the network's output, whatever the file's input type is.
 """
+import sys
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
@@ -22,6 +24,10 @@ ONNX_RUNTIMES = ("onnxruntime", "openvino")
 INT8_RUNTIMES = ("openvino", "onnxruntime")
 Runner = Callable[[np.ndarray], np.ndarray]
 
+# MindSpore compiles, computes and frees graphs in one thread at a time: in two the process crashes or hangs. Reentrant,
+# because Python may free an old graph while the same thread is in a new one.
+_MINDSPORE_LOCK = RLock()
+
 
 class Backend:
     """A network that runs.
@@ -29,6 +35,7 @@ class Backend:
     Attributes:
         size: (H, W) that images must have; None for any multiples of the networks' size multiple.
         batch_size: images that `run` takes at once; None for any number.
+        num_classes: that logits must have, or `run` raises ConfigError; None for any number.
         mean: of the normalisation, RGB; also the colour of padding.
         output_type: "logits", "head_logits" or "class_map", see rtseg.inference.metadata.
         align_corners: how head logits are upsampled.
@@ -37,6 +44,7 @@ class Backend:
 
     size: Optional[Tuple[int, int]] = None
     batch_size: Optional[int] = None
+    num_classes: Optional[int] = None
     mean: Sequence[float]
     output_type: str
     align_corners: bool = False
@@ -84,24 +92,42 @@ class NetworkBackend(Backend):
         self.network = network
         self.graph = InferenceGraph(network, mean, std=std, output_type=self.output_type)
 
+    def __del__(self) -> None:
+        if not sys.is_finalizing():  # when a thread that was stopped may hold the lock
+            with _MINDSPORE_LOCK:
+                self.__dict__.clear()
+
     def run(self, images: np.ndarray) -> np.ndarray:
+        """See Backend.run.
+
+        Raises:
+            ConfigError: the network has another number of classes than `num_classes`.
+            DataError: the network cannot be computed for these.
+        """
         from mindspore import Tensor
 
         try:
-            return self.graph(Tensor.from_numpy(np.ascontiguousarray(images))).asnumpy()
+            with _MINDSPORE_LOCK:
+                output = self.graph(Tensor.from_numpy(np.ascontiguousarray(images))).asnumpy()
         except RuntimeError as error:
             height, width = images.shape[1:3]
             raise DataError(f"the network cannot be computed for {width}x{height} pixels ({first_line(error)}); a "
                             "smaller image takes less memory") from None
+        if self.num_classes is not None and output.ndim == 4 and output.shape[1] != self.num_classes:
+            raise ConfigError(f"model: expected a network of {self.num_classes} classes, found one of "
+                              f"{output.shape[1]}; make it with num_classes={self.num_classes}")
+        return output
 
     @contextmanager
     def inference_mode(self) -> Iterator[None]:
-        was_training = self.network.training
+        flags = [(cell, cell.training) for _, cell in self.network.cells_and_names()]
         self.network.set_train(False)
         try:
             yield
         finally:
-            self.network.set_train(was_training)
+            self.network.set_train(flags[0][1])  # of the whole network, and of all cells in it
+            for cell, was_training in flags:  # some may differ: frozen BatchNorms
+                cell.add_flags(training=was_training)
 
 
 class ExportedBackend(Backend):
@@ -227,7 +253,7 @@ def open_mindir(path: Path, *, device_target: str = "auto", device_id: int = 0) 
         DataError: no MINDIR.
     """
     from rtseg.runtime.device import setup_device
-    setup_device(device_target, device_id)
+    setup_device(device_target, device_id, seed=None)
 
     import mindspore as ms
     try:
@@ -235,7 +261,11 @@ def open_mindir(path: Path, *, device_target: str = "auto", device_id: int = 0) 
     except (RuntimeError, ValueError, TypeError) as error:
         raise DataError(f"{path}: expected a MINDIR file, found one that MindSpore cannot load ({first_line(error)}); "
                         "export it again") from None
-    return lambda x: graph(ms.Tensor(x)).asnumpy()
+
+    def run(x: np.ndarray) -> np.ndarray:
+        with _MINDSPORE_LOCK:
+            return graph(ms.Tensor(x)).asnumpy()
+    return run
 
 
 def first_line(error: BaseException) -> str:

@@ -28,7 +28,7 @@ class Evaluation(NamedTuple):
 
     matrix: ConfusionMatrix
     images: int              # that were scored
-    errors: List[DataError]  # of the images that could not be read
+    errors: List[DataError]  # of the images that could not be read or scored
     seconds: float
     boundary: Optional[BoundaryIoU] = None  # if it was asked for
 
@@ -137,9 +137,9 @@ class Evaluator:
                 scoring.append(scorer.submit(self._score, batch, finish, matrix=matrix, boundary=boundary,
                                              on_prediction=on_prediction))
                 if len(scoring) > 1:
-                    scoring.popleft().result()
+                    errors += scoring.popleft().result()
             while scoring:
-                scoring.popleft().result()
+                errors += scoring.popleft().result()
         finally:
             items.close()
             scorer.shutdown()
@@ -150,19 +150,34 @@ class Evaluator:
             image, label = self.dataset.load(index)
         except DataError as error:
             return error
+        if label is None:
+            return DataError(f"{self._name(index)}: has no label; expected one to score it")
+        if label.shape != image.shape[:2]:
+            return DataError(f"{self._name(index)}: is {image.shape[1]}x{image.shape[0]} (width x height), but its "
+                             f"label has the shape {label.shape}; expected equal sizes")
         if self.crop_size is not None:
             image, label = resize_center_crop(image, label, crop_size=self.crop_size)
         return _Item(index, image, label)
 
-    @staticmethod
-    def _score(batch: List[_Item], finish: Callable[[], List[Prediction]], *, matrix: ConfusionMatrix,
-               boundary: Optional[BoundaryIoU], on_prediction: Optional[OnPrediction]) -> None:
+    def _name(self, index: int) -> str:
+        samples = getattr(self.dataset, "samples", None)  # which a data set in memory need not have
+        return str(getattr(samples[index], "image", index)) if samples else f"image {index}"
+
+    def _score(self, batch: List[_Item], finish: Callable[[], List[Prediction]], *, matrix: ConfusionMatrix,
+               boundary: Optional[BoundaryIoU], on_prediction: Optional[OnPrediction]) -> List[DataError]:
+        """Counts a batch; returns what is wrong with labels, whose images are left out."""
+        errors = []
         for item, prediction in zip(batch, finish()):
-            matrix.update(prediction.classes, item.label)
+            try:
+                matrix.update(prediction.classes, item.label)
+            except DataError as error:
+                errors.append(DataError(f"{self._name(item.number)}: {error}"))
+                continue
             if boundary is not None:
                 boundary.update(prediction.classes, item.label)
             if on_prediction is not None:
                 on_prediction(item.number, item.image, label=item.label, prediction=prediction.classes)
+        return errors
 
 
 def evaluation_lines(evaluation: Evaluation) -> str:

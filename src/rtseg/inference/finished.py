@@ -25,8 +25,9 @@ def settings_key(config: Config) -> str:
     spec, path = config.data.dataset_config, Path(config.run.ckpt_file or config.prediction.model_path)
     metadata = metadata_path(path)
     parts = (sha256_of(path), sha256_of(metadata) if config.prediction.model_path and metadata.is_file() else "",
-             config.network, config.prediction.model_dump(include=_PREDICTION_SETTINGS), config.export.output_type,
-             config.data.mean, config.data.std, spec.classes, spec.ignored)
+             config.network, config.prediction.model_dump(include=_PREDICTION_SETTINGS),
+             "confidence" in config.prediction.save_kinds,  # classes then come from probabilities, which changes some
+             config.export.output_type, config.data.mean, config.data.std, spec.classes, spec.ignored)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -1,10 +1,11 @@
 """`Segmenter`: from a file with a network to what it sees in images, in three lines of Python."""
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple, Union, cast, overload
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from rtseg.config.checks import FOR_CPP_PROGRAM
 from rtseg.config.config import FILE_NAME, Config
@@ -165,7 +166,7 @@ def _config_of(path: Path, config: Union[str, Path, None]) -> Path:
 
 def _checkpoint_predictor(path: Path, config: Config, *, device_target: str, device_id: int, options: Any) -> Predictor:
     from rtseg.runtime.device import setup_device
-    setup_device(device_target, device_id, precision_mode=config.run.precision_mode)
+    setup_device(device_target, device_id, seed=None, precision_mode=config.run.precision_mode)
 
     from rtseg.models.weights import trained_network
     return network_predictor(trained_network(config, path).set_train(False), mean=config.data.mean,
@@ -177,9 +178,27 @@ def _array_of(image: ImageLike) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return read_upright(Path(image))
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
+        return _rgb_of(image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 \
             and image.size:
-        return np.ascontiguousarray(image)
+        return np.array(image, order="C")  # the caller may reuse the array, and the result keeps the image
     found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
     raise DataError(f"expected a path, a PIL image or a uint8 array (H, W, 3) in RGB order, found {found}")
+
+
+def _rgb_of(image: Image.Image) -> np.ndarray:
+    """uint8 (H, W, 3) RGB, upright, as read_upright gives for a file."""
+    if 0 in image.size:
+        raise DataError(f"expected a PIL image with pixels, found one of {image.width}x{image.height} (width x height)")
+    try:
+        image.load()
+    except (OSError, ValueError, SyntaxError, struct.error) as error:
+        raise DataError(f"expected a PIL image that can be read, found one that cannot ({error}); copy its file "
+                        "again") from None
+    try:
+        image = ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error):
+        pass  # a damaged note is no image data
+    if image.mode.startswith("I;16"):  # PIL would clip 16 bits at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return np.array(image.convert("RGB"))

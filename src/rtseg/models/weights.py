@@ -77,8 +77,7 @@ def load_weights(path: PathLike, network: nn.Cell) -> None:
     """
     found = _weights_in(path)
     wanted = _weights_of(network)
-    if not any(map(is_auxiliary, wanted)):
-        found = {name: value for name, value in found.items() if not is_auxiliary(name)}
+    found = {name: value for name, value in found.items() if name in wanted or not is_auxiliary(name)}
     assign(path, wanted, found=found)
 
 

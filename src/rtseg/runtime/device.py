@@ -2,7 +2,7 @@
 import glob
 import os
 import sys
-from typing import Callable
+from typing import Callable, Optional
 
 from rtseg.utils.errors import ConfigError
 from rtseg.utils.packages import installed_version
@@ -82,13 +82,15 @@ def ascend_precision_mode(precision_mode: str) -> str:
     return resolve_precision_mode(precision_mode, MSContext.get_instance().get_ascend_soc_version())
 
 
-def setup_device(device_target: str, device_id: int = 0, *, seed: int = 1, precision_mode: str = "auto") -> None:
+def setup_device(device_target: str, device_id: int = 0, *, seed: Optional[int] = 1,
+                 precision_mode: str = "auto") -> None:
     """Chooses graph mode, the device, its precision and MindSpore's global seed.
 
     Args:
         device_target: auto, Ascend, CPU or GPU.
         device_id: index of the device; ignored on CPU.
-        seed: of the weights; the order of the data does not depend on it.
+        seed: of the weights, and of NumPy's global generator; the order of the data does not depend on it. None seeds
+            nothing, for who only runs a network.
         precision_mode: see config.run.precision_mode; Ascend only.
 
     Raises:
@@ -105,6 +107,7 @@ def setup_device(device_target: str, device_id: int = 0, *, seed: int = 1, preci
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"--device_target {device_target} --device_id {device_id} is not usable here: {reason} "
                           "Use --device_target CPU, or install the MindSpore build that matches the device.") from None
-    ms.set_seed(seed)
+    if seed is not None:
+        ms.set_seed(seed)
     if device_target == "Ascend":
         ms.device_context.ascend.op_precision.precision_mode(ascend_precision_mode(precision_mode))

@@ -5,9 +5,11 @@
 For images so small that thin objects vanish at a network's stride, as in CamVid's copy of 480x360, or so large that
 reading them takes most of the time. Images are averaged by area where they shrink and bicubic where they grow; labels
 are nearest and keep their form. All files keep their names, so the same description fits the copy, and those that are
-there already are left alone. The exit code is 3 if files could not be read; the others are copied. Needs no MindSpore.
+there already are left alone. A test split that is not there is left out. The exit code is 3 if files could not be read;
+the others are copied. Needs no MindSpore.
 """
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
@@ -34,26 +36,39 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
     """Copies every split of `spec`, scaled to `target` = (height, width).
 
     Returns:
-        the number of images, and the errors of those that could not be read.
+        the number of images that are there now, and the errors of the others, or of the test split. A test split that
+        is not there is left out, with a note on stderr: many data sets come without theirs.
 
     Raises:
         ConfigError: `output` is the data set itself.
-        DataError: the data set is not laid out as described.
+        DataError: the data set is not laid out as described; nothing is copied then.
     """
     if root.expanduser().resolve() == output.resolve():
         raise ConfigError(f"--output: expected another folder than the data set, found {output}")
-    total, errors = 0, []
+    copied, errors, datasets = 0, [], {}
     for name, split in spec.splits.items():
-        dataset = SegmentationDataset(root, name, spec=spec, require_labels=name != "test" or bool(split.labels))
+        try:
+            datasets[name] = SegmentationDataset(root, name, spec=spec,
+                                                 require_labels=name != "test" or bool(split.labels))
+        except DataError as error:
+            if name != "test" or len(spec.splits) == 1:
+                raise
+            place = root.expanduser() / (split.list or split.images)
+            if place.exists():
+                errors.append(error)
+            else:
+                print(f"note: there is no {place}; the test split is left out", file=sys.stderr, flush=True)
+    for name, dataset in datasets.items():
         copy = partial(_copy_sample, dataset=dataset, output=output, target=target)
         progress = tqdm(prefetch(copy, range(len(dataset)), num_workers=num_workers), name, len(dataset), unit="image",
                         disable=None)
-        errors += [error for error in progress if error is not None]
-        total += len(dataset)
-        if split.list:
-            with atomic_write(output / split.list) as temporary:
-                shutil.copyfile(dataset.root / split.list, temporary)
-    return total, errors
+        failed = [error for error in progress if error is not None]
+        errors += failed
+        copied += len(dataset) - len(failed)
+        if names := spec.splits[name].list:
+            with atomic_write(output / names) as temporary:
+                shutil.copyfile(dataset.root / names, temporary)
+    return copied, errors
 
 
 def resize_image(image: np.ndarray, target: Size) -> np.ndarray:
@@ -115,11 +130,11 @@ class ResizeOptions(Section):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     options = parse_options(ResizeOptions, "rtseg resize-data", description=__doc__, argv=argv)
-    total, errors = resize_dataset(options.dataset, load_dataset_spec(options.dataset_config), output=options.output,
+    copied, errors = resize_dataset(options.dataset, load_dataset_spec(options.dataset_config), output=options.output,
                                    target=options.size, num_workers=options.num_workers)
-    print(f"{total - len(errors)} images of {options.size[0]}x{options.size[1]} are in {options.output}")
+    print(f"{copied} images of {options.size[0]}x{options.size[1]} are in {options.output}")
     if errors:
-        return report_errors(f"{len(errors)} of {total} images are not copied:", errors)
+        return report_errors(f"{len(errors)} image(s) or split(s) not copied:", errors)
     return 0
 
 
