@@ -46,10 +46,13 @@ for combination in "${combinations[@]}"; do
     folder=$5/lr_${rate}_scale_${scale}_$level
     results=("$folder"/*/result.json)
     if [[ -e ${results[0]} ]]; then
+        # Without its exit code it would be missing in the table: the sweep was killed when this training had ended.
+        [[ -e $folder/exit_code ]] || echo 0 > "$folder/exit_code"
         continue
     fi
     echo "learning rate $rate, loss scale $scale, AMP level $level: $folder/log.txt"
     mkdir -p -- "$folder"
+    rm -f -- "$folder/exit_code"  # of an earlier start
     exit_code=0
     "$PYTHON" "$1/train.py" "${settings[@]}" "--lr=$rate" "--loss_scale=$scale" "--amp_level=$level" \
         "--output_path=$folder" > "$folder/log.txt" 2>&1 || exit_code=$?

@@ -5,6 +5,7 @@
 # train_and_report full|performance DEVICES ARGUMENT...
 train_and_report() {
     local kind=$1 devices=$2 project name data="" model=fast_scnn output="" config="" argument flags=() begin recipe
+    local epochs batch_size rate
     shift 2
     project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
     name=train_${kind}_${devices}p
@@ -40,35 +41,36 @@ train_and_report() {
         export RANK_SIZE=${RANK_SIZE:-$devices}
         devices=$RANK_SIZE
     fi
-    recipe=$(_recipe "$project" "$config" "$devices") || return
-    read -ra recipe <<< "$recipe"  # epochs, batch size, learning rate
+    recipe=$(_recipe "$project" "$config") || return
+    read -r epochs batch_size rate <<< "$recipe"
 
     mkdir -p -- "$output"
     begin=$(date +%s)
     if (( devices > 1 )); then
-        "$project/scripts/run_distribute_train.sh" "$project" "$data" "${recipe[@]}" "$output" "${flags[@]}"
+        "$project/scripts/run_distribute_train.sh" "$project" "$data" "$epochs" "$batch_size" "$rate" "$output" \
+            "${flags[@]}"
     else
-        "$project/scripts/run_train.sh" "$project" "$data" "${recipe[@]}" "$output" \
+        "$project/scripts/run_train.sh" "$project" "$data" "$epochs" "$batch_size" "$rate" "$output" \
             "--device_target=${DEVICE_TARGET:-auto}" "${flags[@]}"
     fi | tee "$output/$name.log" || return
-    _report "$output" "$output/$name.log" "$(($(date +%s) - begin))"
+    _report "$output/$name.log" "$(($(date +%s) - begin))"
 }
 
-# _recipe PROJECT RECIPE DEVICES: epochs, batch size and learning rate of the recipe for so many devices.
+# _recipe PROJECT RECIPE: epochs, batch size and learning rate of the recipe. No rate if it has but a base_lr: train.py
+# scales that with the batch, which the user's flags and the number of devices change.
 _recipe() {
     "${PYTHON:-python3}" - "$@" <<'END'
 import sys
 
-project, recipe, devices = sys.argv[1:]
+project, recipe = sys.argv[1:]
 sys.path[0] = project + "/src"
 from rtseg.config.recipe import load_config
 from rtseg.utils.errors import run_command
 
 
 def main(_):
-    processes = {"is_distributed": "1", "group_size": devices} if devices != "1" else {}
-    config = load_config(recipe, processes)
-    print(config.schedule.epochs, config.data.batch_size, config.learning_rate)
+    config = load_config(recipe)
+    print(config.schedule.epochs, config.data.batch_size, "" if config.optimizer.lr is None else config.optimizer.lr)
     return 0
 
 
@@ -76,7 +78,7 @@ run_command(main)
 END
 }
 
-# _report OUTPUT LOG SECONDS: the lines that Ascend's guides end with.
+# _report LOG SECONDS: the lines that Ascend's guides end with; 1 if this start has no result.
 _report() {
     "${PYTHON:-python3}" - "$@" <<'END'
 import json
@@ -84,16 +86,21 @@ import re
 import sys
 from pathlib import Path
 
-output, log, seconds = sys.argv[1:]
-rates = re.findall(r"performance: .* ([\d.]+) images/s$", Path(log).read_text(encoding="utf-8"), re.MULTILINE)
-results = sorted(Path(output).glob("*/result.json"))
-result = json.loads(results[-1].read_text()) if results and not rates else {}
-rate = rates[-1] if rates else result.get("images_per_second")
+log, seconds = sys.argv[1:]
+text = Path(log).read_text(encoding="utf-8")
+rates = re.findall(r"performance: .* ([\d.]+) images/s$", text, re.MULTILINE)
+results = [Path(folder, "result.json") for folder in re.findall(r"; results in (.+)$", text, re.MULTILINE)]
 print("------------------ Final result ------------------")
-print(f"Final Performance images/sec : {rate}")
-if not rates:
-    best = result.get("best_miou")
+if rates:
+    print(f"Final Performance images/sec : {rates[-1]}")
+elif results and results[-1].is_file():
+    result = json.loads(results[-1].read_text())
+    best = result["best_miou"]
+    print(f"Final Performance images/sec : {result['images_per_second']}")
     print(f"Final Train Accuracy : {'not evaluated' if best is None else format(100 * best, '.2f')}")
+else:
+    print("No result: the training ended before its last step")
 print(f"E2E Training Duration sec : {seconds}")
+sys.exit(not (rates or results and results[-1].is_file()))
 END
 }

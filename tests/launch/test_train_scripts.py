@@ -38,6 +38,7 @@ def start(project, name, *flags, **variables):
 def test_a_whole_training_on_one_device(project):
     done = start(project, "train_full_1p.sh", "--epochs=2", "--batch_size=2")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ", learning rate 0.0075 (" in done.stdout  # the recipe's 0.12 is for 32 images
     (result,) = (project / "test" / "output" / "fast_scnn_full_1p").glob("*/result.json")
     result = json.loads(result.read_text())
     assert (result["epochs"], result["global_batch_size"]) == (2, 2)
@@ -49,9 +50,9 @@ def test_a_whole_training_on_one_device(project):
 
 def test_performance_on_several_devices(project):
     done = start(project, "train_performance_8p.sh", "--max_steps=4", "--batch_size=1", "--epochs=3",
-                 f"--output_path={project / 'measured'}", RANK_SIZE="2")
+                 "--lr=0.5", f"--output_path={project / 'measured'}", RANK_SIZE="2")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "global batch 2 = 1 x 2, 4 steps (2 per epoch)" in done.stdout
+    assert "global batch 2 = 1 x 2, 4 steps (2 per epoch), learning rate 0.5 (" in done.stdout
     measured = re.search(r"performance: 3 steps after the first, [\d.]+ ms per step, ([\d.]+) images/s$", done.stdout,
                          re.M)
     assert re.search(rf"^Final Performance images/sec : {measured[1]}\nE2E Training Duration sec : \d+\n\Z",
@@ -66,6 +67,36 @@ def test_what_goes_wrong_is_the_exit_code(project, flags, code, message):
     done = run(project / "test" / "train_full_1p.sh", *flags, cwd=project, DEVICE_TARGET="CPU")
     assert done.returncode == code and message in done.stdout + done.stderr, done.stdout + done.stderr
     assert "Final Performance" not in done.stdout
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_a_training_that_was_stopped_has_no_result_of_an_earlier_one(project, tmp_path, code):
+    """train.py ends as after a signal, or with an error."""
+    for name in ("test", "scripts", "src", "configs"):
+        (tmp_path / name).symlink_to(project / name)
+    (tmp_path / "train.py").write_text(
+        f"print('4 training images, no for evaluation; results in {tmp_path}/out/2'); raise SystemExit({code})")
+    earlier = tmp_path / "out" / "1" / "result.json"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text(json.dumps({"best_miou": 0.5, "images_per_second": 77.0}))
+    done = start(project, tmp_path / "test" / "train_full_1p.sh", f"--output_path={tmp_path / 'out'}")
+    assert done.returncode == (code or 1) and "77.0" not in done.stdout, done.stdout + done.stderr
+    assert ("No result: the training ended before its last step\nE2E Training" in done.stdout) == (code == 0)
+
+
+def test_a_sweep_that_was_killed_as_a_training_ended_has_it_in_the_table(project, tmp_path):
+    for rate, exit_code in (("0.01", None), ("0.02", "0\n")):
+        run_folder = tmp_path / f"lr_{rate}_scale_1_O0" / "2026"
+        run_folder.mkdir(parents=True)
+        (run_folder / "result.json").write_text(json.dumps(
+            {"last_miou": 0.25, "best_miou": 0.5, "best_epoch": 3, "images_per_second": 7.5}))
+        if exit_code:
+            (run_folder.parent / "exit_code").write_text(exit_code)
+    done = run(project / "scripts" / "sweep.sh", project, project / "data", 4, 2, tmp_path, "--lr=0.01,0.02",
+               cwd=project, DEVICE_TARGET="CPU")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "sweep.csv").read_text().splitlines()[1:] == [
+        "0.01,1,O0,25.00,50.00,3,7.5,0", "0.02,1,O0,25.00,50.00,3,7.5,0"]
 
 
 @pytest.mark.slow

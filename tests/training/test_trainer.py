@@ -19,6 +19,7 @@ from script_helpers import PROJECT, flat_recipe, untimed
 from rtseg.config.recipe import load_config
 from rtseg.models.registry import create_model
 from rtseg.models.weights import load_weights, read_checkpoint
+from rtseg.runtime.distributed import ProcessGroup
 from rtseg.synthetic.generator import generate
 from rtseg.training import trainer
 
@@ -181,15 +182,15 @@ def test_a_run_without_its_best_checkpoint_begins_a_new_best(monkeypatch, tmp_pa
     (tmp_path / "new").mkdir()
     for names, best in (((), (-1.0, 0)), (("best_map.ckpt",), (0.65, 10))):
         for name in names:
-            (tmp_path / name).write_text("weights")
+            ms.save_checkpoint([{"name": "weight", "data": ms.Tensor([1.0])}], str(tmp_path / name))
         context = SimpleNamespace(
-            config=config, folder=tmp_path / "new", group=SimpleNamespace(is_master=True, any_rank=bool),
+            config=config, folder=tmp_path / "new", group=ProcessGroup(),
             state=SimpleNamespace(epoch=12, best_miou=0.65, best_epoch=10))
         trainer._build_callbacks(context, eval_set=None, upload=None)
         assert (context.state.best_miou, context.state.best_epoch) == best
     assert {record.getMessage() for record in caplog.records} == {
         f"{tmp_path}: expected best_map.ckpt of epoch 10, found none; the best of this run begins anew"}
-    assert (tmp_path / "new" / "best_map.ckpt").read_text() == "weights"
+    assert (tmp_path / "new" / "best_map.ckpt").read_bytes() == (tmp_path / "best_map.ckpt").read_bytes()
 
 
 def test_sigterm_finishes_the_step_saves_and_resumes_exactly(whole_run, dataset, tmp_path):
@@ -246,6 +247,22 @@ def test_accumulation_average_and_clipping_resume_exactly(run_with_features, dat
     assert_same_state(killed / "best_map.ckpt", expected / "best_map.ckpt")
 
 
+def test_auto_writes_the_result_of_a_complete_run_that_lacks_it(run_with_features, dataset, tmp_path):
+    """It was killed between its last state and result.json, and is started again by a platform."""
+    finished, _ = run_with_features
+    expected = json.loads((finished / "result.json").read_text())
+    folder = shutil.copytree(finished, tmp_path / "out" / "run", ignore=shutil.ignore_patterns("result.json"))
+    done = subprocess.run(train_tiny(dataset, tmp_path, *FEATURES, "--resume_path=auto"), cwd=PROJECT,
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert f"the run is complete with 4 epochs; results in {folder}\nEnd training, " in untimed(done.stdout)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["images_per_second"] is None and list(folder.parent.iterdir()) == [folder]
+    own = ("images_per_second", "duration_seconds")  # of a start
+    assert {key: result[key] for key in result if key not in own} == {
+        key: expected[key] for key in expected if key not in own}
+
+
 def test_the_average_is_what_is_evaluated_and_saved(run_with_features):
     folder, _ = run_with_features
     state, saved = contents(folder / "last.ckpt"), contents(folder / "ckpt_0" / "tiny-4_4.ckpt")
@@ -268,7 +285,10 @@ def test_auto_begins_where_there_is_nothing_to_continue_and_early_stop_ends(data
     result = json.loads((folder / "result.json").read_text())
     assert result["finished_early"] and result["epochs"] == int(since) + 4 < 40
     assert f"{100 * result['best_miou']:.2f}" == best
-    assert json.loads(contents(folder / "last.ckpt")["progress"])["epoch"] == result["epochs"]
+    progress = json.loads(contents(folder / "last.ckpt")["progress"])
+    assert (progress["epoch"], progress["steps_per_epoch"]) == (result["epochs"], 4)
+    assert json.loads(contents(folder / "best_map.ckpt")["state.best"]) == {
+        "best_epoch": result["best_epoch"], "best_miou": result["best_miou"]}
 
 
 def test_sigint_while_an_evaluation_is_due(dataset, tmp_path):

@@ -114,6 +114,8 @@ class EvalCallback(Callback):
         is_due = epoch >= config.eval_start_epoch and (epoch - config.eval_start_epoch) % config.eval_steps == 0
         if not is_due and not context.is_last_epoch:
             return
+        if context.group.is_master:
+            context.save_state(context.state)  # an evaluation takes long: what ends it must not cost the epoch
         with context.averaged_weights():
             evaluation = self.evaluator.run(self._sampler(context), should_stop=lambda: context.stop_asked)
         if evaluation is None:
@@ -129,11 +131,10 @@ class EvalCallback(Callback):
         state.last_miou = miou if math.isfinite(miou) else -1.0
         if miou > state.best_miou:
             state.best_miou, state.best_epoch = miou, epoch
-            path = context.folder / run_folder.BEST
             if context.group.is_master:
-                context.save_weights(path)
+                context.save_best()
             _LOG.info(best_result_line(miou))
-            _LOG.info(best_checkpoint_line(path))
+            _LOG.info(best_checkpoint_line(context.folder / run_folder.BEST))
 
     def _sampler(self, context: TrainContext) -> Callable[..., None]:
         def take(index: int, image: np.ndarray, *, label: np.ndarray, prediction: np.ndarray) -> None:
@@ -162,12 +163,15 @@ class EarlyStopping(Callback):
 class MetricsRecorder(Callback):
     """Writes a row per epoch to metrics.csv and draws curves.png from it.
 
+    That the curves cannot be drawn, as on a full disk, is no reason to end a training: a warning, the first time.
+
     Args:
         rows: of the epochs before this process, when the run is resumed.
     """
 
     def __init__(self, rows: Sequence[Tuple] = ()):
         self.rows = list(rows)
+        self.has_warned = False
 
     def on_epoch_end(self, context: TrainContext) -> None:
         if context.stop_requested:
@@ -176,7 +180,12 @@ class MetricsRecorder(Callback):
         self.rows.append((context.epoch, context.global_step, context.state.loss_sum / context.state.step, context.lr,
                           round(rate, 3) if math.isfinite(rate) else "", *(context.scores or ("", ""))))
         self._write(context.folder)
-        plot_curves(context.folder / run_folder.METRICS, context.folder / run_folder.CURVES)
+        try:
+            plot_curves(context.folder / run_folder.METRICS, context.folder / run_folder.CURVES)
+        except OSError as error:
+            if not self.has_warned:
+                self.has_warned = True
+                _LOG.warning(f"{error}; the training goes on without new curves")
 
     def close(self, context: TrainContext) -> None:
         if self.rows and not (context.folder / run_folder.METRICS).is_file():
@@ -214,6 +223,8 @@ def load_previous_metrics(folder: Path, epochs: int) -> List[Tuple[str, ...]]:
 
 class CheckpointCallback(Callback):
     """Saves the state of the run every `save_every` epochs: last.ckpt, and weights in ckpt_<rank>/.
+
+    EvalCallback saves the state, too, before it evaluates.
 
     Only rank 0 does, but for ckpt_<rank>/ if the configuration says so.
     """

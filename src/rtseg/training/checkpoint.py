@@ -4,15 +4,18 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Dict, Iterable
+from typing import Dict, Iterable, Optional
 
 import mindspore as ms
 from mindspore import nn
 
 from rtseg.config.config import Config
+from rtseg.models.parameter_names import is_weight
 from rtseg.models.weights import STATE_PREFIX, TRAIN_STATE_KEY, PathLike, assign, read_checkpoint, write_checkpoint
 from rtseg.training import run_folder
 from rtseg.utils.errors import DataError
+
+_BEST_KEY = STATE_PREFIX + "best"  # whoever loads weights, older versions too, passes over names with this prefix
 
 
 @dataclasses.dataclass
@@ -28,6 +31,7 @@ class TrainState:
     last_miou: float = -1.0
     seed: int = 1
     global_batch_size: int = 0
+    steps_per_epoch: int = 0  # 0: of an older version, which did not note it
 
 
 def save_state(path: PathLike, network: nn.Cell, *, step_state: Dict[str, ms.Parameter],
@@ -54,6 +58,27 @@ def load_state(path: PathLike, network: nn.Cell, *, step_state: Dict[str, ms.Par
     train_state = _read_train_state(path, found.pop(TRAIN_STATE_KEY))
     assign(path, _parameters(network, step_state), found=found)
     return train_state
+
+
+def save_best(path: PathLike, network: nn.Cell, *, train_state: TrainState) -> None:
+    """Writes the network's weights, with `best_epoch` and `best_miou` of `train_state` as whose they are, atomically.
+
+    Raises:
+        UserError: a weight is not finite; the file under this name stays as it was.
+    """
+    best = {"best_epoch": train_state.best_epoch, "best_miou": train_state.best_miou}
+    write_checkpoint(path, {name: parameter for name, parameter in network.parameters_dict().items()
+                            if is_weight(name)}, texts={_BEST_KEY: json.dumps(best)})
+
+
+def read_best(path: PathLike) -> Optional[TrainState]:
+    """A state with the `best_epoch` and `best_miou` that `save_best` wrote; None for a file without them.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    text = read_checkpoint(path).get(_BEST_KEY)
+    return None if text is None else _read_train_state(path, text)
 
 
 def _parameters(network: nn.Cell, step_state: Dict[str, ms.Parameter]) -> Dict[str, ms.Parameter]:

@@ -13,7 +13,7 @@ from rtseg.inference.evaluator import Evaluation
 from rtseg.models.weights import save_weights
 from rtseg.runtime.distributed import ProcessGroup
 from rtseg.training import run_folder
-from rtseg.training.checkpoint import TrainState, save_state
+from rtseg.training.checkpoint import TrainState, save_best, save_state
 from rtseg.training.timer import Timer
 from rtseg.training.weight_average import WeightAverage
 from rtseg.utils.errors import UserError
@@ -124,6 +124,11 @@ class TrainContext:
         """Writes the weights that are evaluated."""
         with self.averaged_weights():
             save_weights(path, self.network)
+
+    def save_best(self) -> None:
+        """Writes best_map.ckpt: the weights that are evaluated, and the state's best epoch and mIoU."""
+        with self.averaged_weights():
+            save_best(self.folder / run_folder.BEST, self.network, train_state=self.state)
 
     def save_state(self, state: TrainState) -> None:
         """Writes last.ckpt: everything that a run that continues this one needs."""

@@ -50,9 +50,10 @@ def saved_weights(folder: Path, rank: int) -> List[Path]:
 
 
 def newest_run(output_path: str) -> Optional[Path]:
-    """The run folder in `output_path` with the latest name that has a state to continue from."""
-    states = sorted(Path(output_path).glob(f"*/{LAST}"))
-    return states[-1].parent if states else None
+    """The run folder in `output_path` whose state to continue from was written last; None if no run has one."""
+    # By name where that is equal. The names are local times, which a container or another time zone puts out of order.
+    states = sorted((path.stat().st_mtime_ns, path) for path in Path(output_path).glob(f"*/{LAST}"))
+    return states[-1][1].parent if states else None
 
 
 def files_of_rank(output_path: Path, rank: int) -> List[Path]:

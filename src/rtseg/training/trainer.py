@@ -1,4 +1,5 @@
 """A training run from configuration to last checkpoint."""
+import dataclasses
 import logging
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
+from rtseg.config.checks import AUTO_RESUME
 from rtseg.config.config import FILE_NAME, Config
 from rtseg.data.loader import BatchLoader
 from rtseg.runtime.device import ascend_precision_mode
@@ -22,7 +24,7 @@ from rtseg.training.context import Losses, TrainContext
 from rtseg.training.lr_schedules import learning_rates
 from rtseg.training.profiling import OperatorProfiler
 from rtseg.training.result import report_result
-from rtseg.training.resume import copy_best_checkpoint, is_resumed, load_start, replica_fingerprint, resolve_auto
+from rtseg.training.resume import is_resumed, load_start, replica_fingerprint, resolve_auto, take_best
 from rtseg.training.tensorboard import SAMPLES, TensorBoardWriter, require_tensorboard
 from rtseg.training.timer import Timer
 from rtseg.training.weight_average import WeightAverage
@@ -46,6 +48,7 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group:
         TrainingDiverged: the loss became NaN or infinite.
     """
     group = group or ProcessGroup()
+    is_auto = config.run.resume_path == AUTO_RESUME
     config = resolve_auto(config)
     if config.run.profile:
         config = config.replace(max_steps=1 + config.run.profile)  # the first compiles
@@ -63,17 +66,22 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group:
     step = build_train_step(config, network, lr_per_step=lr_per_step)
     average = WeightAverage(network, config.optimizer.ema_decay) if config.optimizer.ema_decay else None
     step_state = {**step.state(), **(average.state() if average else {})}
-    state, start_note = load_start(config, network, step_state=step_state, steps_per_epoch=len(loader))
+    state, start_note = load_start(config, network, step_state=step_state, steps_per_epoch=len(loader),
+                                   may_be_complete=is_auto and not config.run.max_steps)
     if average and not is_resumed(config):
         average.restart()  # with the pretrained weights
     if group.size > 1:
         group.assert_replicas_equal(replica_fingerprint(
             config, network, lr_per_step=lr_per_step, state=state, train_set=train_set, eval_set=eval_set))
 
+    is_complete = state.epoch >= config.schedule.epochs
     context = TrainContext(
-        config=config, folder=_start_run_folder(config, group), network=network, step_state=step_state,
-        steps_per_epoch=len(loader), lr_per_step=lr_per_step, state=state, group=group,
-        timer=Timer(config.global_batch_size), losses=Losses(), average=average)
+        config=config, folder=_folder_of(config) if is_complete else _start_run_folder(config, group),
+        network=network, step_state=step_state, steps_per_epoch=len(loader), lr_per_step=lr_per_step, state=state,
+        group=group, timer=Timer(config.global_batch_size), losses=Losses(), average=average)
+    if is_complete:
+        _finish_complete_run(context)
+        return
     _log_start(context, train_set=train_set, eval_set=eval_set, notes=(start_note, statistics_note))
     callbacks = _build_callbacks(context, eval_set=eval_set, upload=upload)
     with on_stop_signal(context.ask_to_stop):
@@ -168,6 +176,22 @@ def _finish_performance_run(context: TrainContext) -> None:
               f"step, {timer.rate:.2f} images/s")
 
 
+def _finish_complete_run(context: TrainContext) -> None:
+    """Writes the result of a run that was killed after its last state. It has no epoch left, which is all that a
+    platform that starts a job again and again needs to know."""
+    setup_logger(rank=context.group.rank)
+    _LOG.info(f"the run is complete with {context.state.epoch} epochs; results in {context.folder}")
+    if not (context.folder / run_folder.RESULT).is_file():
+        context.state = dataclasses.replace(  # as at the end of its last epoch
+            context.state, epoch=context.state.epoch - 1, step=context.steps_per_epoch)
+        report_result(context)
+
+
+def _folder_of(config: Config) -> Path:
+    """The folder of the run that is continued."""
+    return checkpoint_path(config, run_folder.LAST).parent
+
+
 def _start_run_folder(config: Config, group: ProcessGroup) -> Path:
     """Rank 0 makes <output_path>/<time>/ with the resolved config.yaml in it, and starts train.log there."""
     if not group.is_master:
@@ -189,14 +213,9 @@ def _build_callbacks(context: TrainContext, *, eval_set: Any, upload: Optional[C
         return callbacks
     rows = []
     if is_resumed(config):
-        source, state, has_best = checkpoint_path(config, run_folder.LAST).parent, context.state, False
         if group.is_master:
-            rows = load_previous_metrics(source, state.epoch)
-            has_best = bool(state.best_epoch) and copy_best_checkpoint(source, context.folder)
-        if state.best_epoch and not group.any_rank(has_best):
-            _LOG.warning(f"{source}: expected {run_folder.BEST} of epoch {state.best_epoch}, found none; the best of "
-                         "this run begins anew")
-            state.best_miou, state.best_epoch = -1.0, 0
+            rows = load_previous_metrics(_folder_of(config), context.state.epoch)
+        take_best(context, _folder_of(config))
     writes_events = config.run.tensorboard and group.is_master
     if eval_set is not None:
         evaluator = build_evaluator(config, context.network, dataset=eval_set, group=group)
