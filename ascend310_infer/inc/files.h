@@ -9,6 +9,12 @@
 
 namespace infer {
 
+// Whether the last part of the path begins with a dot.
+bool IsHidden(const std::filesystem::path& path);
+
+// ".png" of "a.PNG".
+std::string SuffixOf(const std::filesystem::path& path);
+
 // Reads a file that must be exactly as long as `data`. Throws Error(kBadInput) that names the file and both sizes, or
 // the reason why it cannot be read; `data` then holds nothing of use.
 void ReadExactly(const std::filesystem::path& file, const TensorView& data);

@@ -3,13 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <map>
 #include <set>
 #include <system_error>
 
 #include "error.h"
+#include "files.h"
 #include "image_task.h"
 
 namespace fs = std::filesystem;
@@ -25,12 +25,9 @@ bool IsBin(const fs::path& path) {
 }
 
 bool IsImage(const fs::path& path) {
-  std::string suffix = path.extension().string();
-  std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string suffix = SuffixOf(path);
   return suffix == ".png" || suffix == ".jpg" || suffix == ".jpeg";
 }
-
-bool IsHidden(const fs::path& path) { return path.filename().string().rfind('.', 0) == 0; }
 
 [[noreturn]] void FailToRead(const fs::path& path, const std::error_code& error) {
   throw Error(kBadInput, "cannot read the dataset " + path.string() + ": " + error.message());

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cerrno>
 #include <random>
 #include <string>
@@ -86,6 +87,14 @@ class OpenFile {
 };
 
 }  // namespace
+
+bool IsHidden(const fs::path& path) { return path.filename().string().rfind('.', 0) == 0; }
+
+std::string SuffixOf(const fs::path& path) {
+  std::string suffix = path.extension().string();
+  std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
+  return suffix;
+}
 
 void ReadExactly(const fs::path& file, const TensorView& data) {
   const OpenFile open(file);

@@ -1,7 +1,5 @@
 #include "scorer.h"
 
-#include <algorithm>
-#include <cctype>
 #include <stdexcept>
 #include <system_error>
 #include <vector>
@@ -24,11 +22,6 @@ bool EndsWith(const std::string& text, const std::string& end) {
 // The text without `end`; the text itself if it does not end so.
 std::string WithoutEnd(const std::string& text, const std::string& end) {
   return EndsWith(text, end) ? text.substr(0, text.size() - end.size()) : text;
-}
-
-std::string LowerCase(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
 }
 
 // Whatever the two paths look like.
@@ -87,10 +80,9 @@ Scorer::Scorer(const fs::path& label_path, const Metadata& metadata, const std::
   fs::recursive_directory_iterator entry(label_path, fs::directory_options::follow_directory_symlink, error);
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     const fs::path& path = entry->path();
-    const bool is_hidden = path.filename().string().front() == '.';
     if (!entry->is_directory(ignored)) {
-      if (!is_hidden) labels_[path.stem().string() + LowerCase(path.extension().string())].insert(path);
-    } else if (is_hidden || !entered.insert(fs::canonical(path, ignored)).second) {
+      if (!IsHidden(path)) labels_[path.stem().string() + SuffixOf(path)].insert(path);
+    } else if (IsHidden(path) || !entered.insert(fs::canonical(path, ignored)).second) {
       entry.disable_recursion_pending();
     }
   }
