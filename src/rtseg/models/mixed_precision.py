@@ -25,4 +25,4 @@ def set_amp_level(network: nn.Cell, level: str) -> None:
             cell.float16_compute = level != "O0"
             cell.float16_output = level in ("O2", "O3")
         elif isinstance(cell, BatchNorm):
-            cell.float16_compute = level == "O3"
+            cell.float32_compute = level == "O2"
