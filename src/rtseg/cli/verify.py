@@ -35,7 +35,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     path = Path(options.model_path)
     metadata = read_metadata(options.metadata or metadata_path(path)).resized(height=options.image_height,
                                                                              width=options.image_width)
-    run = open_mindir(path) if path.suffix.lower() == ".mindir" else open_onnx(path)
+    run = (open_mindir(path) if path.suffix.lower() == ".mindir" else
+           open_onnx(path, precision=metadata.precision))
     report(compare_results(Path(options.inputs), Path(options.results), run=run, metadata=metadata),
            least_agreement=options.least_agreement)
     return 0
