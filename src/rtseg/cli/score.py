@@ -108,7 +108,8 @@ def head_stride(results: Sequence[Path], options: ScoreOptions, *, num_classes: 
     Raises:
         DataError: none has.
     """
-    strides = {4 * num_classes * (options.image_height // stride) * (options.image_width // stride): stride
+    strides = {size * num_classes * (options.image_height // stride) * (options.image_width // stride): stride
+               for size in (2, 4)  # float16, float32
                for stride in (32, 16, 8, 4, 2, 1)  # where the bytes are the same, the smallest counts
                if stride <= min(options.image_height, options.image_width)}
     sizes = [result.stat().st_size for result in results]

@@ -67,6 +67,8 @@ def read_output(path: Path, height: int, *, width: int, num_classes: int,
     """A network's output as it is: uint8 (H, W) class map, float32 (C, H, W) logits, or float32 (C, H / stride,
     W / stride) head logits; the number of bytes tells which, and where it does not, whether all are classes.
 
+    Other engines also write logits in float16, which stay that, and classes as int32 or int64, which become uint8.
+
     Args:
         stride: of the head logits; None if the output cannot be those.
 
@@ -76,14 +78,16 @@ def read_output(path: Path, height: int, *, width: int, num_classes: int,
     shapes = {"uint8 class map": (height, width), "float32 logits": (num_classes, height, width)}
     if stride is not None:
         shapes["float32 head logits"] = (num_classes, height // stride, width // stride)
-    counts = {kind: math.prod(shape) * (4 if kind.startswith("float32") else 1) for kind, shape in shapes.items()}
-    content = _read(path, counts)
-    kinds = [kind for kind, count in counts.items() if count == len(content)]
-    if len(kinds) > 1:  # 16 classes at stride 8 have as many bytes as a class map
-        values = np.frombuffer(content, np.uint8)
-        kinds = kinds[:1] if ((values < num_classes) | (values == IGNORE_LABEL)).all() else kinds[1:]
-    kind = kinds[0]
-    return np.frombuffer(content, "<f4" if kind.startswith("float32") else np.uint8).reshape(shapes[kind])
+    forms = [(np.dtype(dtype), shape) for kind, shape in shapes.items()
+             for dtype in (("u1", "<i4", "<i8") if kind == "uint8 class map" else ("<f4", "<f2"))]
+    content = _read(path, {kind: math.prod(shape) * (4 if kind.startswith("float32") else 1)
+                           for kind, shape in shapes.items()},
+                    others=[math.prod(shape) * dtype.itemsize for dtype, shape in forms])
+    outputs = [np.frombuffer(content, dtype).reshape(shape) for dtype, shape in forms
+               if math.prod(shape) * dtype.itemsize == len(content)]
+    output = next((array for array in outputs[:-1]  # 16 classes at stride 8 have as many bytes as a class map
+                   if (((0 <= array) & (array < num_classes)) | (array == IGNORE_LABEL)).all()), outputs[-1])
+    return output if output.dtype.kind == "f" else output.clip(-1, IGNORE_LABEL).astype(np.uint8)
 
 
 def read_result(path: Path, height: int, *, width: int, num_classes: int, stride: Optional[int] = None,
@@ -103,14 +107,15 @@ def read_result(path: Path, height: int, *, width: int, num_classes: int, stride
         raise DataError(f"{path}: {error}") from None
 
 
-def _read(path: Path, expected: Dict[str, int]) -> bytes:
+def _read(path: Path, expected: Dict[str, int], *, others: Sequence[int] = ()) -> bytes:
+    """The content, of as many bytes as `expected`, which a message names, or `others` say."""
     try:
         with open_regular_file(path) as file:
             found = os.fstat(file.fileno()).st_size
-            content = file.read() if found in expected.values() else b""
+            content = file.read() if found in (*expected.values(), *others) else b""
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(content) not in expected.values():
+    if len(content) not in (*expected.values(), *others):
         wanted = " or ".join(f"{count} bytes ({kind})" for kind, count in expected.items())
         raise DataError(f"{path}: expected {wanted}, found {found}; are --image_height and --image_width right, and "
                         "was it written completely?")
