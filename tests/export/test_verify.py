@@ -32,6 +32,8 @@ def test_outputs_literal():
     mask[:8] = 1
     against_mask = compare_outputs("x", (mask, logits()), metadata=metadata())
     assert against_mask.agreement == 0.75 and np.isnan(against_mask.difference)
+    with pytest.raises(DataError, match="^x: expected finite logits, found NaN or infinity"):
+        compare_outputs("x", (logits(), np.full_like(logits(), np.inf)), metadata=metadata())
 
 
 def test_back_ends_get_the_same_pixels():

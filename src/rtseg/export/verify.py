@@ -27,9 +27,16 @@ class Comparison(NamedTuple):
 
 
 def compare_outputs(name: str, outputs: Sequence[np.ndarray], *, metadata: ModelMetadata) -> Comparison:
-    """Compares two outputs of one image: logits (C, h, w), or class maps (H, W), the kind of each by its shape."""
-    first, second = (classes_of(output, metadata.size[1:], align_corners=bool(metadata.output.align_corners))
-                     for output in outputs)
+    """Compares two outputs of one image: logits (C, h, w), or class maps (H, W), the kind of each by its shape.
+
+    Raises:
+        DataError: logits that are not finite.
+    """
+    try:
+        first, second = (classes_of(output, metadata.size[1:], align_corners=bool(metadata.output.align_corners))
+                         for output in outputs)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
     both_logits = outputs[0].shape == outputs[1].shape and outputs[0].ndim == 3
     difference = float(np.abs(outputs[0].astype(np.float64) - outputs[1]).max()) if both_logits else float("nan")
     return Comparison(name, float((first == second).mean()), difference)
