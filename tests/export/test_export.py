@@ -132,6 +132,8 @@ def test_wrong_usage(arguments, message):
 def test_bad_inputs(tmp_path):
     with pytest.raises(DataError, match="expected a checkpoint file, found none"):
         export.main(["--ckpt_file", str(tmp_path / "none.ckpt")])
+    with pytest.raises(DataError, match="--verify .*nowhere"):  # before the export, which may take minutes
+        export.main(["--ckpt_file", str(tmp_path / "none.ckpt"), f"--verify={tmp_path / 'nowhere'}"])
     with pytest.raises(DataError, match="expected a MINDIR file at"):
         pytest.importorskip("onnx", reason="the package onnx is not installed")
         export.main(["--from_mindir", str(tmp_path / "none.mindir"), "--file_format", "ONNX"])

@@ -3,6 +3,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import List, Sequence
 
 import mindspore as ms
 import numpy as np
@@ -14,7 +15,7 @@ from rtseg.export.quantization import calibration_files, check_quantizer, quanti
 from rtseg.export.verify import LEAST_AGREEMENT, LEAST_INT8_AGREEMENT, compare_backends, report
 from rtseg.inference.backends import ExportedBackend, open_mindir, open_onnx
 from rtseg.inference.graph import InferenceGraph
-from rtseg.inference.input_files import find_inputs, read_upright
+from rtseg.inference.input_files import InputFile, find_inputs, read_upright
 from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, exported_path, sha256_of, write_metadata
 from rtseg.models.weights import trained_network
 from rtseg.utils.atomic import atomic_write
@@ -25,7 +26,8 @@ def export_checkpoint(config: Config) -> Path:
     """Writes the exported model and its metadata as `config` says; returns the model's path.
 
     Raises:
-        DataError: the checkpoint is missing, damaged or of another network, or there are no calibration images.
+        DataError: the checkpoint is missing, damaged or of another network, or there are no images for --calibration
+            or --verify.
         ConfigError: the package onnx is missing, or onnxruntime for int8, or the name belongs to a model of another
             input, output or precision.
         UserError: the device cannot export this.
@@ -35,6 +37,7 @@ def export_checkpoint(config: Config) -> Path:
     if config.export.precision == "int8":
         check_quantizer()
         calibration = calibration_files(config.export.calibration)
+    compared = _images_to_compare(config.export.verify)
     network = trained_network(config, config.run.ckpt_file)
     metadata = _describe(config, network)
     check_metadata_is_free(path, metadata)
@@ -58,8 +61,15 @@ def export_checkpoint(config: Config) -> Path:
     write_metadata(path, metadata)
     if config.export.verify:
         print(f"{path} and {config.run.ckpt_file}:")
-        _verify(config, path, graph=graph, metadata=metadata)
+        _verify(config, path, graph=graph, metadata=metadata, files=compared)
     return path
+
+
+def _images_to_compare(verify: str) -> List[InputFile]:
+    files, problems = find_inputs([verify]) if verify else ([], [])
+    if problems:
+        raise DataError(f"--verify {problems[0]}")
+    return [file for file in files if not file.is_video]
 
 
 def _describe(config: Config, network: nn.Cell) -> ModelMetadata:
@@ -73,16 +83,14 @@ def _describe(config: Config, network: nn.Cell) -> ModelMetadata:
         precision="int8" if export.precision == "int8" else None)
 
 
-def _verify(config: Config, path: Path, *, graph: InferenceGraph, metadata: ModelMetadata) -> None:
-    """Raises UserError where the exported model and the graph that it was made of differ in the images of --verify."""
-    files, problems = find_inputs([config.export.verify])
-    if problems:
-        raise DataError(f"--verify {problems[0]}")
+def _verify(config: Config, path: Path, *, graph: InferenceGraph, metadata: ModelMetadata,
+            files: Sequence[InputFile]) -> None:
+    """Raises UserError where the exported model and the graph that it was made of differ in these images."""
     runner = open_onnx(path, precision=metadata.precision) if path.suffix == ".onnx" else open_mindir(
         path, device_target=config.run.device_target, device_id=config.run.device_id)
     exported = ExportedBackend(path, metadata, runner=runner)
     source = ExportedBackend(Path(config.run.ckpt_file), metadata, runner=lambda x: graph(Tensor(x)).asnumpy())
-    images = ((file.name, read_upright(file.path)) for file in files if not file.is_video)
+    images = ((file.name, read_upright(file.path)) for file in files)
     report(compare_backends(images, (exported, source), metadata=metadata),
            least_agreement=LEAST_INT8_AGREEMENT if metadata.precision == "int8" else LEAST_AGREEMENT)
 
