@@ -17,6 +17,7 @@ BYTES = TensorDescription("images", ("n", "h", "w", 3), "uint8")
 @pytest.mark.parametrize("entry, shape, dtype, expected", [
     (FLOATS, (1, 19, 64, 96), "float32", ("logits", (1, 64, 96), None, None)),
     (FLOATS, (1, 19, 8, 12), "float32", ("head_logits", (1, 64, 96), 8, None)),
+    (FLOATS, (1, 19, 64, 96), "float16", ("logits", (1, 64, 96), None, None)),
     (FLOATS, (1, 1, 64, 96), "int64", ("class_map", (1, 64, 96), None, None)),
     (BYTES, ("n", "h", "w"), "int32", ("class_map", (1, 256, 512), None, ("batch", "height", "width"))),
 ])
@@ -75,3 +76,10 @@ def test_class_maps_of_other_types_are_adapted():
                               mean=MEAN, std=STD)
     output = adapted(lambda x: np.full((1, 1, 64, 96), 7, np.int64), metadata)(np.zeros((1, 3, 64, 96), np.float32))
     assert (output.dtype, output.shape, output.max()) == (np.uint8, (1, 64, 96), 7)
+
+
+def test_logits_in_float16_are_adapted():
+    metadata = describe_model(Path("net.onnx"), (FLOATS, TensorDescription("out", (1, 19, 64, 96), "float16")),
+                              spec=SPEC, mean=MEAN, std=STD)
+    output = adapted(lambda x: np.full((1, 19, 64, 96), 7, np.float16), metadata)(np.zeros((1, 3, 64, 96), np.float32))
+    assert (output.dtype, output.shape, output.max()) == (np.float32, (1, 19, 64, 96), 7)

@@ -13,7 +13,8 @@ from rtseg.utils.errors import ConfigError
 
 # A size that every network takes, for those that leave it open.
 _OPEN_SIZE = (1, 256, 512)
-_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32", "tensor(int64)": "int64"}
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int32)": "int32",
+           "tensor(int64)": "int64"}
 _INPUT_TYPES: Dict[str, InputType] = {"float32": "float32", "uint8": "uint8"}
 _AXES = ("batch", "height", "width")
 
@@ -93,9 +94,13 @@ def describe_model(path: Path, tensors: Tuple[TensorDescription, TensorDescripti
 
 
 def adapted(runner: Runner, metadata: ModelMetadata) -> Runner:
-    """`runner` with class maps as uint8 (N, H, W): others also write larger integers, or (N, 1, H, W)."""
+    """`runner` with class maps as uint8 (N, H, W) and logits as float32: others also write larger integers, or
+    (N, 1, H, W), and float16.
+    """
     def run(x: np.ndarray) -> np.ndarray:
         output = runner(x)
+        if output.dtype == np.float16:
+            return output.astype(np.float32)
         if metadata.output_type == "class_map" and output.dtype.kind in "iu":
             output = output.astype(np.uint8)
             return output[:, 0] if output.ndim == 4 and output.shape[1] == 1 else output
@@ -109,7 +114,7 @@ def _image_axes(tensor: TensorDescription) -> Tuple[Union[int, str, None], ...]:
 
 def _output_type(entry: TensorDescription, result: TensorDescription) -> Optional[OutputType]:
     """What the output is, as far as its shape says it."""
-    if result.dtype != "float32":
+    if not result.dtype.startswith("float"):
         return "class_map"
     if len(entry.shape) != 4 or len(result.shape) != 4:
         return None
