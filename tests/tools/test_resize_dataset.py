@@ -145,7 +145,7 @@ def test_a_label_with_a_damaged_comment_is_listed_and_the_others_are_copied(data
     assert resized(data) == 3
     out, err = capsys.readouterr()
     assert out.startswith("1 images of 32x64")
-    assert f"1 image(s) or split(s) not copied:\n  {path}: cannot be decoded" in err
+    assert f"1 of 2 images not copied:\n  {path}: cannot be decoded" in err
     assert (data.parent / "copy" / "test" / "two.png").is_file()
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_image_is_listed_and_the_others_are_copied(data, capsys):
     path.write_bytes(path.read_bytes()[:-20])
     assert resized(data) == 3
     out, err = capsys.readouterr()
-    assert out.startswith("1 images of 32x64") and f"1 image(s) or split(s) not copied:\n  {path}" in err
+    assert out.startswith("1 images of 32x64") and f"1 of 2 images not copied:\n  {path}" in err
     assert (data.parent / "copy" / "train" / "a" / "one.png").is_file()
 
 
@@ -167,7 +167,7 @@ def test_a_test_split_that_is_not_there_is_left_out(data, capsys):
     assert resized(data) == 3
     out, err = capsys.readouterr()
     assert out.startswith("1 images of 32x64")
-    assert f"1 image(s) or split(s) not copied:\n  no image of split 'test' found in {data}" in err
+    assert f"0 of 1 images and the test split not copied:\n  no image of split 'test' found in {data}" in err
 
 
 def test_another_split_that_is_not_there_ends_it_before_anything_is_copied(data):

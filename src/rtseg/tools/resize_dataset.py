@@ -32,12 +32,13 @@ Size = Tuple[int, int]
 
 
 def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
-                   num_workers: int = 2) -> Tuple[int, List[DataError]]:
+                   num_workers: int = 2) -> Tuple[int, int, List[DataError]]:
     """Copies every split of `spec`, scaled to `target` = (height, width).
 
     Returns:
-        the number of images that are there now, and the errors of the others, or of the test split. A test split that
-        is not there is left out, with a note on stderr: many data sets come without theirs.
+        the number of images that are there now, that of all images, and the errors of the others, or of the test
+        split, whose images are not counted then. A test split that is not there is left out, with a note on stderr:
+        many data sets come without theirs.
 
     Raises:
         ConfigError: `output` is the data set itself.
@@ -45,7 +46,7 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
     """
     if root.expanduser().resolve() == output.resolve():
         raise ConfigError(f"--output: expected another folder than the data set, found {output}")
-    copied, errors, datasets = 0, [], {}
+    copied, total, errors, datasets = 0, 0, [], {}
     for name, split in spec.splits.items():
         try:
             datasets[name] = SegmentationDataset(root, name, spec=spec,
@@ -65,10 +66,11 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
         failed = [error for error in progress if error is not None]
         errors += failed
         copied += len(dataset) - len(failed)
+        total += len(dataset)
         if names := spec.splits[name].list:
             with atomic_write(output / names) as temporary:
                 shutil.copyfile(dataset.root / names, temporary)
-    return copied, errors
+    return copied, total, errors
 
 
 def resize_image(image: np.ndarray, target: Size) -> np.ndarray:
@@ -130,11 +132,12 @@ class ResizeOptions(Section):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     options = parse_options(ResizeOptions, "rtseg resize-data", description=__doc__, argv=argv)
-    copied, errors = resize_dataset(options.dataset, load_dataset_spec(options.dataset_config), output=options.output,
-                                   target=options.size, num_workers=options.num_workers)
+    copied, total, errors = resize_dataset(options.dataset, load_dataset_spec(options.dataset_config),
+                                           output=options.output, target=options.size, num_workers=options.num_workers)
     print(f"{copied} images of {options.size[0]}x{options.size[1]} are in {options.output}")
     if errors:
-        return report_errors(f"{len(errors)} image(s) or split(s) not copied:", errors)
+        split = " and the test split" if len(errors) > total - copied else ""
+        return report_errors(f"{total - copied} of {total} images{split} not copied:", errors)
     return 0
 
 
