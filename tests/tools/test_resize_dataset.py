@@ -1,5 +1,7 @@
 """Copies of data sets at another size: pixels by hand, labels of every form, what cannot be read."""
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -85,11 +87,18 @@ def test_folders_may_be_links_and_lists_may_have_a_folder(data):
     assert [image.shape for image, _ in map(copy.load, range(len(copy)))] == [(32, 64, 3)]
 
 
-def test_labels_with_a_palette_keep_it(data):
-    label = Image.fromarray(np.full((16, 32), 7, np.uint8), "P")
+@pytest.mark.parametrize("colors", [256, 2])
+def test_labels_with_a_palette_keep_it(data, colors):
+    """The palette may have no colour for some ids."""
+    path = data / "train" / "a" / "one_label.png"
+    label = Image.fromarray(np.full((16, 32), 7, np.uint8))
     label.putpalette([1, 2, 3] * 256)
-    label.save(data / "train" / "a" / "one_label.png")
-    resized(data)
+    label.save(path)
+    shorter = b"PLTE" + bytes([1, 2, 3] * colors)
+    first, rest = path.read_bytes().split(b"PLTE")
+    path.write_bytes(first[:-4] + struct.pack(">I", 3 * colors) + shorter + struct.pack(">I", zlib.crc32(shorter))
+                     + rest[3 * 256 + 4:])
+    assert resized(data) == 0
     with Image.open(data.parent / "copy" / "train" / "a" / "one_label.png") as copy:
         assert copy.mode == "P" and copy.getpalette()[:3] == [1, 2, 3] and (np.array(copy) == 7).all()
 

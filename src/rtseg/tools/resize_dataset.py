@@ -102,9 +102,13 @@ def _resized_label(path: Path, target: Size) -> Image.Image:
     """Not the train ids: the copy's label holds what the original's holds, ids, palette or colours."""
     try:
         with Image.open(path) as label:
-            return label.resize(target[::-1], Image.Resampling.NEAREST)
+            resized = label.resize(target[::-1], Image.Resampling.NEAREST)
     except (OSError, SyntaxError, ValueError) as error:  # PIL is stricter than OpenCV, which has read it
         raise DataError(f"{path}: cannot be decoded ({error}); copy the file again") from None
+    palette = resized.getpalette()
+    if palette is not None:  # PIL writes no more bits than its colours need, and ids such as 255 may have no colour
+        resized.putpalette(palette + [0] * (3 * 256 - len(palette)))
+    return resized
 
 
 def _check_size(copy: Path, target: Size) -> None:
