@@ -74,12 +74,14 @@ def test_a_copy_of_another_size_is_not_called_one_of_this_size(data, capsys):
     assert "one.png: expected 64x128, found one of 32x64 from an earlier run; delete it, or choose another --out" in err
 
 
-def test_folders_may_be_links_and_lists_may_have_a_folder(data):
-    """As in Pascal VOC, on a disk of its own."""
+@pytest.mark.parametrize("paths", ["train/a/one.png train/a/one_label.png",
+                                   "{data}/train/a/one.png {data}/train/a/one_label.png"])
+def test_folders_may_be_links_and_lists_may_have_a_folder(data, paths):
+    """As in Pascal VOC, on a disk of its own; the copy's list names the copies."""
     (data / "train").rename(data.parent / "elsewhere")
     (data / "train").symlink_to(data.parent / "elsewhere")
     (data / "ImageSets").mkdir()
-    (data / "ImageSets" / "train.txt").write_text("train/a/one.png train/a/one_label.png\n")
+    (data / "ImageSets" / "train.txt").write_text(f"{paths.format(data=data)}\n")
     spec = data.parent / "spec.yaml"
     spec.write_text(SPEC.replace("train: {images: train, labels: train}", "train: {list: ImageSets/train.txt}"))
     assert resized(data) == 0

@@ -8,7 +8,7 @@ are nearest and keep their form. All files keep their names, so the same descrip
 there already are left alone. A test split that is not there is left out. The exit code is 3 if files could not be read;
 the others are copied. Needs no MindSpore.
 """
-import shutil
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -68,8 +68,9 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
         copied += len(dataset) - len(failed)
         total += len(dataset)
         if names := spec.splits[name].list:
-            with atomic_write(output / names) as temporary:
-                shutil.copyfile(dataset.root / names, temporary)
+            lines = (dataset.root / names).read_bytes()
+            with atomic_write(output / names) as temporary:  # not naming the original files, as absolute paths would
+                temporary.write_bytes(lines.replace(os.fsencode(f"{dataset.root}{os.sep}"), b""))
     return copied, total, errors
 
 
