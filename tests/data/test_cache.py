@@ -257,11 +257,18 @@ def test_killed_preparation_leaves_whole_files_only_and_goes_on(tmp_path):
     assert {path.stat().st_size for path in whole} == {4096 + 4 * 512 * 1024}
     with pytest.raises(DataError, match=f"{100 - len(whole)} of 100 images are not ready"):
         CachedDataset(Cityscapes(tmp_path, "train"), folder).check()
-    (next(iter(whole)).parent / ".tmp-0123456789ab-a_00_0_leftImg8bit.png.raw").write_bytes(b"half")
+    images = next(iter(whole)).parent
+    for left_over in images.glob(".tmp-*"):
+        left_over.unlink()
+    old, written_now = (images / f".tmp-{number}123456789ab-a_00_0_leftImg8bit.png.raw" for number in range(2))
+    old.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    written_now.write_bytes(b"half, by another process")
 
     assert prepare(Cityscapes(tmp_path, "train"), folder) == []
     CachedDataset(Cityscapes(tmp_path, "train"), folder).check()
-    assert len([path for path in folder.rglob("*") if path.is_file()]) == 100
+    assert not old.exists() and written_now.exists()
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 101
     assert all(path.stat().st_mtime_ns == made for path, made in whole.items())
 
 

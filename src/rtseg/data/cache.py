@@ -13,8 +13,10 @@ import mmap
 import os
 import shlex
 import shutil
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import List, Literal, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
@@ -36,6 +38,7 @@ FORMAT_VERSION = 1  # raise it whenever the same image and label files give othe
 _HEADER_BYTES = 4096
 _NO_LABEL = "{}: has no label; expected one, the cache is for training and evaluation"
 _BYTES_PER_PIXEL = 4  # three of the image, one of the label
+_ABANDONED_SECONDS = 3600
 
 
 def with_cache(dataset: SegmentationDataset,
@@ -217,8 +220,10 @@ def prepare(source: SegmentationDataset, cache_path: Union[str, Path], *, num_wo
     pending = [index for index, problem in enumerate(cache.problems(thoroughly=True)) if problem]
     _announce(cache, pending, num_workers=num_workers)
     for folder in {cache.file(index).parent for index in range(len(cache))}:
-        for left_over in folder.glob(".tmp-*.raw"):  # of a preparation that was killed
-            left_over.unlink()
+        for left_over in folder.glob(".tmp-*.raw"):  # of a preparation that was killed; a new one may still be written
+            with suppress(FileNotFoundError):
+                if time.time() - left_over.stat().st_mtime > _ABANDONED_SECONDS:
+                    left_over.unlink()
     results = tqdm(prefetch(cache.write, pending, num_workers=num_workers), total=len(pending), unit="image",
                    disable=None)
     return [error for error in results if error is not None]
