@@ -49,6 +49,14 @@ def test_command_line_overrides_the_recipe():
     assert parse_arguments("train", "", argv=["--dataset", "d", "--crop_size=96"]).data.crop_size == (96, 96)
 
 
+def test_paths_below_the_home_folder(recipe, monkeypatch):
+    """A shell leaves --output_path=~/runs as it is, and so does YAML."""
+    monkeypatch.setenv("HOME", "/home/me")
+    config = load_config(recipe(output_path="~/runs"), {"dataset": "~/data", "pretrained": "a~/b.ckpt"})
+    assert (config.run.output_path, config.data.dataset) == ("/home/me/runs", "/home/me/data")
+    assert config.run.pretrained == "a~/b.ckpt"
+
+
 def test_learning_rate_follows_the_global_batch_unless_given():
     assert load_config(RECIPE, {"batch_size": "8"}).learning_rate == pytest.approx(0.03)
     assert load_config(RECIPE, {"batch_size": "8", "lr": "0.2"}).learning_rate == 0.2

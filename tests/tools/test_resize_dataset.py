@@ -136,7 +136,7 @@ def test_a_data_set_below_the_home_folder(data, monkeypatch):
     spec = data.parent / "spec.yaml"
     spec.write_text(SPEC.replace("train: {images: train, labels: train}", "train: {list: train.txt}"))
     monkeypatch.setenv("HOME", str(data.parent))
-    assert resized(data, "--dataset=~/data") == 0
+    assert resized(data, "--dataset=~/data", "--output=~/copy") == 0
     assert (data.parent / "copy" / "train.txt").read_text() == (data / "train.txt").read_text()
     with pytest.raises(ConfigError, match="--output: expected another folder than the data set"):
         resized(data, "--dataset=~/data", f"--output={data}")

@@ -4,6 +4,7 @@ A field is declared once, as an annotated attribute of a pydantic model with `op
 follow its validation, its flag with help text, its row in docs/configuration.md and its entry in the JSON schema.
 """
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any, Dict, Literal, Mapping, Sequence, Tuple, Union, get_args, get_origin
 
@@ -133,7 +134,8 @@ def _text(value: Any) -> str:
     text = str(value)
     if "\0" in text or text != text.encode(errors="ignore").decode():  # no path may have these
         raise ValueError("expected text in UTF-8 without null characters")
-    return text
+    # A shell leaves the ~ of --flag=~/folder, and YAML that of a recipe; a folder called ~ is easily removed wrongly.
+    return os.path.expanduser(text) if text.startswith("~/") else text
 
 
 def is_optional(annotation: Any) -> bool:

@@ -44,7 +44,7 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
         ConfigError: `output` is the data set itself.
         DataError: the data set is not laid out as described; nothing is copied then.
     """
-    if root.expanduser().resolve() == output.resolve():
+    if root.resolve() == output.resolve():
         raise ConfigError(f"--output: expected another folder than the data set, found {output}")
     copied, total, errors, datasets = 0, 0, [], {}
     for name, split in spec.splits.items():
@@ -54,7 +54,7 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
         except DataError as error:
             if name != "test" or len(spec.splits) == 1:
                 raise
-            place = root.expanduser() / (split.list or split.images)
+            place = root / (split.list or split.images)
             if place.exists():
                 errors.append(error)
             else:
