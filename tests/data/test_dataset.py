@@ -45,11 +45,12 @@ def test_a_folder_that_cannot_be_read_is_no_empty_folder(describe, tmp_path, mon
         SegmentationDataset(tmp_path, "train", spec=load_dataset_spec(describe(BY_IDS)))
 
 
-def test_images_and_labels_in_one_folder(describe, tmp_path):
+@pytest.mark.parametrize("labels", ["all", "./all/"])
+def test_images_and_labels_in_one_folder(describe, tmp_path, labels):
     for name in ("a", "b"):
         write_png(tmp_path / "all" / f"{name}.png", np.zeros((2, 2, 3), np.uint8))
         write_png(tmp_path / "all" / f"{name}_id.png", np.zeros((2, 2), np.uint8))
-    path = describe(BY_IDS, ("{images: images, labels: truth}", "{images: all, labels: all}"))
+    path = describe(BY_IDS, ("{images: images, labels: truth}", f"{{images: all, labels: {labels}}}"))
     dataset = SegmentationDataset(tmp_path, "train", spec=load_dataset_spec(path))
     assert [sample.name for sample in dataset.samples] == ["a", "b"] and dataset.labels_without_image == []
 

@@ -153,7 +153,7 @@ class SegmentationDataset:
         """The images of two folders."""
         suffixes = (self.spec.image_suffix, part.label_suffix, self.spec.train_id_suffix)
         images = _find(self.root / part.images, suffixes[0],
-                       other_suffixes=suffixes if part.images == part.labels else ())
+                       other_suffixes=suffixes if Path(part.images) == Path(part.labels) else ())
         labels = {}
         has_labels = bool(part.labels) and os.path.isdir(self.root / part.labels)
         for suffix in filter(None, reversed(suffixes[1:] if has_labels else ())):
