@@ -65,7 +65,7 @@ def parse_arguments(command: str, description: str, *, argv: Optional[Sequence[s
         print(f"note: eval.py has no use for {', '.join(unused)}, which belong to train.py; images per step are "
               "--eval_batch_size", file=sys.stderr)
     for variable in _DEVICE_VARIABLES:
-        if variable in os.environ:
+        if os.environ.get(variable):
             given.setdefault("device_id", os.environ[variable])
     names, path = set(given), given.pop("config", None)
     if not path and command != "train":
