@@ -144,6 +144,8 @@ def test_a_recipe_may_have_sections_or_flat_keys_as_older_run_folders_have(tmp_p
                              "prediction", "export"]
     assert content["loss"]["name"] == "ohem" and content["export"]["batch_size"] == 1
     assert load_config(nested) == config
+    nested.write_text(yaml.safe_dump({**content, "modelarts": None}))  # a section of which nothing is left
+    assert load_config(nested) == config
 
 
 @pytest.mark.parametrize("content, message", [
@@ -186,6 +188,7 @@ def test_unknown_key_names_the_file_and_the_nearest_key(recipe):
     ("lr_factors", [1], "expected a mapping"),
     ("lr_factors", "head", "expected a mapping"),
     ("dataset", ["x"], "expected text"),
+    ("dataset_config", None, "expected a name or a YAML file, found None"),
 ])
 def test_wrong_type_or_value(recipe, key, value, message):
     with pytest.raises(ConfigError) as caught:

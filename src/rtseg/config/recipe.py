@@ -80,8 +80,8 @@ def _flatten(content: Mapping[Any, Any], path: Union[str, Path]) -> Dict[str, An
     """Values by flag name, of a recipe with sections, or without as older versions wrote them, or mixed."""
     flat: Dict[str, Any] = {}
     for key, value in content.items():
-        in_section = key in SECTIONS and isinstance(value, dict)
-        for name, item in value.items() if in_section else ((key, value),):
+        in_section = key in SECTIONS and isinstance(value, (dict, type(None)))  # None: nothing stands below its name
+        for name, item in (value or {}).items() if in_section else ((key, value),):
             flag = FLAG_OF.get((key, name)) if in_section else name
             where = f"{key}.{_shown_name(name)}" if in_section else _shown_name(name)
             if flag not in FIELDS:
@@ -115,8 +115,8 @@ def _dataset_spec(values: Mapping[str, Any], origin: str, *, path: Union[str, Pa
     try:
         return load_dataset_spec(read_value(str, found))
     except ValueError as error:
-        raise ConfigError(f"{_named('dataset_config', origin)}: {error or 'expected a name or a YAML file'}, found "
-                          f"{shown(found)}") from None
+        expected = str(error) or "expected a name or a YAML file"
+        raise ConfigError(f"{_named('dataset_config', origin)}: {expected}, found {shown(found)}") from None
 
 
 def _complete(config: Config) -> Config:
