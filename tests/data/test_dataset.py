@@ -82,11 +82,12 @@ def test_lists_of_names_without_suffix(describe, tmp_path):
 
 def test_lists_with_commas(describe, tmp_path):
     """As CoinCheung's."""
-    fields(tmp_path, "a", "b,c")
+    fields(tmp_path, "a", "b,c", "d")
     spec = load_dataset_spec(describe(BY_IDS))
-    (tmp_path / "val.txt").write_text("images/a.png,truth/a_id.png\nimages/b,c.png\ttruth/b,c_id.png\n")
+    (tmp_path / "val.txt").write_text("images/a.png,truth/a_id.png\nimages/b,c.png\ttruth/b,c_id.png\n"
+                                      "images/d.png, truth/d_id.png\n")
     dataset = SegmentationDataset(tmp_path, "val", spec=spec)
-    assert [sample.label.name for sample in dataset.samples] == ["a_id.png", "b,c_id.png"]
+    assert [sample.label.name for sample in dataset.samples] == ["a_id.png", "b,c_id.png", "d_id.png"]
     dataset.check()
 
 

@@ -190,8 +190,9 @@ class SegmentationDataset:
     def _names_in(self, line: str) -> List[str]:
         if "\t" in line:
             return line.split("\t")
-        if "," in line and " " not in line and not os.path.exists(self.root / line):  # as in CoinCheung's lists
-            return line.split(",")
+        pair = line.replace(", ", ",")
+        if "," in pair and " " not in pair and not os.path.exists(self.root / line):  # as in CoinCheung's lists
+            return pair.split(",")
         return line.split()
 
     def _sample_of_stem(self, part: Split, stem: str) -> Sample:
