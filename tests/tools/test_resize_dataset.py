@@ -188,6 +188,15 @@ def test_another_split_that_is_not_there_ends_it_before_anything_is_copied(data)
     assert not (data.parent / "copy").exists()
 
 
+def test_a_list_elsewhere_is_not_written_over(data):
+    names = data.parent / "train.txt"
+    names.write_text(f"{data}/train/a/one.png {data}/train/a/one_label.png")
+    (data.parent / "spec.yaml").write_text(SPEC.replace("{images: train, labels: train}", f"{{list: {names}}}"))
+    with pytest.raises(DataError, match="expected a file below the data set's folder"):
+        resized(data)
+    assert names.read_text().startswith(f"{data}/train/a/one.png") and not (data.parent / "copy").exists()
+
+
 @pytest.mark.parametrize("flag, message", [
     ("--size=30,64", "--size: expected one number or H,W, both positive multiples of 32"),
     ("--num_workers=0", "--num_workers: expected an integer >= 1, found '0'"),

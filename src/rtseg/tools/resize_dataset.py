@@ -42,7 +42,8 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
 
     Raises:
         ConfigError: `output` is the data set itself.
-        DataError: the data set is not laid out as described; nothing is copied then.
+        DataError: the data set is not laid out as described, or a list file is not below its folder; nothing is copied
+            then.
     """
     if root.resolve() == output.resolve():
         raise ConfigError(f"--output: expected another folder than the data set, found {output}")
@@ -51,6 +52,8 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
         try:
             datasets[name] = SegmentationDataset(root, name, spec=spec,
                                                  require_labels=name != "test" or bool(split.labels))
+            if split.list:
+                relative_path(root, root / split.list)  # the copy has it, too: one elsewhere would be written over
         except DataError as error:
             if name != "test" or len(spec.splits) == 1:
                 raise
