@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,20 @@ def test_kill_of_one_rank(place):
     assert launcher.returncode == 128 + signal.SIGKILL
     assert "error: rank 1 failed first: killed by SIGKILL (exit code 137); the end of " in errors
     assert not any(map(is_running, first + helpers))
+
+
+def test_logs_that_are_removed_end_no_rank(place):
+    launcher = place.start(do="""
+print('ready', flush=True)
+while not os.path.exists('go'):
+    time.sleep(0.05)
+time.sleep(1)
+sys.exit(3 * rank)""")
+    shutil.rmtree(place.output)
+    (place.path / "go").touch()
+    output, errors = launcher.communicate(timeout=60)
+    assert launcher.returncode == 3, errors
+    assert "error: rank 1 failed first: exit code 3; the end of " in errors and "\n(No such file or directory)\n" in errors
 
 
 PLOG = """

@@ -152,8 +152,7 @@ class Supervisor:
                f"{_tail(process.log)}", sys.stderr)
         device_log = find_plog(pid, since=self.start_time)
         if device_log:
-            with contextlib.suppress(OSError):  # what is only extra must not keep the others running
-                _print(f"CANN's log of {process.name}; the end of {device_log}:\n{_tail(device_log)}", sys.stderr)
+            _print(f"CANN's log of {process.name}; the end of {device_log}:\n{_tail(device_log)}", sys.stderr)
         self._stop([(signal.SIGTERM, _FAILURE_SECONDS), (signal.SIGKILL, _KILL_SECONDS)])
 
     def _handle_requests(self) -> None:
@@ -193,9 +192,12 @@ class Supervisor:
 
     def _show_log(self) -> None:
         """Prints the complete lines that the first rank has written since the last time."""
-        with open(self.ranks[0].log, "rb") as file:
-            file.seek(self.shown_bytes)
-            complete, newline, _ = file.read().rpartition(b"\n")
+        try:
+            with open(self.ranks[0].log, "rb") as file:
+                file.seek(self.shown_bytes)
+                complete, newline, _ = file.read().rpartition(b"\n")
+        except OSError:  # somebody removed it; that must not end the ranks
+            return
         self.shown_bytes += len(complete) + len(newline)
         for line in _without_noise(complete):
             _print(line)
@@ -282,7 +284,10 @@ def _without_noise(text: bytes) -> List[str]:
 
 
 def _tail(log: Path) -> str:
-    with open(log, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 50000))
-        lines = _without_noise(file.read())
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 50000))
+            lines = _without_noise(file.read())
+    except OSError as error:  # removed while the process ran
+        return f"({error.strerror})"
     return "\n".join(lines[-_TAIL_LINES:]) or "(it is empty)"
