@@ -37,7 +37,7 @@ train_and_report() {
     if [[ $kind == performance ]]; then
         flags=("--max_steps=100" "--eval_while_train=0" "${flags[@]}")
     fi
-    if (( devices > 1 )); then
+    if [[ $devices != 1 ]]; then
         export RANK_SIZE=${RANK_SIZE:-$devices}
         devices=$RANK_SIZE
     fi
@@ -46,7 +46,7 @@ train_and_report() {
 
     mkdir -p -- "$output"
     begin=$(date +%s)
-    if (( devices > 1 )); then
+    if [[ $devices != 1 ]]; then
         "$project/scripts/run_distribute_train.sh" "$project" "$data" "$epochs" "$batch_size" "$rate" "$output" \
             "${flags[@]}"
     else

@@ -69,6 +69,12 @@ def test_what_goes_wrong_is_the_exit_code(project, flags, code, message):
     assert "Final Performance" not in done.stdout
 
 
+@pytest.mark.parametrize("rank_size", ["0", "many"])
+def test_a_wrong_number_of_devices_is_not_one_device(project, rank_size):
+    done = start(project, "train_full_8p.sh", RANK_SIZE=rank_size)
+    assert done.returncode == 2 and f"RANK_SIZE: expected an integer >= 1, found '{rank_size}'" in done.stderr
+
+
 @pytest.mark.parametrize("code", [0, 7])
 def test_a_training_that_was_stopped_has_no_result_of_an_earlier_one(project, tmp_path, code):
     """train.py ends as after a signal, or with an error."""
