@@ -1,7 +1,7 @@
-"""Which run folder is the newest."""
+"""Which run folder is the newest, and which files a rank brings home."""
 import os
 
-from rtseg.training.run_folder import newest_run
+from rtseg.training.run_folder import files_of_rank, newest_run
 
 
 def test_the_newest_run_is_the_one_whose_state_was_written_last(tmp_path):
@@ -15,3 +15,11 @@ def test_the_newest_run_is_the_one_whose_state_was_written_last(tmp_path):
     assert newest_run(str(tmp_path)).name == "2026-06-25_time_06_05_00"
     os.utime(tmp_path / "2026-06-25_time_14_00_00" / "last.ckpt", (200, 200))
     assert newest_run(str(tmp_path)).name == "2026-06-25_time_14_00_00"
+
+
+def test_an_output_folder_may_be_called_as_a_folder_of_checkpoints_is(tmp_path):
+    output = tmp_path / "ckpt_scores"
+    (output / "ckpt_1").mkdir(parents=True)
+    (output / "ckpt_1" / "of another rank.ckpt").touch()
+    (output / "eval_results.txt").touch()
+    assert files_of_rank(output, 0) == [output / "eval_results.txt"]

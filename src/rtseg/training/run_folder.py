@@ -62,7 +62,8 @@ def files_of_rank(output_path: Path, rank: int) -> List[Path]:
     Each rank brings its own checkpoints, and rank 0 everything else.
     """
     files = [path for path in output_path.glob("**/*") if path.is_file() and not path.name.startswith(".tmp-")
-             and (path.parent.name == f"{_WEIGHTS}{rank}" or rank == 0 and not path.parent.name.startswith(_WEIGHTS))]
+             and (path.parent.name == f"{_WEIGHTS}{rank}" or rank == 0 and (
+                 path.parent == output_path or not path.parent.name.startswith(_WEIGHTS)))]
     return sorted(files, key=lambda path: (RESUME_FILES.index(path.name) + 1 if is_resume_file(path) else 0, path))
 
 
