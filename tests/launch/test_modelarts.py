@@ -143,10 +143,11 @@ def test_results_that_cannot_be_brought_at_the_end_are_an_error_and_stay(bucket,
     assert tree(bucket / "b" / "out") == {"run/last.ckpt": "second try"}
 
 
-@pytest.mark.parametrize("rank, on_master, expected", [
-    ("0", "1", {"run/train.log", "run/ckpt_0/a.ckpt"}), ("3", "1", None), ("3", "0", {"run/ckpt_3/a.ckpt"})])
-def test_each_rank_brings_what_it_writes(bucket, tmp_path, monkeypatch, rank, on_master, expected):
-    monkeypatch.setenv("RANK_ID", rank)
+@pytest.mark.parametrize("variable, rank, on_master, expected", [
+    ("RANK_ID", "0", "1", {"run/train.log", "run/ckpt_0/a.ckpt"}), ("RANK_ID", "3", "1", None),
+    ("OMPI_COMM_WORLD_RANK", "3", "1", None), ("RANK_ID", "3", "0", {"run/ckpt_3/a.ckpt"})])
+def test_each_rank_brings_what_it_writes(bucket, tmp_path, monkeypatch, variable, rank, on_master, expected):
+    monkeypatch.setenv(variable, rank)
     config = job_config(tmp_path, is_distributed="1", is_save_on_master=on_master, outer_path="obs://b/out")
     with modelarts_job(config, "train") as (local, upload):
         for name in ("train.log", "ckpt_0/a.ckpt", "ckpt_3/a.ckpt"):

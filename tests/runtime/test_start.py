@@ -19,7 +19,8 @@ RECIPE = distributed_program.RECIPE
 
 @pytest.fixture
 def no_launcher(monkeypatch):
-    for name in ("MS_ROLE", "OMPI_COMM_WORLD_SIZE", "RANK_TABLE_FILE", "RANK_ID", "DEVICE_ID", "ASCEND_DEVICE_ID"):
+    for name in ("MS_ROLE", "OMPI_COMM_WORLD_SIZE", "RANK_TABLE_FILE", "RANK_ID", "DEVICE_ID", "ASCEND_DEVICE_ID",
+                 "OMPI_COMM_WORLD_LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -97,7 +98,8 @@ def test_without_a_launcher_the_answer_is_a_command(no_launcher, target, variabl
 
 @pytest.mark.parametrize("variables, flags, device_id", [
     ({"DEVICE_ID": "3", "ASCEND_DEVICE_ID": "4"}, [], 3), ({"ASCEND_DEVICE_ID": "4"}, [], 4), ({}, [], 0),
-    ({"DEVICE_ID": "", "ASCEND_DEVICE_ID": "4"}, [], 4), ({"DEVICE_ID": "3"}, ["--device_id=2"], 2)])
+    ({"DEVICE_ID": "3"}, ["--device_id=2"], 2), ({"DEVICE_ID": "", "ASCEND_DEVICE_ID": "4"}, [], 4),
+    ({"OMPI_COMM_WORLD_LOCAL_RANK": "5"}, [], 5)])
 def test_device_of_the_environment(no_launcher, variables, flags, device_id):
     for name, value in variables.items():
         no_launcher.setenv(name, value)

@@ -17,7 +17,7 @@ from rtseg.config.recipe import config_beside, load_config, network_settings, re
 from rtseg.utils.errors import ConfigError
 
 # What starts one process per device sets one of these.
-_DEVICE_VARIABLES = ("DEVICE_ID", "ASCEND_DEVICE_ID")
+_DEVICE_VARIABLES = ("DEVICE_ID", "ASCEND_DEVICE_ID", "OMPI_COMM_WORLD_LOCAL_RANK")
 # The model zoo's eval.py has these of its train.py too.
 _TRAINING_FLAGS = ("train_split", "aux_weight", "epochs", "save_every", "batch_size", "lr", "momentum",
                    "weight_decay", "eval_while_train", "eval_steps", "eval_start_epoch", "is_save_on_master",

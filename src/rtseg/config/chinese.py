@@ -85,7 +85,7 @@ FLAGS = {
     "seed": "权重、顺序和增强的随机种子",
     "diff_seed": "数据增强也随 rank 不同；权重和图像顺序始终相同",
     "device_target": "设备；auto：MindSpore 报告有 Ascend 则用它，否则用 CPU",
-    "device_id": "设备编号；未给出时取环境变量 DEVICE_ID 或 ASCEND_DEVICE_ID",
+    "device_id": "设备编号；未给出时取环境变量 DEVICE_ID、ASCEND_DEVICE_ID 或 OMPI_COMM_WORLD_LOCAL_RANK",
     "is_distributed": "由 msrun 或 rank table 启动的多个进程之一",
     "rank": "本进程的 rank；启动器已知，给出的值会被核对",
     "group_size": "进程数；启动器已知，给出的值会被核对",

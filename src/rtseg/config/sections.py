@@ -180,8 +180,8 @@ class Run(Section):
                              False, commands=_TRAIN)
     device_target: Literal["auto", "Ascend", "CPU", "GPU"] = option(
         "device; auto: Ascend if MindSpore reports one, else CPU", "auto", commands=_ALL)
-    device_id: int = option("index of the device; if not given, the environment's DEVICE_ID or ASCEND_DEVICE_ID", 0,
-                            commands=_ALL, aliases=("--gpu-id", "--gpu-ids"), ge=0)
+    device_id: int = option("index of the device; if not given, the environment's DEVICE_ID, ASCEND_DEVICE_ID or "
+                            "OMPI_COMM_WORLD_LOCAL_RANK", 0, commands=_ALL, aliases=("--gpu-id", "--gpu-ids"), ge=0)
     precision_mode: Literal["auto", "must_keep_origin_dtype", "allow_fp32_to_fp16", "force_fp16", "allow_mix_precision",
                             "force_fp32", "allow_fp32_to_bf16", "allow_mix_precision_fp16",
                             "allow_mix_precision_bf16"] = option(

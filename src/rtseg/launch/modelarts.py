@@ -198,7 +198,8 @@ def _with_local_paths(config: Config, changes: Dict[str, str], *, command: str) 
 # --- out ---
 
 def _mirror(config: Config, command: str) -> Optional[Mirror]:
-    outer, rank = _outer(config), int(os.environ.get("RANK_ID") or config.run.rank or 0)
+    outer = _outer(config)
+    rank = int(os.environ.get("RANK_ID") or os.environ.get("OMPI_COMM_WORLD_RANK") or config.run.rank or 0)
     if os.environ.get("MS_ROLE") == "MS_SCHED" or rank and config.run.is_save_on_master:
         return None
     if not _is_remote(outer):
