@@ -91,7 +91,8 @@ sys.exit(3 * rank)""")
     (place.path / "go").touch()
     output, errors = launcher.communicate(timeout=60)
     assert launcher.returncode == 3, errors
-    assert "error: rank 1 failed first: exit code 3; the end of " in errors and "\n(No such file or directory)\n" in errors
+    assert "error: rank 1 failed first: exit code 3; the end of " in errors
+    assert "\n(No such file or directory)\n" in errors
 
 
 PLOG = """
@@ -150,6 +151,16 @@ def test_stop_lets_the_ranks_save(place, number):
     assert "stop requested: the ranks have 60 s to finish their step and save; once more to break off" in output
     assert output.endswith("stopped on request; all ranks have ended by themselves\n")
     assert not any(map(is_running, process_ids(output)))
+
+
+def test_a_process_that_ends_by_the_stop_itself_is_no_failure(place):
+    launcher = place.start(do=SAVE + WAIT)
+    second = [int(launcher.stdout.readline().split("process id ")[1].split(",")[0]) for _ in range(2)][1]
+    launcher.send_signal(signal.SIGTERM)
+    os.kill(second, signal.SIGKILL)  # as Slurm signals every process of a job
+    _, errors = launcher.communicate(timeout=60)
+    assert launcher.returncode == 128 + signal.SIGTERM and place.lines(0)[-1] == "saved"
+    assert errors == "error: broken off: rank 1: killed by SIGKILL (exit code 137)\n"
 
 
 def test_ranks_that_do_not_heed_a_stop_are_killed(place):

@@ -145,7 +145,7 @@ class Supervisor:
             pass
 
     def _fail(self, process: Process, code: int, *, pid: int) -> None:
-        if self.stopping:
+        if self.stopping or self.requests:  # it had the signal to stop, too
             return
         self.failure = (process, code)
         _print(f"error: {process.name} failed first: {_exit_text(code)}; the end of {process.log}:\n"
