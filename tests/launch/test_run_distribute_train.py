@@ -52,6 +52,17 @@ def test_processes_get_what_the_plan_says(spaced, start):
     assert spaced.lines(0)[0] in done.stdout and "\n[WARNING]" not in done.stdout
 
 
+def test_the_scheduler_outlives_a_signal_that_every_process_gets(spaced):
+    done = spaced.run("-", "--foreground", RANK_SIZE="1", DEVICE_TARGET="CPU", do="""
+import psutil
+(scheduler,) = [process for process in psutil.Process(os.getppid()).children() if process.pid != os.getpid()]
+while "MS_SCHED" not in open(os.environ["OUT"] + "/scheduler.log").read():
+    time.sleep(0.05)
+scheduler.terminate()
+time.sleep(1)""", OUT=str(spaced.output))
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("start", ["rank table", "scheduler"])
 def test_the_first_to_fail_ends_the_others(spaced, start):
     table, target = (spaced.table(), "Ascend") if start == "rank table" else ("-", "CPU")

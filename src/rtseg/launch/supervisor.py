@@ -124,7 +124,8 @@ class Supervisor:
             popen = subprocess.Popen(process.command, env={**environment, **process.environment},
                                      stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                      start_new_session=True,
-                                     preexec_fn=functools.partial(_prepare, os.getpid(), process.cores))
+                                     preexec_fn=functools.partial(
+                                         _prepare, os.getpid(), process.cores, ignores_stop=process is self.scheduler))
         self.running[process.name] = popen
         threading.Thread(target=lambda: self.exits.put((process, popen.wait())), daemon=True).start()
         _print(f"{process.name}: process id {popen.pid}, log {process.log}")
@@ -231,8 +232,10 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
-def _prepare(parent: int, cores: Tuple[int, ...]) -> None:
+def _prepare(parent: int, cores: Tuple[int, ...], *, ignores_stop: bool) -> None:
     """Binds this process to `cores`, and makes the kernel kill it as soon as its parent, process `parent`, has gone."""
+    if ignores_stop:  # the ranks need the scheduler to finish their step, also where every process gets the signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if cores:
         os.sched_setaffinity(0, cores)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
