@@ -102,11 +102,13 @@ def test_head_logits_are_scored_as_the_metadata_says(folders, tmp_path, capsys):
     (folders[0] / "a_label.bin").write_bytes(bytes([0, 0, 0, 0, 1, 1, 1, 255]) * 4)
     head = np.array([[[1, 0]], [[0, 1.5]]], "<f4")
     (folders[1] / "a_img_0.bin").write_bytes(head.tobytes())
-    assert cal_mIoU.main([f"--label_path={folders[0]}", f"--output_path={folders[1]}", "--image_height=4",
-                          "--image_width=8", f"--metadata={tmp_path / 'net.json'}"]) == 0
+    flags = [f"--label_path={folders[0]}", f"--output_path={folders[1]}", f"--metadata={tmp_path / 'net.json'}"]
+    assert cal_mIoU.main(flags) == 0  # the size is the metadata's, too
     lines = {line.rpartition(" ")[0].strip(): line.split()[-1] for line in capsys.readouterr().out.splitlines()}
     # The classes meet 0.4 of the way from column 1.5 to column 5.5, at 3.1.
     assert (lines["road"], lines["car"], lines["pixAcc"]) == ("100.00", "100.00", "100.00")
+    with pytest.raises(ConfigError, match="--image_height: expected 4, which the model takes as its metadata says"):
+        cal_mIoU.main([*flags, "--image_height=8"])
 
 
 def test_the_stride_is_that_of_the_first_result_that_has_one(folders, capsys):

@@ -28,8 +28,8 @@ class ScoreOptions(Section):
 
     label_path: str = option("folder of labels", "preprocess_Result/label", metavar="DIR")
     output_path: str = option("folder of results", "result_Files", metavar="DIR")
-    image_height: int = option("height of the labels, pixels", 1024, ge=1)
-    image_width: int = option("width of the labels, pixels", 2048, ge=1)
+    image_height: Optional[int] = option("height of the labels, pixels; empty: the metadata's, or 1024", None, ge=1)
+    image_width: Optional[int] = option("width of the labels, pixels; empty: the metadata's, or 2048", None, ge=1)
     dataset_config: Optional[str] = option("data-set specification: a name in configs/datasets/ or a YAML file; empty: "
                                            "that of the metadata, else cityscapes", None, metavar="NAME|FILE")
     metadata: Optional[str] = option("the exported model's .json, which has the classes too", None,
@@ -57,6 +57,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     problems += [f"{results[name]}: has no label {name}{LABEL_SUFFIX}" for name in results if name not in labels]
 
     stride, align_corners = None, options.align_corners
+    height, width = options.image_height or 1024, options.image_width or 2048
     if options.metadata is None:
         if options.output_type == "head_logits" and options.dataset_config is None:
             raise ConfigError("--output_type head_logits: expected --metadata, or --dataset_config for the number of "
@@ -64,16 +65,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         spec = load_dataset_spec(options.dataset_config or "cityscapes")
         class_names, palette = spec.class_names, spec.palette
         if options.output_type == "head_logits":
-            stride = head_stride(list(results.values()), options, num_classes=spec.num_classes)
+            stride = head_stride(list(results.values()), height, width=width, num_classes=spec.num_classes)
     else:
-        metadata = read_metadata(options.metadata)
+        metadata = read_metadata(options.metadata).resized(height=options.image_height, width=options.image_width)
+        _, height, width = metadata.size
         class_names, palette = metadata.classes, metadata.palette
         stride, align_corners = metadata.output.stride, bool(metadata.output.align_corners)
     matrix, boundary = ConfusionMatrix(len(class_names)), BoundaryIoU(len(class_names))
 
     def read(name: str) -> Union[Tuple[np.ndarray, np.ndarray], DataError]:
         """Prediction and label, both uint8 (H, W) train ids, or what is wrong with the files."""
-        height, width = options.image_height, options.image_width
         try:
             return (read_result(results[name], height, width=width, num_classes=len(class_names), stride=stride,
                                 align_corners=align_corners), read_label(labels[name], height, width=width))
@@ -102,20 +103,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def head_stride(results: Sequence[Path], options: ScoreOptions, *, num_classes: int) -> int:
+def head_stride(results: Sequence[Path], height: int, *, width: int, num_classes: int) -> int:
     """The stride of head logits, from the bytes of the first result file that has those of a stride.
 
     Raises:
         DataError: none has.
     """
-    strides = {size * num_classes * (options.image_height // stride) * (options.image_width // stride): stride
+    strides = {size * num_classes * (height // stride) * (width // stride): stride
                for size in (2, 4)  # float16, float32
                for stride in (32, 16, 8, 4, 2, 1)  # where the bytes are the same, the smallest counts
-               if stride <= min(options.image_height, options.image_width)}
+               if stride <= min(height, width)}
     sizes = [result.stat().st_size for result in results]
     for size in sizes:
         if size in strides:
             return strides[size]
-    raise DataError(f"{results[0]}: expected head logits of {num_classes} classes for {options.image_width}x"
-                    f"{options.image_height} pixels, found {sizes[0]} bytes, which no stride gives; are "
-                    "--dataset_config, --image_height and --image_width right?")
+    raise DataError(f"{results[0]}: expected head logits of {num_classes} classes for {width}x{height} pixels, found "
+                    f"{sizes[0]} bytes, which no stride gives; are --dataset_config, --image_height and --image_width "
+                    "right?")
