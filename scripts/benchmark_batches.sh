@@ -5,12 +5,13 @@
 # (atc; SOC_VERSION is the chip, Ascend310P3 by default). An exported model runs with its own engine; its batch must be
 # open (--dynamic_batch=1) or the only one asked for. The C++ program runs each --runs times (20) on zeros: inference
 # only, with copies to and from the device. --device_type, --device_id, --precision, --threads and --requests go to the
-# program, -D... to CMake, other flags, such as --config=... of the run, to export.py. PYTHON names the interpreter.
+# program, -D... to CMake, other flags, such as --config=... of the run, to export.py, or with an exported model to the
+# program, such as --image_height=... of one that leaves its size open. PYTHON names the interpreter.
 set -euo pipefail
 unset CDPATH  # with it cd may go elsewhere, and prints where
 
 usage() {
-  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
   exit "${1:-2}"
 }
 
@@ -53,14 +54,14 @@ quietly() {
   fi
 }
 
-quietly bash "$project/ascend310_infer/build.sh" "${build_flags[@]}"
+quietly bash "$project/ascend310_infer/build.sh" ${build_flags[@]+"${build_flags[@]}"}
 program=$(tail -n 1 "$folder/log")
 engines=$(sed -n 's/^-- runtimes: //p' "$folder/log")
 
 # measure MODEL [FLAG...]: runs a model and prints a line of the table from the program's report.
 measure() {
   quietly "$program" "--model_path=$1" "${@:2}" "--loop=$runs" "--time_path=$folder" "--report_json=$folder/report.json" \
-    "${run_flags[@]}"
+    ${run_flags[@]+"${run_flags[@]}"}
   "$PYTHON" - "$folder/report.json" << 'END'
 import json
 import sys
@@ -74,14 +75,14 @@ END
 # export_model BATCH FORMAT: the exported checkpoint's path without its suffix is $folder/model_BATCH.
 export_model() {
   quietly "$PYTHON" "$project/export.py" "--ckpt_file=$source" "--file_name=$folder/model_$1" "--file_format=$2" \
-    --input_type=uint8 --output_type=head_logits "${export_flags[@]}" "--batch_size=$1"
+    --input_type=uint8 --output_type=head_logits ${export_flags[@]+"${export_flags[@]}"} "--batch_size=$1"
 }
 
 printf '%-28s %5s %9s %12s %9s\n' engine batch images/s "run, ms" requests
 case $source in
   *.onnx | *.xml | *.mindir | *.ms | *.om)
     for batch in ${batches//,/ }; do
-      measure "$source" "--batch_size=$batch"
+      measure "$source" "--batch_size=$batch" ${export_flags[@]+"${export_flags[@]}"}
     done
     exit
     ;;

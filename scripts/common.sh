@@ -18,7 +18,8 @@ fail() {
 }
 
 # read_arguments COUNT USAGE "$@": ends with the usage text unless there are COUNT positions and then flags only, or if
-# there is no interpreter. The flags for the program go to the array `flags`.
+# there is no interpreter. The flags for the program go to the array `flags`, to be used as ${flags[@]+"${flags[@]}"}: to
+# bash before 4.4, such as that of CentOS 7, an empty array is an unbound variable.
 read_arguments() {
     local count=$1 usage=$2 argument given
     shift 2

@@ -58,7 +58,7 @@ input=$(PYTHONPATH=$project/src "$python" -m rtseg.export.atc "$model_path" "$om
 command=(atc "--framework=$framework" "--model=$model" "--output=$output" "--soc_version=$soc_version")
 [[ $framework != 5 ]] || command+=("--input_shape=${input#* }" "--input_format=${input%% *}")
 [[ $aipp == 0 ]] || command+=("--insert_op_conf=$output.aipp.cfg")
-command+=("${flags[@]}")
+command+=(${flags[@]+"${flags[@]}"})
 printf '%q ' "${command[@]}"
 echo
 if ! command -v atc > /dev/null; then

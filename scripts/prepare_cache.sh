@@ -17,4 +17,4 @@ project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 exec "$PYTHON" -c 'import runpy, sys
 sys.path[0] = sys.argv.pop(1) + "/src"
 runpy.run_module("rtseg.data.cache", run_name="__main__", alter_sys=True)' \
-    "$project" --dataset="$1" --prepared_cache="$2" "${flags[@]}"
+    "$project" --dataset="$1" --prepared_cache="$2" ${flags[@]+"${flags[@]}"}

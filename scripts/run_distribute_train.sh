@@ -57,13 +57,13 @@ if (( $# >= 6 )) && [[ ${7:---} == --* ]]; then  # the six positions of the publ
     table=$(default_rank_table)
     arguments=("${@:1:6}" "$table" "${@:7}")
 fi
-read_arguments 7 "$usage" "${arguments[@]}"
+read_arguments 7 "$usage" ${arguments[@]+"${arguments[@]}"}
 set -- "${arguments[@]}"
 
 script_flags=("--script=$1/train.py" "--output_path=$6" "--rank_table=$7")
 train_flags=("--dataset=$2" "--epochs=$3" "--batch_size=$4" "--lr=$5" "--output_path=$6")
 device_target=${DEVICE_TARGET:-Ascend} logs=$6 dry_run=0
-for flag in "${flags[@]}"; do
+for flag in ${flags[@]+"${flags[@]}"}; do
     case $flag in
         --dry_run) dry_run=1 ;;
         --device_target=*) device_target=${flag#*=} ;;

@@ -16,4 +16,4 @@ read_arguments 5 "$usage" "$@"
 
 check_folders "$1" "$2" "$5"
 [[ -f $3/$4 ]] || fail "resume_path and resume_name: expected a checkpoint file, found no '$3/$4'"
-start "$1" eval "$5" --dataset="$2" --resume_path="$3" --resume_name="$4" --output_path="$5" "${flags[@]}"
+start "$1" eval "$5" --dataset="$2" --resume_path="$3" --resume_name="$4" --output_path="$5" ${flags[@]+"${flags[@]}"}

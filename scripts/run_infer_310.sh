@@ -70,13 +70,13 @@ if [[ -f $metadata ]]; then
   infer_flags+=("${size[@]}")  # of a model that leaves it open
 fi
 
-stage build bash "$project/ascend310_infer/build.sh" "${build_flags[@]}"
+stage build bash "$project/ascend310_infer/build.sh" ${build_flags[@]+"${build_flags[@]}"}
 program=$(tail -n 1 build.log)
 [[ ! -d result_Files ]] || find result_Files/ -maxdepth 1 -name '*_img_*.bin' -delete  # of an earlier run
 stage preprocess "$PYTHON" "$project/preprocess.py" "--image_path=$data" --out_dir=preprocess_Result \
-  "${size[@]}" "${preprocess_flags[@]}"
+  "${size[@]}" ${preprocess_flags[@]+"${preprocess_flags[@]}"}
 stage infer "$program" "--model_path=$model" --dataset_path=preprocess_Result/img_data --result_path=result_Files \
-  --time_path=time_Result "--device_id=$device_id" "${infer_flags[@]}"
+  --time_path=time_Result "--device_id=$device_id" ${infer_flags[@]+"${infer_flags[@]}"}
 stage acc "$PYTHON" "$project/cal_mIoU.py" --label_path=preprocess_Result/label --output_path=result_Files \
-  "${size[@]}" --save_mask=1 "--mask_result_path=$masks" "${score_flags[@]}"
+  "${size[@]}" --save_mask=1 "--mask_result_path=$masks" ${score_flags[@]+"${score_flags[@]}"}
 cat acc.log

@@ -13,4 +13,4 @@ usage="Usage: run_train.sh [train_code_path] [dataset] [epochs] [batch_size] [lr
 read_arguments 6 "$usage" "$@"
 
 check_folders "$1" "$2" "$6"
-start "$1" train "$6" --dataset="$2" --epochs="$3" --batch_size="$4" --lr="$5" --output_path="$6" "${flags[@]}"
+start "$1" train "$6" --dataset="$2" --epochs="$3" --batch_size="$4" --lr="$5" --output_path="$6" ${flags[@]+"${flags[@]}"}

@@ -18,7 +18,7 @@ read_arguments 5 "$usage" "$@"
 check_folders "$1" "$2" "$5"
 
 rates=() scales=(1) levels=(O0) others=()
-for flag in "${flags[@]}"; do
+for flag in ${flags[@]+"${flags[@]}"}; do
     case $flag in
         --lr=*) IFS=, read -ra rates <<< "${flag#*=}" ;;
         --loss_scale=*) IFS=, read -ra scales <<< "${flag#*=}" ;;

@@ -23,7 +23,7 @@ output=$(cd -- "$2" && pwd)
 export PYTHONPATH=$project/src${PYTHONPATH:+:$PYTHONPATH}
 size=${SIZE:-768,1024}
 height=${size%,*} width=${size#*,}
-check_arguments "$project" train --config="$recipe" --dataset="$dataset" "${flags[@]}"
+check_arguments "$project" train --config="$recipe" --dataset="$dataset" ${flags[@]+"${flags[@]}"}
 
 rtseg() {
     "$PYTHON" -m rtseg "$@"
@@ -44,7 +44,7 @@ finished_run() {
 run=$(finished_run)
 if [[ -z $run ]]; then
     rtseg train --config="$recipe" --dataset="$data" --prepared_cache="$output/cache" --output_path="$output/train" \
-        --resume_path=auto "${flags[@]}"
+        --resume_path=auto ${flags[@]+"${flags[@]}"}
     run=$(finished_run)
     if [[ -z $run ]]; then
         echo "the training was stopped; the same command goes on with it" >&2

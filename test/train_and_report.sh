@@ -35,7 +35,7 @@ train_and_report() {
     flags+=("--config=$config")
     export FOREGROUND=1
     if [[ $kind == performance ]]; then
-        flags=("--max_steps=100" "--eval_while_train=0" "${flags[@]}")
+        flags=("--max_steps=100" "--eval_while_train=0" ${flags[@]+"${flags[@]}"})
     fi
     if [[ $devices != 1 ]]; then
         export RANK_SIZE=${RANK_SIZE:-$devices}
@@ -48,10 +48,10 @@ train_and_report() {
     begin=$(date +%s)
     if [[ $devices != 1 ]]; then
         "$project/scripts/run_distribute_train.sh" "$project" "$data" "$epochs" "$batch_size" "$rate" "$output" \
-            "${flags[@]}"
+            ${flags[@]+"${flags[@]}"}
     else
         "$project/scripts/run_train.sh" "$project" "$data" "$epochs" "$batch_size" "$rate" "$output" \
-            "--device_target=${DEVICE_TARGET:-auto}" "${flags[@]}"
+            "--device_target=${DEVICE_TARGET:-auto}" ${flags[@]+"${flags[@]}"}
     fi | tee "$output/$name.log" || return
     _report "$output/$name.log" "$(($(date +%s) - begin))"
 }

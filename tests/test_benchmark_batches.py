@@ -81,10 +81,11 @@ def test_without_atc_ascendcl_is_left_out(project):
 
 
 def test_an_exported_model_runs_as_it_is(project):
-    done, calls = benchmark(project, "net.onnx", "1,8")
+    done, calls = benchmark(project, "net.onnx", "1,8", "--image_height=64")
     assert done.returncode == 0, done.stderr
     assert [call.split(" --time_path")[0] for call in calls] == [
-        "build.py", *(f"program --model_path=net.onnx --batch_size={batch} --loop=20" for batch in (1, 8))]
+        "build.py", *(f"program --model_path=net.onnx --batch_size={batch} --image_height=64 --loop=20"
+                      for batch in (1, 8))]
 
 
 @pytest.mark.parametrize("program", ["build.py", "export.py", "program"])

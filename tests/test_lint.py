@@ -11,7 +11,8 @@ from script_helpers import PROJECT, run, skip_unless_installed
 import rtseg
 
 PYTHON = [*sorted(PROJECT.glob("*.py")), "ascend310_infer", "benchmarks", "scripts", "src", "tests"]
-SHELL = [*sorted(PROJECT.glob("scripts/*.sh")), PROJECT / "ascend310_infer" / "build.sh", PROJECT / ".ci" / "run"]
+SHELL = [*sorted(PROJECT.glob("scripts/*.sh")), *sorted(PROJECT.glob("test/*.sh")),
+         PROJECT / "ascend310_infer" / "build.sh", PROJECT / ".ci" / "run"]
 CPP = [path for folder in ("inc", "src", "test") for path in sorted((PROJECT / "ascend310_infer" / folder).rglob("*"))
        if path.suffix in (".cc", ".h")]
 LINTERS = {"ruff": ("check", "--no-cache", "--quiet", "--output-format=concise", *PYTHON),
@@ -26,6 +27,13 @@ def test_linter_finds_nothing(linter):
     skip_unless_installed("requirements-test.txt")
     done = run(Path(sysconfig.get_path("scripts")) / linter, *LINTERS[linter])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("script", SHELL, ids=lambda script: script.name)
+def test_flags_may_be_none_also_in_the_bash_of_centos_7(script):
+    text = script.read_text(encoding="utf-8")
+    unguarded = re.findall(r'(?<!\+)"\$\{(?!script_flags|train_flags)\w*flags\[@\]\}"', text)
+    assert not unguarded, "expected ${flags[@]+\"${flags[@]}\"}: bash 4.2 calls an empty array unbound"
 
 
 def test_installed_packages_fit_one_another():
