@@ -3,5 +3,5 @@ from setuptools import find_packages, setup
 
 setup(package_dir={"": "src", "rtseg.configs": "configs", "rtseg.pretrained": "pretrained"},
       packages=find_packages("src") + ["rtseg.configs", "rtseg.pretrained"],
-      package_data={"rtseg.tools": ["*.yaml"], "rtseg.configs": ["*.yaml", "*/*.yaml", "schema/*.json"],
-                    "rtseg.pretrained": ["*"]})
+      package_data={"rtseg.config": ["*.yaml"], "rtseg.tools": ["*.yaml"],
+                    "rtseg.configs": ["*.yaml", "*/*.yaml", "schema/*.json"], "rtseg.pretrained": ["*"]})

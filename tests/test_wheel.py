@@ -80,8 +80,10 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel):
     recipes = {str(path.relative_to(PROJECT)) for path in (PROJECT / "configs").rglob("*.*") if path.is_file()}
     assert recipes >= {"configs/fast_scnn.yaml", "configs/datasets/cityscapes.yaml"}
     assert {name.removeprefix("rtseg/") for name in names if name.startswith("rtseg/configs/")} == recipes
-    assert {name for name in names if name.startswith("rtseg/") and name.endswith(".py")} == {
-        str(path.relative_to(PROJECT / "src")) for path in (PROJECT / "src").rglob("*.py")}
+    assert {name for name in names if name.endswith((".py", ".yaml")) and not name.startswith(
+        ("rtseg/configs/", "rtseg/pretrained/"))} == {
+        str(path.relative_to(PROJECT / "src")) for path in (PROJECT / "src").rglob("*.*")
+        if path.suffix in (".py", ".yaml")}
 
 
 def test_the_source_distribution_makes_the_same_wheel(source, wheel, tmp_path):

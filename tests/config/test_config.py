@@ -9,8 +9,8 @@ import pytest
 import yaml
 from script_helpers import flat_recipe
 
-from rtseg.config import chinese
 from rtseg.config.arguments import parse_arguments
+from rtseg.config.chinese import all_texts
 from rtseg.config.config import FIELDS, SECTIONS
 from rtseg.config.fields import extra_of
 from rtseg.config.recipe import load_config
@@ -322,4 +322,4 @@ def test_help_in_chinese(monkeypatch, capsys, variables, is_chinese):
 
 
 def test_chinese_help_knows_no_other_flags():
-    assert set(chinese.FLAGS) - set(FIELDS) == set() and set(chinese.SECTIONS) == set(SECTIONS)
+    assert set(all_texts()["flags"]) - set(FIELDS) == set() and set(all_texts()["sections"]) == set(SECTIONS)

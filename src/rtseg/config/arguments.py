@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Type, 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from rtseg.config import chinese
 from rtseg.config.checks import check_command
+from rtseg.config.chinese import texts
 from rtseg.config.config import FIELDS, SECTIONS, Config
 from rtseg.config.fields import BOOLEANS, Section, extra_of, problem_of, shown, without_none
 from rtseg.config.recipe import config_beside, load_config, network_settings, recipe_of
@@ -49,8 +49,7 @@ def parse_arguments(command: str, description: str, *, argv: Optional[Sequence[s
         fields = {name: entry.field for name, entry in FIELDS.items()
                   if entry.section == section and command in extra_of(entry.field)["commands"]}
         if fields:
-            text = chinese.SECTIONS.get(section, model.__doc__) if chinese.is_chinese() else model.__doc__
-            group = parser.add_argument_group(section, text)
+            group = parser.add_argument_group(section, texts("sections").get(section, model.__doc__))
             for name, field in fields.items():
                 _add_argument(group, name, field=field, required="the recipe's")
     if command == "train":
@@ -139,8 +138,8 @@ def _add_argument(parser: "argparse._ActionsContainer", name: str, *, field: Fie
     """Adds the field's flag; `required` says where a value without a default comes from, if not from the flag."""
     extra = extra_of(field)
     if extra["nargs"]:
-        text = chinese.FLAGS.get(name) if chinese.is_chinese() else None
-        parser.add_argument(name, nargs=extra["nargs"], metavar=extra["metavar"], help=text or field.description)
+        text = texts("flags").get(name, field.description)
+        parser.add_argument(name, nargs=extra["nargs"], metavar=extra["metavar"], help=text)
         return
     options: Dict[str, Any] = {"metavar": metavar_of(field)}
     if get_origin(field.annotation) is tuple and get_args(field.annotation)[0] is str:
@@ -157,9 +156,9 @@ def _help_of(name: str, field: FieldInfo, *, required: str) -> str:
     """The meaning of a flag and its default, in Chinese if the environment asks for that."""
     text = str(field.description)
     default = required if field.is_required() else "" if "empty: " in text else default_of(field)
-    if chinese.is_chinese() and name in chinese.FLAGS and FIELDS[name].field is field:
+    if name in texts("flags") and FIELDS[name].field is field:
         shown_default = "见配方" if field.is_required() else default
-        return chinese.FLAGS[name] + (f"（默认：{shown_default}）" if default else "")
+        return texts("flags")[name] + (f"（默认：{shown_default}）" if default else "")
     if field.is_required() and not required:
         return f"{text} (required)"
     return f"{text} (default: {default})" if default else text

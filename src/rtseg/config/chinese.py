@@ -1,123 +1,21 @@
-"""The help texts in Chinese, for `LANG=zh_CN`; a flag that is missing here is explained in English."""
+"""The help texts in Chinese, for `LANG=zh_CN`: those of chinese.yaml; one that is missing there stays in English."""
 import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Dict
 
-SECTIONS = {
-    "network": "网络及其结构。",
-    "data": "数据集，以及如何由图像组成批次。",
-    "loss": "训练损失。",
-    "optimizer": "带动量的 SGD，以及混合精度。",
-    "schedule": "训练时长，以及学习率的变化。",
-    "evaluation": "训练中和 eval 如何评估检查点。",
-    "run": "一次运行的文件、设备和进程。",
-    "modelarts": "ModelArts 作业，其数据和结果位于对象存储。",
-    "prediction": "predict 的输入和输出。",
-    "export": "导出的模型。",
-}
-FLAGS = {
-    "model": "网络",
-    "variant": "该网络已发表的结构",
-    "backbone": "骨干网络；留空：第一个，或没有",
-    "aux": "训练时辅助头的个数：0、1 或 2；单独出现或为 True：采用配方的个数，至少 1 个",
-    "dropout": "分类器之前的 dropout 概率",
-    "bn_momentum": "BatchNorm 动量（MindSpore 的含义）；留空：该结构自己的值。"
-                   "短训练需要 0.9：滑动统计量稳定后评估才有意义",
-    "dataset": "数据集根目录；Cityscapes：含 leftImg8bit/ 和 gtFine/ 的目录",
-    "dataset_config": "数据集说明：configs/datasets/ 中的名称，或 YAML 文件",
-    "train_split": "用于训练的划分",
-    "eval_split": "用于评估的划分",
-    "prepared_cache": "由 scripts/prepare_cache.sh 生成的数据集缓存；留空：读取 PNG 文件",
-    "num_workers": "读取和增强图像的线程数；0：只用主线程；留空：CPU 上 2，NPU 上 16",
-    "batch_size": "每步每个进程的图像数",
-    "mean": "归一化的 RGB 均值，图像值域 0..1",
-    "std": "归一化的 RGB 标准差",
-    "base_size": "缩放系数 1 对应的短边，像素",
-    "crop_size": "训练裁剪尺寸，一个数或 H,W；也用于 --eval_mode crop",
-    "scale_range": "随机缩放的范围，base_size 的倍数",
-    "max_class_ratio": "若某一类所占比例超过此值则重新裁剪；1：关闭",
-    "blur_probability": "高斯模糊的概率",
-    "color_jitter": "亮度、对比度和饱和度抖动的强度；0：关闭",
-    "loss": "对所有像素（mix）或难例像素（ohem）的交叉熵",
-    "aux_weight": "每个辅助损失的权重",
-    "ohem_threshold": "ohem：正确类别概率低于此值的像素为难例",
-    "ohem_min_kept": "ohem：始终保留的有效像素比例",
-    "class_weights": "损失中各类的权重，个数与类别数相同；留空：全部相等。rtseg check-data 会给出建议",
-    "base_lr": "每步 base_lr_batch_size 张图像时的学习率；实际学习率与全局批大小成正比",
-    "base_lr_batch_size": "base_lr 对应的全局批大小",
-    "lr": "学习率，代替 base_lr；不随批大小缩放",
-    "momentum": "SGD 动量",
-    "weight_decay": "L2 权重衰减",
-    "decay_bn_bias": "BatchNorm 参数和偏置也做权重衰减",
-    "lr_factors": "按参数名前缀设置的学习率倍数",
-    "amp_level": "混合精度；O0 为 float32",
-    "loss_scale": "固定的损失缩放值，或 dynamic",
-    "accumulate": "梯度累积：一次更新累加的批数；全局批大小随之成倍",
-    "clip_norm": "梯度全局范数的上限；0：不限制",
-    "ema_decay": "权重指数滑动平均的衰减，如 0.999，评估、保存和导出时用平均后的权重；0：关闭",
-    "epochs": "遍历训练划分的次数",
-    "lr_scheduler": "预热之后的学习率策略",
-    "lr_power": "poly 策略的指数",
-    "lr_end": "poly 和 cosine 的最终学习率",
-    "lr_milestones": "step 策略衰减的轮次",
-    "lr_gamma": "每次 step 衰减的倍数",
-    "warmup": "预热期间学习率的增长方式",
-    "warmup_epochs": "预热的轮数",
-    "warmup_factor": "预热起始学习率所占的比例",
-    "early_stop": "连续这么多次评估 mIoU 没有提高则停止；0：从不",
-    "eval_while_train": "训练中评估，并保留 best_map.ckpt",
-    "eval_steps": "两次评估之间的轮数",
-    "eval_start_epoch": "此轮之前不评估",
-    "eval_batch_size": "每个评估步的图像数",
-    "eval_mode": "full：整图；crop：model zoo 的缩放后中心裁剪；ms_flip：多尺度加翻转",
-    "boundary_iou": "同时评估边界 IoU（Cheng 等，2021；对角线的 2 %）",
-    "save_mask": "写出彩色掩码和叠加图",
-    "pretrained": "起始检查点：整个网络或骨干网络的权重，或 rtseg fetch-weights、pretrained/ 中的名称",
-    "resume_path": "检查点所在目录，或文件本身；train：auto 表示继续 output_path（ModelArts：outer_path）"
-                   "中最新的一次运行（若有）",
-    "resume_name": "resume_path 中的文件；留空：train 为 last.ckpt，eval 为 best_map.ckpt",
-    "ckpt_file": "要导出或用于预测的检查点",
-    "output_path": "结果目录；train 在其中建立以时间命名的目录",
-    "save_every": "两次保存检查点之间的轮数",
-    "ckpt_save_max": "ckpt_<rank> 中保留的检查点个数",
-    "log_interval": "两行日志之间的步数",
-    "tensorboard": "在运行目录的 tensorboard/ 中写 TensorBoard 事件文件",
-    "max_steps": "性能测试：运行这么多步后停止并报告 images/s；0：关闭",
-    "profile": "性能测试：首步之后用 MindSpore 的 profiler 运行这么多步，并列出最耗时的算子；0：关闭",
-    "seed": "权重、顺序和增强的随机种子",
-    "diff_seed": "数据增强也随 rank 不同；权重和图像顺序始终相同",
-    "device_target": "设备；auto：MindSpore 报告有 Ascend 则用它，否则用 CPU",
-    "device_id": "设备编号；未给出时取环境变量 DEVICE_ID、ASCEND_DEVICE_ID 或 OMPI_COMM_WORLD_LOCAL_RANK",
-    "is_distributed": "由 msrun 或 rank table 启动的多个进程之一",
-    "rank": "本进程的 rank；启动器已知，给出的值会被核对",
-    "group_size": "进程数；启动器已知，给出的值会被核对",
-    "is_save_on_master": "只有 rank 0 写文件；0：每个 rank 写自己的 ckpt_<rank>",
-    "use_modelarts": "ModelArts 作业：obs:// 或 s3:// 地址的内容先拷入，结果拷到 outer_path",
-    "data_url": "由 ModelArts 给出：dataset 为空时用它",
-    "train_url": "由 ModelArts 给出：outer_path 为空时用它",
-    "outer_path": "ModelArts 作业结果的存放处：obs://、s3:// 或目录",
-    "upload_every": "两次把结果拷到 outer_path 之间的轮数",
-    "copy_path": "ModelArts 作业拷入内容的目录；留空：/cache，或系统的临时目录",
-    "copy_timeout": "拷入一次，或拷出结果一次，最多用的秒数",
-    "inputs": "图像（PNG、JPEG）、视频、它们的目录，以及带引号的通配符，如 'day1/*.jpg'；或摄像头的编号，如 0",
-    "shard": "i/n：只处理 n 份中的第 i 份图像（从 1 开始），由 n 台机器分担；各机器的输入必须相同",
-    "overwrite": "该模型已写出结果的图像也重新处理",
-    "max_frames": "摄像头：处理这么多帧后停止；0：直到 Ctrl-C",
-    "model_path": "代替检查点的已导出 .onnx 或 .mindir；旁边的元数据文件说明了网络的一切；或 pretrained/ 中的模型名；"
-                  "都不给时为 fast_scnn_camvid",
-    "resize": "图像尺寸与导出模型不同时：保持比例并填充，或拉伸",
-    "submit": "只写 Cityscapes 测试服务器要求的标签 id",
-    "from_mindir": "代替检查点，转换已导出的 .mindir，配合 --file_format ONNX",
-    "file_name": "要写的文件，后缀由格式决定；留空：<model>，或 .mindir 的名称",
-    "image_height": "输入高度，像素",
-    "image_width": "输入宽度，像素",
-    "export_batch_size": "导出的网络一次处理的图像数",
-    "opset": "ONNX 算子集版本，13 到 17；较旧的 CANN 最多读 13",
-    "dynamic_batch": "ONNX：模型接受任意批大小",
-    "dynamic_size": "ONNX：模型接受 32 的倍数的任意高宽；仅 BiSeNetV1",
-    "precision": "ONNX：int8 量化卷积，需要 --calibration",
-    "calibration": "int8：与部署时相似的图像的目录；最多使用其中 32 张",
-    "verify": "图像或图像目录：在其上比较导出文件与检查点，不一致则失败",
-    "input_type": "float32：归一化后的图像 (N, 3, H, W)；uint8：原始图像 (N, H, W, 3)，在图内归一化",
-}
+from rtseg.utils.yaml_file import load_yaml
+
+
+@lru_cache(maxsize=None)
+def all_texts() -> Dict[str, Dict[str, str]]:
+    """"sections" and "flags": name -> text."""
+    return load_yaml(Path(__file__).with_name("chinese.yaml"), "the Chinese texts")
+
+
+def texts(kind: str) -> Dict[str, str]:
+    """The texts of "sections" or "flags" by name; none unless the environment asks for Chinese."""
+    return all_texts()[kind] if is_chinese() else {}
 
 
 def is_chinese() -> bool:
