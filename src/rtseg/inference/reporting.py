@@ -1,6 +1,4 @@
 """What an evaluation leaves behind: masks, overlays, a contact sheet, scores of classes and images, and diagrams."""
-import csv
-import io
 import json
 import math
 from pathlib import Path
@@ -13,7 +11,7 @@ from rtseg.data.dataset import SegmentationDataset
 from rtseg.inference.evaluator import Evaluation, evaluation_lines
 from rtseg.metrics.confusion_matrix import (ConfusionMatrix, accuracy_per_class, frequency_weighted_iou, iou_per_class,
                                             mean_accuracy, mean_iou, pixel_accuracy)
-from rtseg.utils.atomic import write_text
+from rtseg.utils.atomic import write_csv, write_text
 from rtseg.visualization.masks import SheetRow, colorize, contact_sheet, overlay, save_png
 from rtseg.visualization.plots import plot_class_iou, plot_confusion_matrix
 
@@ -81,12 +79,9 @@ class EvaluationReport:
         return text
 
     def _write_image_scores(self, scores: Sequence[ImageScore]) -> None:
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(("image", "pix_acc", "miou"))
-        for _, name, *shares in sorted(scores):
-            writer.writerow([name, *("" if math.isnan(share) else f"{share:.6f}" for share in shares)])
-        write_text(self.folder / SCORES_NAME, table.getvalue())
+        write_csv(self.folder / SCORES_NAME, ("image", "pix_acc", "miou"), rows=[
+            [name, *("" if math.isnan(share) else f"{share:.6f}" for share in shares)]
+            for _, name, *shares in sorted(scores)])
 
 
 def scores_of(evaluation: Evaluation, class_names: Sequence[str]) -> Dict[str, Any]:

@@ -2,7 +2,6 @@
 import contextlib
 import csv
 import dataclasses
-import io
 import logging
 import math
 import sys
@@ -18,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from rtseg.inference.evaluator import Evaluator, evaluation_lines
 from rtseg.training import run_folder
 from rtseg.training.context import TrainContext
-from rtseg.utils.atomic import write_text
+from rtseg.utils.atomic import write_csv
 from rtseg.utils.errors import DataError, UserError
 from rtseg.utils.logging import (LOGGER_NAME, best_checkpoint_line, best_result_line, duration_text, epoch_time_line,
                                  evaluation_line, step_line)
@@ -192,11 +191,7 @@ class MetricsRecorder(Callback):
             self._write(context.folder)  # stopped before the end of its first epoch, a resumed run hands the rows on
 
     def _write(self, folder: Path) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(METRICS_COLUMNS)
-        writer.writerows(self.rows)
-        write_text(folder / run_folder.METRICS, text.getvalue())
+        write_csv(folder / run_folder.METRICS, METRICS_COLUMNS, rows=self.rows)
 
 
 def load_previous_metrics(folder: Path, epochs: int) -> List[Tuple[str, ...]]:

@@ -1,6 +1,5 @@
 """`--profile N`: which operators the time of a training step goes to, by MindSpore's profiler."""
 import csv
-import io
 import logging
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from mindspore import Tensor
 from rtseg.training import run_folder
 from rtseg.training.callbacks import Callback
 from rtseg.training.context import TrainContext
-from rtseg.utils.atomic import write_text
+from rtseg.utils.atomic import write_csv
 from rtseg.utils.errors import UserError
 from rtseg.utils.logging import LOGGER_NAME
 
@@ -56,7 +55,9 @@ class OperatorProfiler(Callback):
             return
         folder = context.folder / run_folder.PROFILE
         operators = read_operator_times(folder, self.steps)
-        write_text(folder / TABLE_NAME, _csv(operators))
+        write_csv(folder / TABLE_NAME, ("operator", "calls_per_step", "ms_per_step", "share"), rows=[
+            (kind, f"{calls:.6g}", f"{milliseconds:.6g}", f"{share:.6f}")
+            for kind, calls, milliseconds, share in operators])
         total = sum(operator.milliseconds for operator in operators)
         _LOG.info(f"profile: {self.steps} steps after the first, {1000 * self.seconds / self.steps:.1f} ms per step "
                   f"with the profiler, {total:.1f} ms in operators; all of them are in {folder / TABLE_NAME}")
@@ -93,15 +94,6 @@ def table_lines(operators: List[OperatorTime]) -> List[str]:
     return [f"{'operator':<{width}} {'calls/step':>10} {'ms/step':>9} {'share':>7}"] + [
         f"{kind:<{width}} {calls:>10.1f} {milliseconds:>9.2f} {100 * share:>6.1f}%"
         for kind, calls, milliseconds, share in operators]
-
-
-def _csv(operators: List[OperatorTime]) -> str:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("operator", "calls_per_step", "ms_per_step", "share"))
-    writer.writerows((kind, f"{calls:.6g}", f"{milliseconds:.6g}", f"{share:.6f}")
-                     for kind, calls, milliseconds, share in operators)
-    return table.getvalue()
 
 
 def _started_profiler(folder: Path, device_target: str) -> Any:

@@ -1,9 +1,11 @@
 """Writes a file atomically: temporary name in the same folder, fsync, rename."""
+import csv
+import io
 import os
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Any, Iterable, Iterator, Sequence, Union
 
 
 @contextmanager
@@ -42,6 +44,13 @@ def write_text(path: Union[str, Path], text: str) -> None:
     """Writes `text` as UTF-8 to `path`, atomically; bytes of a file name that are not UTF-8 become \\udcb5 or alike."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_csv(path: Union[str, Path], columns: Sequence[str], *, rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a table with the names of its columns in the first line to `path`, atomically."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([columns, *rows])
+    write_text(path, table.getvalue())
 
 
 def _sync_folder(folder: Path) -> None:
