@@ -54,7 +54,4 @@ def evaluate(config: Config) -> int:
                                         f"{config.data.eval_split}, mode {config.evaluation.eval_mode}",
                             image_scores=scores), end="", flush=True)
     group.barrier()  # a rank that ends with an error takes the others down
-    if evaluation.errors:
-        return report_errors(f"{len(evaluation.errors)} of {len(dataset)} images are not in this score:",
-                             evaluation.errors)
-    return 0
+    return report_errors(f"{len(evaluation.errors)} of {len(dataset)} images are not in this score:", evaluation.errors)

@@ -73,9 +73,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         files = unfinished(config, files, output=output)
     if files:
         problems += predict(config, files, output=output)
-    if problems:
-        return report_errors(f"{len(problems)} of the inputs cannot be predicted:", problems)
-    return 0
+    return report_errors(f"{len(problems)} of the inputs cannot be predicted:", problems)
 
 
 def unfinished(config: Config, files: Sequence["InputFile"], *, output: Path) -> List["InputFile"]:
@@ -122,7 +120,7 @@ def predict_from_camera(config: Config, index: int, *, output: Path) -> int:
     rate = f"{(len(times) - 1) / (times[-1] - times[0]):.2f} frames/s" if len(times) > 1 else "too few to measure"
     print(f"{len(times)} frames; end to end (camera, network, drawing, writing), without the first: {rate}; "
           f"the video is in {output / 'overlay'}")
-    return report_errors("the camera stopped:", problems) if problems else 0
+    return report_errors("the camera stopped:", problems)
 
 
 def make_output_folder(output: Path) -> None:

@@ -75,9 +75,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     errors = [error for error in results if error is not None]
     print(f"wrote {len(dataset) - len(errors)} images as {spec.input_type}, {spec.size[0]} x {spec.size[1]}, to "
           f"{options.out_dir}")
-    if errors:
-        return report_errors(f"{len(errors)} of {len(dataset)} images are left out:", errors)
-    return 0
+    return report_errors(f"{len(errors)} of {len(dataset)} images are left out:", errors)
 
 
 def resolve_input_spec(options: PreprocessOptions, recipe: Config) -> InputSpec:

@@ -98,9 +98,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if options.save_mask:
             save_png(Path(options.mask_result_path) / f"{name}_mask.png", colorize(prediction, palette))
     print(matrix.summary(class_names, [("mBIoU", boundary.mean())] if options.boundary_iou else []), end="")
-    if problems:
-        return report_errors(f"{len(problems)} files are not in this score:", problems)
-    return 0
+    return report_errors(f"{len(problems)} files are not in this score:", problems)
 
 
 def head_stride(results: Sequence[Path], height: int, *, width: int, num_classes: int) -> int:

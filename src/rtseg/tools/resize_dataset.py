@@ -143,10 +143,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     copied, total, errors = resize_dataset(options.dataset, load_dataset_spec(options.dataset_config),
                                            output=options.output, target=options.size, num_workers=options.num_workers)
     print(f"{copied} images of {options.size[0]}x{options.size[1]} are in {options.output}")
-    if errors:
-        split = " and the test split" if len(errors) > total - copied else ""
-        return report_errors(f"{total - copied} of {total} images{split} not copied:", errors)
-    return 0
+    split = " and the test split" if len(errors) > total - copied else ""
+    return report_errors(f"{total - copied} of {total} images{split} not copied:", errors)
 
 
 if __name__ == "__main__":

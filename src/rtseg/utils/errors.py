@@ -1,7 +1,7 @@
 """Errors that a user can act on, each with the exit code of its kind, and the one place that exits with that code."""
 import os
 import sys
-from typing import Callable, Iterable, Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 
 class UserError(Exception):
@@ -22,11 +22,13 @@ class DataError(UserError):
     exit_code = 3
 
 
-def report_errors(headline: str, errors: Iterable) -> int:
+def report_errors(headline: str, errors: Sequence) -> int:
     """Prints `error: <headline>` and the errors on stderr, a line each, and returns DataError's exit code.
 
-    For a command that has done the good items and now lists the bad ones.
+    For a command that has done the good items and now lists the bad ones; without any it prints nothing and returns 0.
     """
+    if not errors:
+        return 0
     print(f"error: {headline}", *(f"  {error}" for error in errors), sep="\n", file=sys.stderr)
     return DataError.exit_code
 
