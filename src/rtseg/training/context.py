@@ -2,9 +2,9 @@
 import dataclasses
 import logging
 import math
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 from mindspore import Tensor, nn
 
@@ -111,14 +111,9 @@ class TrainContext:
         self.stop_requested = self.stop_requested or self.group.size == 1
         _LOG.info("stop requested: finishing this step, then saving; once more to break off at once")
 
-    @contextmanager
-    def averaged_weights(self) -> Iterator[None]:
+    def averaged_weights(self) -> AbstractContextManager:
         """The network has the averaged weights, if there are any, inside the block."""
-        if self.average is None:
-            yield
-            return
-        with self.average.applied():
-            yield
+        return nullcontext() if self.average is None else self.average.applied()
 
     def save_weights(self, path: Path) -> None:
         """Writes the weights that are evaluated."""
