@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor
 
 from rtseg.models.interpolation import resize_bilinear
-from rtseg.models.layers import ChannelDropout, ConvBN, PyramidPooling, adaptive_average_pool, average_pool
+from rtseg.models.layers import BatchNorm, ChannelDropout, ConvBN, PyramidPooling, adaptive_average_pool, average_pool
 
 
 def pooled_by_loops(x, bins):
@@ -47,6 +47,13 @@ def test_conv_bn_ends_in_relu_relu6_or_neither():
         block = ConvBN(1, 1, kernel_size=1, **arguments).set_train(False)
         block.conv.weight.set_data(Tensor(np.ones((1, 1, 1, 1), np.float32)))
         np.testing.assert_allclose(block(x).asnumpy().ravel(), expected, rtol=1e-4)
+
+
+def test_momentum_of_a_batch_norm_that_is_built():
+    layer = BatchNorm(1).set_train(True)
+    layer.set_momentum(0.75)
+    layer(Tensor(np.array([0, 8], np.float32).reshape(2, 1, 1, 1)))
+    assert layer.moving_mean.asnumpy().tolist() == [1]  # 0.75 * 0 + 0.25 * 4
 
 
 def test_resize_bilinear_literal():

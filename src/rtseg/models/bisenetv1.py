@@ -34,12 +34,12 @@ VARIANTS = {
 class SpatialPath(nn.Cell):
     """(N, 3, H, W) -> (N, 2 * channels, H/8, W/8). Paper section 3.1."""
 
-    def __init__(self, channels: int, bn_momentum: float) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = ConvBN(3, channels, kernel_size=7, stride=2, padding=3, bn_momentum=bn_momentum)
-        self.conv2 = ConvBN(channels, channels, kernel_size=3, stride=2, padding=1, bn_momentum=bn_momentum)
-        self.conv3 = ConvBN(channels, channels, kernel_size=3, stride=2, padding=1, bn_momentum=bn_momentum)
-        self.out = ConvBN(channels, 2 * channels, kernel_size=1, bn_momentum=bn_momentum)
+        self.conv1 = ConvBN(3, channels, kernel_size=7, stride=2, padding=3)
+        self.conv2 = ConvBN(channels, channels, kernel_size=3, stride=2, padding=1)
+        self.conv3 = ConvBN(channels, channels, kernel_size=3, stride=2, padding=1)
+        self.out = ConvBN(channels, 2 * channels, kernel_size=1)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.out(self.conv3(self.conv2(self.conv1(x))))
@@ -48,10 +48,10 @@ class SpatialPath(nn.Cell):
 class AttentionRefinementModule(nn.Cell):
     """(N, C, H, W) -> (N, out_channels, H, W), each channel weighted by what its mean says. Section 3.2."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, bn_momentum: float) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = ConvBN(in_channels, out_channels, kernel_size=3, padding=1, bn_momentum=bn_momentum)
-        self.attention = ConvBN(out_channels, out_channels, kernel_size=1, relu=False, bn_momentum=bn_momentum)
+        self.conv = ConvBN(in_channels, out_channels, kernel_size=3, padding=1)
+        self.attention = ConvBN(out_channels, out_channels, kernel_size=1, relu=False)
 
     def construct(self, x: Tensor) -> Tensor:
         x = self.conv(x)
@@ -61,15 +61,15 @@ class AttentionRefinementModule(nn.Cell):
 class ContextPath(nn.Cell):
     """(N, 3, H, W) -> (N, channels, H/8, W/8), (N, channels, H/16, W/16). Section 3.2."""
 
-    def __init__(self, backbone: str, channels: int, *, bn_momentum: float) -> None:
+    def __init__(self, backbone: str, channels: int) -> None:
         super().__init__()
         _, _, channels16, channels32 = CHANNELS[backbone]
-        self.backbone = ResNet(backbone, bn_momentum=bn_momentum)
-        self.arm16 = AttentionRefinementModule(channels16, channels, bn_momentum=bn_momentum)
-        self.arm32 = AttentionRefinementModule(channels32, channels, bn_momentum=bn_momentum)
-        self.conv_head16 = ConvBN(channels, channels, kernel_size=3, padding=1, bn_momentum=bn_momentum)
-        self.conv_head32 = ConvBN(channels, channels, kernel_size=3, padding=1, bn_momentum=bn_momentum)
-        self.conv_avg = ConvBN(channels32, channels, kernel_size=1, bn_momentum=bn_momentum)
+        self.backbone = ResNet(backbone)
+        self.arm16 = AttentionRefinementModule(channels16, channels)
+        self.arm32 = AttentionRefinementModule(channels32, channels)
+        self.conv_head16 = ConvBN(channels, channels, kernel_size=3, padding=1)
+        self.conv_head32 = ConvBN(channels, channels, kernel_size=3, padding=1)
+        self.conv_avg = ConvBN(channels32, channels, kernel_size=1)
 
     def construct(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         feature8, feature16, feature32 = self.backbone(x)
@@ -83,10 +83,10 @@ class ContextPath(nn.Cell):
 class FeatureFusionModule(nn.Cell):
     """spatial and context (N, C/2, H, W) each -> (N, C, H, W). Section 3.3."""
 
-    def __init__(self, channels: int, relu: bool, *, bn_momentum: float) -> None:
+    def __init__(self, channels: int, relu: bool) -> None:
         super().__init__()
-        self.conv = ConvBN(channels, channels, kernel_size=1, bn_momentum=bn_momentum)
-        self.attention = ConvBN(channels, channels, kernel_size=1, relu=relu, bn_momentum=bn_momentum)
+        self.conv = ConvBN(channels, channels, kernel_size=1)
+        self.attention = ConvBN(channels, channels, kernel_size=1, relu=relu)
 
     def construct(self, spatial: Tensor, context: Tensor) -> Tensor:
         x = self.conv(ops.concat((spatial, context), axis=1))
@@ -116,18 +116,16 @@ class BiSeNetV1(SegmentationNetwork):
     def __init__(self, num_classes: int, variant: str, *, aux: int, dropout: float, bn_momentum: Optional[float],
                  seed: int, backbone: str) -> None:
         super().__init__()
-        momentum = 0.9 if bn_momentum is None else bn_momentum
         dropout = dropout if VARIANTS[variant].dropout else 0.0
         width = CHANNELS[backbone][0]  # 64 with ResNet18
-        self.spatial_path = SpatialPath(width, momentum)
-        self.context_path = ContextPath(backbone, 2 * width, bn_momentum=momentum)
-        self.ffm = FeatureFusionModule(4 * width, VARIANTS[variant].fusion_relu, bn_momentum=momentum)
-        self.head = ClassifierHead(4 * width, 4 * width, num_classes=num_classes, dropout=dropout, seed=seed,
-                                   bn_momentum=momentum)
+        self.spatial_path = SpatialPath(width)
+        self.context_path = ContextPath(backbone, 2 * width)
+        self.ffm = FeatureFusionModule(4 * width, VARIANTS[variant].fusion_relu)
+        self.head = ClassifierHead(4 * width, 4 * width, num_classes=num_classes, dropout=dropout, seed=seed)
         self.aux_heads = nn.CellList([ClassifierHead(2 * width, width, num_classes=num_classes, dropout=dropout,
-                                                     seed=seed + 1 + i, bn_momentum=momentum)
-                                      for i in range(aux)])
+                                                     seed=seed + 1 + i) for i in range(aux)])
         initialize(self, variant)
+        self.set_bn_momentum(bn_momentum)
 
     def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
         context = self.context_path(x)

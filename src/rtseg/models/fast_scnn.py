@@ -51,12 +51,9 @@ class LearningToDownsample(nn.Cell):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        momentum = variant.bn_momentum
-        self.conv = ConvBN(3, 32, kernel_size=3, stride=2, padding=variant.stem_padding, bn_momentum=momentum)
-        self.dsconv1 = DepthwiseSeparableConv(32, 48, stride=2, depthwise_relu=variant.depthwise_relu,
-                                              bn_momentum=momentum)
-        self.dsconv2 = DepthwiseSeparableConv(48, 64, stride=2, depthwise_relu=variant.depthwise_relu,
-                                              bn_momentum=momentum)
+        self.conv = ConvBN(3, 32, kernel_size=3, stride=2, padding=variant.stem_padding)
+        self.dsconv1 = DepthwiseSeparableConv(32, 48, stride=2, depthwise_relu=variant.depthwise_relu)
+        self.dsconv2 = DepthwiseSeparableConv(48, 64, stride=2, depthwise_relu=variant.depthwise_relu)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.dsconv2(self.dsconv1(self.conv(x)))
@@ -68,11 +65,10 @@ class InvertedResidual(nn.Cell):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int, variant: Variant,
                  expansion: int = 6) -> None:
         super().__init__()
-        hidden, momentum, relu6 = in_channels * expansion, variant.bn_momentum, variant.residual_relu6
-        self.expand = ConvBN(in_channels, hidden, kernel_size=1, relu6=relu6, bn_momentum=momentum)
-        self.depthwise = ConvBN(hidden, hidden, kernel_size=3, stride=stride, padding=1, group=hidden, relu6=relu6,
-                                bn_momentum=momentum)
-        self.project = ConvBN(hidden, out_channels, kernel_size=1, relu=False, bn_momentum=momentum)
+        hidden, relu6 = in_channels * expansion, variant.residual_relu6
+        self.expand = ConvBN(in_channels, hidden, kernel_size=1, relu6=relu6)
+        self.depthwise = ConvBN(hidden, hidden, kernel_size=3, stride=stride, padding=1, group=hidden, relu6=relu6)
+        self.project = ConvBN(hidden, out_channels, kernel_size=1, relu=False)
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
     def construct(self, x: Tensor) -> Tensor:
@@ -85,14 +81,12 @@ class GlobalFeatureExtractor(nn.Cell):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        momentum = variant.bn_momentum
         self.bottleneck1 = self._group(64, 64, stride=2, variant=variant)
         self.bottleneck2 = self._group(64, 96, stride=2, variant=variant)
         self.bottleneck3 = self._group(96, 128, stride=1, variant=variant)
-        self.ppm = PyramidPooling(128, 32, align_corners=variant.align_corners, bn_momentum=momentum,
-                                  windows=variant.pooling_windows)
+        self.ppm = PyramidPooling(128, 32, align_corners=variant.align_corners, windows=variant.pooling_windows)
         kernel = variant.extractor_out_kernel
-        self.out = ConvBN(256, 128, kernel_size=kernel, padding=kernel // 2, bn_momentum=momentum)
+        self.out = ConvBN(256, 128, kernel_size=kernel, padding=kernel // 2)
 
     @staticmethod
     def _group(in_channels: int, out_channels: int, *, stride: int, variant: Variant,
@@ -111,14 +105,13 @@ class FeatureFusionModule(nn.Cell):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        momentum, bias = variant.bn_momentum, variant.fusion_bias
         self.align_corners = variant.align_corners
         self.products_are_faster = products_are_faster()
         # Called so by all references, also where it is no depthwise convolution.
-        self.dwconv = (ConvBN(128, 128, kernel_size=3, padding=1, group=128, bn_momentum=momentum)
-                       if variant.fusion_depthwise else ConvBN(128, 128, kernel_size=1, bn_momentum=momentum))
-        self.conv_lower_res = ConvBN(128, 128, kernel_size=1, has_bias=bias, relu=False, bn_momentum=momentum)
-        self.conv_higher_res = ConvBN(64, 128, kernel_size=1, has_bias=bias, relu=False, bn_momentum=momentum)
+        self.dwconv = (ConvBN(128, 128, kernel_size=3, padding=1, group=128)
+                       if variant.fusion_depthwise else ConvBN(128, 128, kernel_size=1))
+        self.conv_lower_res = ConvBN(128, 128, kernel_size=1, has_bias=variant.fusion_bias, relu=False)
+        self.conv_higher_res = ConvBN(64, 128, kernel_size=1, has_bias=variant.fusion_bias, relu=False)
 
     def construct(self, high: Tensor, low: Tensor) -> Tensor:
         # The same numbers; products have the faster gradient, an exported model has the operator.
@@ -137,10 +130,8 @@ class Classifier(nn.Cell):
 
     def __init__(self, num_classes: int, variant: Variant, *, dropout: float, seed: int) -> None:
         super().__init__()
-        self.dsconv1 = DepthwiseSeparableConv(128, 128, stride=1, depthwise_relu=variant.depthwise_relu,
-                                              bn_momentum=variant.bn_momentum)
-        self.dsconv2 = DepthwiseSeparableConv(128, 128, stride=1, depthwise_relu=variant.depthwise_relu,
-                                              bn_momentum=variant.bn_momentum)
+        self.dsconv1 = DepthwiseSeparableConv(128, 128, stride=1, depthwise_relu=variant.depthwise_relu)
+        self.dsconv2 = DepthwiseSeparableConv(128, 128, stride=1, depthwise_relu=variant.depthwise_relu)
         self.dropout = ChannelDropout(dropout, seed)
         self.classifier = classifier(128, num_classes, has_bias=variant.classifier_bias)
 
@@ -171,18 +162,16 @@ class FastSCNN(SegmentationNetwork):
                  seed: int) -> None:
         super().__init__()
         self.variant = VARIANTS[variant]
-        if bn_momentum is not None:
-            self.variant = self.variant._replace(bn_momentum=bn_momentum)
         self.align_corners = self.variant.align_corners
         self.learning_to_downsample = LearningToDownsample(self.variant)
         self.global_feature_extractor = GlobalFeatureExtractor(self.variant)
         self.feature_fusion = FeatureFusionModule(self.variant)
         self.classifier = Classifier(num_classes, self.variant, dropout=dropout, seed=seed)
         self.aux_heads = nn.CellList([
-            ClassifierHead(_FEATURE_CHANNELS[feature], 32, num_classes=num_classes, dropout=dropout, seed=seed + 1 + i,
-                           bn_momentum=self.variant.bn_momentum)
+            ClassifierHead(_FEATURE_CHANNELS[feature], 32, num_classes=num_classes, dropout=dropout, seed=seed + 1 + i)
             for i, feature in enumerate(self.variant.aux_features[:aux])])
         initialize(self, variant)
+        self.set_bn_momentum(self.variant.bn_momentum if bn_momentum is None else bn_momentum)
 
     def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
         downsample = self.learning_to_downsample(x)

@@ -49,10 +49,10 @@ class TwoPassEncoder(nn.Cell):
     away, which costs 180 GMACs at 1024x2048 and pollutes the BatchNorm statistics of layer3 and layer4.
     """
 
-    def __init__(self, backbone: str, bn_momentum: float) -> None:
+    def __init__(self, backbone: str) -> None:
         super().__init__()
         name, stem = depth_and_stem(backbone, (64, 64, 128))
-        self.backbone = ResNet(name, stem, strides=_STRIDES, dilations=_DILATIONS, bn_momentum=bn_momentum)
+        self.backbone = ResNet(name, stem, strides=_STRIDES, dilations=_DILATIONS)
         _, self.half_channels, _, self.quarter_channels = CHANNELS[name]
 
     def construct(self, x: Tensor) -> Tuple[Tensor, Tensor]:
@@ -73,17 +73,16 @@ class OnePassEncoder(nn.Cell):
     """"mmseg": (N, 3, H, W) -> layer2 of the half-size image (N, 256, H/16 + 1, W/16 + 1), pooled layer4 of its halved
     layer2 (N, 256, H/32, W/32). The odd sizes come from the pooling's ceil mode."""
 
-    def __init__(self, backbone: str, bn_momentum: float) -> None:
+    def __init__(self, backbone: str) -> None:
         super().__init__()
         name, stem = depth_and_stem(backbone, (32, 32, 64))
         _, channels2, _, channels4 = CHANNELS[name]
         self.half_channels = self.quarter_channels = 256
-        self.backbone = ResNet(name, stem, strides=_STRIDES, dilations=_DILATIONS, ceil_mode=True,
-                               bn_momentum=bn_momentum)
-        self.ppm = PyramidPooling(channels4, 512, align_corners=False, bn_momentum=bn_momentum, input_first=False)
-        self.ppm_out = ConvBN(channels4 + 4 * 512, 512, kernel_size=3, padding=1, bn_momentum=bn_momentum)
-        self.conv_sub2 = ConvBN(channels2, self.half_channels, kernel_size=1, bn_momentum=bn_momentum)
-        self.conv_sub4 = ConvBN(512, self.quarter_channels, kernel_size=1, bn_momentum=bn_momentum)
+        self.backbone = ResNet(name, stem, strides=_STRIDES, dilations=_DILATIONS, ceil_mode=True)
+        self.ppm = PyramidPooling(channels4, 512, align_corners=False, input_first=False)
+        self.ppm_out = ConvBN(channels4 + 4 * 512, 512, kernel_size=3, padding=1)
+        self.conv_sub2 = ConvBN(channels2, self.half_channels, kernel_size=1)
+        self.conv_sub4 = ConvBN(512, self.quarter_channels, kernel_size=1)
 
     def construct(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         half = self.backbone.to_layer2(avg_pool_2x2(x))
@@ -97,13 +96,12 @@ class CascadeFeatureFusion(nn.Cell):
     Paper section 3.3.
     """
 
-    def __init__(self, low_channels: int, high_channels: int, *, variant: Variant, bn_momentum: float) -> None:
+    def __init__(self, low_channels: int, high_channels: int, *, variant: Variant) -> None:
         super().__init__()
         self.align_corners = variant.align_corners
         self.conv_low = ConvBN(low_channels, _FUSION_CHANNELS, kernel_size=3, padding=2, dilation=2,
-                               relu=variant.fusion_relu, bn_momentum=bn_momentum)
-        self.conv_high = ConvBN(high_channels, _FUSION_CHANNELS, kernel_size=1, relu=variant.fusion_relu,
-                                bn_momentum=bn_momentum)
+                               relu=variant.fusion_relu)
+        self.conv_high = ConvBN(high_channels, _FUSION_CHANNELS, kernel_size=1, relu=variant.fusion_relu)
 
     def construct(self, low: Tensor, high: Tensor) -> Tuple[Tensor, Tensor]:
         low = self.conv_low(resize_bilinear(low, high.shape[2:], align_corners=self.align_corners))
@@ -135,28 +133,26 @@ class ICNet(SegmentationNetwork):
     def __init__(self, num_classes: int, variant: str, *, aux: int, dropout: float, bn_momentum: Optional[float],
                  seed: int, backbone: str) -> None:
         super().__init__()
-        momentum = 0.9 if bn_momentum is None else bn_momentum
         self.variant = VARIANTS[variant]
         self.align_corners = self.variant.align_corners
         self.labels_to_logits = variant == "liminn"
         self.head_stride = 4 if self.labels_to_logits else 8
-        self.conv_sub1 = nn.SequentialCell(ConvBN(3, 32, kernel_size=3, stride=2, padding=1, bn_momentum=momentum),
-                                           ConvBN(32, 32, kernel_size=3, stride=2, padding=1, bn_momentum=momentum),
-                                           ConvBN(32, 64, kernel_size=3, stride=2, padding=1, bn_momentum=momentum))
-        self.encoder = (OnePassEncoder if variant == "mmseg" else TwoPassEncoder)(backbone, momentum)
+        self.conv_sub1 = nn.SequentialCell(ConvBN(3, 32, kernel_size=3, stride=2, padding=1),
+                                           ConvBN(32, 32, kernel_size=3, stride=2, padding=1),
+                                           ConvBN(32, 64, kernel_size=3, stride=2, padding=1))
+        self.encoder = (OnePassEncoder if variant == "mmseg" else TwoPassEncoder)(backbone)
         self.cff_24 = CascadeFeatureFusion(self.encoder.quarter_channels, self.encoder.half_channels,
-                                           variant=self.variant, bn_momentum=momentum)
-        self.cff_12 = CascadeFeatureFusion(_FUSION_CHANNELS, 64, variant=self.variant, bn_momentum=momentum)
-        self.head = self._head(num_classes, 0.0, seed=seed, momentum=momentum)
-        self.aux_heads = nn.CellList([self._head(num_classes, dropout, seed=seed + 1 + i, momentum=momentum)
-                                      for i in range(aux)])
+                                           variant=self.variant)
+        self.cff_12 = CascadeFeatureFusion(_FUSION_CHANNELS, 64, variant=self.variant)
+        self.head = self._head(num_classes, 0.0, seed=seed)
+        self.aux_heads = nn.CellList([self._head(num_classes, dropout, seed=seed + 1 + i) for i in range(aux)])
         initialize(self, variant)
+        self.set_bn_momentum(bn_momentum)
 
-    def _head(self, num_classes: int, dropout: float, *, seed: int, momentum: float) -> nn.Cell:
+    def _head(self, num_classes: int, dropout: float, *, seed: int) -> nn.Cell:
         if self.labels_to_logits:
             return classifier(_FUSION_CHANNELS, num_classes, has_bias=False)
-        return ClassifierHead(_FUSION_CHANNELS, _FUSION_CHANNELS, num_classes=num_classes, dropout=dropout, seed=seed,
-                              bn_momentum=momentum)
+        return ClassifierHead(_FUSION_CHANNELS, _FUSION_CHANNELS, num_classes=num_classes, dropout=dropout, seed=seed)
 
     def head_outputs(self, x: Tensor) -> Tuple[Tensor, ...]:
         size = x.shape[2:]

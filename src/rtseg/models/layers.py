@@ -61,6 +61,11 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(num_features, **options)
         self.across_ranks = False
 
+    def set_momentum(self, momentum: float) -> None:
+        """Sets the share of the running statistics that a step of training keeps; only before `synchronize`."""
+        self.momentum = 1 - momentum  # as nn.BatchNorm2d has it
+        self.bn_train = ops.BatchNorm(is_training=True, epsilon=self.eps, momentum=self.momentum)
+
     def synchronize(self) -> None:
         """Takes the statistics over all processes in training. Ascend only."""
         # The two differ in this operator alone; a cell keeps 1 - momentum.
@@ -103,12 +108,11 @@ class DepthwiseSeparableConv(nn.Cell):
         depthwise_relu: whether a ReLU follows the depthwise half too (the pointwise half always has one).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, depthwise_relu: bool = True,
-                 bn_momentum: float = 0.9) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, depthwise_relu: bool = True) -> None:
         super().__init__()
         self.depthwise = ConvBN(in_channels, in_channels, kernel_size=3, stride=stride, padding=1, group=in_channels,
-                                relu=depthwise_relu, bn_momentum=bn_momentum)
-        self.pointwise = ConvBN(in_channels, out_channels, kernel_size=1, bn_momentum=bn_momentum)
+                                relu=depthwise_relu)
+        self.pointwise = ConvBN(in_channels, out_channels, kernel_size=1)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.pointwise(self.depthwise(x))
@@ -169,15 +173,14 @@ class PyramidPooling(nn.Cell):
     """
 
     def __init__(self, in_channels: int, branch_channels: int, *, bins: Sequence[int] = (1, 2, 3, 6),
-                 align_corners: bool = True, bn_momentum: float = 0.9, input_first: bool = True,
+                 align_corners: bool = True, input_first: bool = True,
                  windows: Optional[Sequence[int]] = None) -> None:
         super().__init__()
         self.sizes = windows or bins
         self.pool = average_pool if windows else adaptive_average_pool
         self.align_corners = align_corners
         self.input_first = input_first
-        self.branches = nn.CellList([ConvBN(in_channels, branch_channels, kernel_size=1, bn_momentum=bn_momentum)
-                                     for _ in self.sizes])
+        self.branches = nn.CellList([ConvBN(in_channels, branch_channels, kernel_size=1) for _ in self.sizes])
 
     def construct(self, x: Tensor) -> Tensor:
         features: Tuple[Tensor, ...] = ()

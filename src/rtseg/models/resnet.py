@@ -21,13 +21,11 @@ class BasicBlock(nn.Cell):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, *, stride: int = 1, dilation: int = 1,
-                 bn_momentum: float = 0.9) -> None:
+    def __init__(self, in_channels: int, channels: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv1 = ConvBN(in_channels, channels, kernel_size=3, stride=stride, padding=dilation, dilation=dilation,
-                            bn_momentum=bn_momentum)
-        self.conv2 = ConvBN(channels, channels, kernel_size=3, padding=1, relu=False, bn_momentum=bn_momentum)
-        self.downsample = shortcut(in_channels, channels, stride=stride, bn_momentum=bn_momentum)
+        self.conv1 = ConvBN(in_channels, channels, kernel_size=3, stride=stride, padding=dilation, dilation=dilation)
+        self.conv2 = ConvBN(channels, channels, kernel_size=3, padding=1, relu=False)
+        self.downsample = shortcut(in_channels, channels, stride=stride)
 
     def construct(self, x: Tensor) -> Tensor:
         return ops.relu(self.conv2(self.conv1(x)) + self.downsample(x))
@@ -38,25 +36,23 @@ class Bottleneck(nn.Cell):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, *, stride: int = 1, dilation: int = 1,
-                 bn_momentum: float = 0.9) -> None:
+    def __init__(self, in_channels: int, channels: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
         out_channels = channels * self.expansion
-        self.conv1 = ConvBN(in_channels, channels, kernel_size=1, bn_momentum=bn_momentum)
-        self.conv2 = ConvBN(channels, channels, kernel_size=3, stride=stride, padding=dilation, dilation=dilation,
-                            bn_momentum=bn_momentum)
-        self.conv3 = ConvBN(channels, out_channels, kernel_size=1, relu=False, bn_momentum=bn_momentum)
-        self.downsample = shortcut(in_channels, out_channels, stride=stride, bn_momentum=bn_momentum)
+        self.conv1 = ConvBN(in_channels, channels, kernel_size=1)
+        self.conv2 = ConvBN(channels, channels, kernel_size=3, stride=stride, padding=dilation, dilation=dilation)
+        self.conv3 = ConvBN(channels, out_channels, kernel_size=1, relu=False)
+        self.downsample = shortcut(in_channels, out_channels, stride=stride)
 
     def construct(self, x: Tensor) -> Tensor:
         return ops.relu(self.conv3(self.conv2(self.conv1(x))) + self.downsample(x))
 
 
-def shortcut(in_channels: int, out_channels: int, *, stride: int, bn_momentum: float) -> nn.Cell:
+def shortcut(in_channels: int, out_channels: int, *, stride: int) -> nn.Cell:
     """The input itself where it has the output's shape, otherwise a 1x1 convolution of it."""
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
-    return ConvBN(in_channels, out_channels, kernel_size=1, stride=stride, relu=False, bn_momentum=bn_momentum)
+    return ConvBN(in_channels, out_channels, kernel_size=1, stride=stride, relu=False)
 
 
 class MaxPool(nn.Cell):
@@ -97,7 +93,6 @@ class ResNet(nn.Cell):
         strides: of layer1 to layer4.
         dilations: of layer1 to layer4; the first block of a dilated layer has half of it.
         ceil_mode: of the maximum pooling.
-        bn_momentum: in MindSpore's meaning.
 
     Inputs:
         x: (N, 3, H, W) float32.
@@ -108,34 +103,32 @@ class ResNet(nn.Cell):
     """
 
     def __init__(self, name: str, stem_channels: Sequence[int] = PLAIN_STEM, *, strides: Sequence[int] = (1, 2, 2, 2),
-                 dilations: Sequence[int] = (1, 1, 1, 1), ceil_mode: bool = False, bn_momentum: float = 0.9) -> None:
+                 dilations: Sequence[int] = (1, 1, 1, 1), ceil_mode: bool = False) -> None:
         super().__init__()
-        self.stem = self._stem(stem_channels, bn_momentum)
+        self.stem = self._stem(stem_channels)
         self.maxpool = MaxPool(ceil_mode)
         block = Bottleneck if name == "resnet50" else BasicBlock
         in_channels, layers = stem_channels[-1], []
         for i, blocks in enumerate(DEPTHS[name]):
             layers.append(self._layer(block, blocks, in_channels=in_channels, channels=64 * 2 ** i, stride=strides[i],
-                                      dilation=dilations[i], bn_momentum=bn_momentum))
+                                      dilation=dilations[i]))
             in_channels = 64 * 2 ** i * block.expansion
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
 
     @staticmethod
-    def _stem(channels: Sequence[int], bn_momentum: float) -> nn.SequentialCell:
+    def _stem(channels: Sequence[int]) -> nn.SequentialCell:
         if len(channels) == 1:
-            return nn.SequentialCell(ConvBN(3, channels[0], kernel_size=7, stride=2, padding=3,
-                                            bn_momentum=bn_momentum))
+            return nn.SequentialCell(ConvBN(3, channels[0], kernel_size=7, stride=2, padding=3))
         first, second, third = channels
-        return nn.SequentialCell(ConvBN(3, first, kernel_size=3, stride=2, padding=1, bn_momentum=bn_momentum),
-                                 ConvBN(first, second, kernel_size=3, stride=1, padding=1, bn_momentum=bn_momentum),
-                                 ConvBN(second, third, kernel_size=3, stride=1, padding=1, bn_momentum=bn_momentum))
+        return nn.SequentialCell(ConvBN(3, first, kernel_size=3, stride=2, padding=1),
+                                 ConvBN(first, second, kernel_size=3, stride=1, padding=1),
+                                 ConvBN(second, third, kernel_size=3, stride=1, padding=1))
 
     @staticmethod
     def _layer(block: Type[Union[BasicBlock, Bottleneck]], blocks: int, *, in_channels: int, channels: int, stride: int,
-               dilation: int, bn_momentum: float) -> nn.SequentialCell:
-        first = block(in_channels, channels, stride=stride, dilation=max(1, dilation // 2), bn_momentum=bn_momentum)
-        rest = [block(channels * block.expansion, channels, dilation=dilation, bn_momentum=bn_momentum)
-                for _ in range(blocks - 1)]
+               dilation: int) -> nn.SequentialCell:
+        first = block(in_channels, channels, stride=stride, dilation=max(1, dilation // 2))
+        rest = [block(channels * block.expansion, channels, dilation=dilation) for _ in range(blocks - 1)]
         return nn.SequentialCell(first, *rest)
 
     def to_layer2(self, x: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """What the networks share: how the outputs of their heads become what a caller asks for."""
-from typing import Tuple, Union
+from typing import Optional, Tuple, Union
 
 from mindspore import Tensor, nn
 
 from rtseg.models.interpolation import resize_bilinear
+from rtseg.models.layers import BatchNorm
 
 
 class SegmentationNetwork(nn.Cell):
@@ -24,6 +25,13 @@ class SegmentationNetwork(nn.Cell):
     head_stride = 8
     align_corners = False
     labels_to_logits = False
+
+    def set_bn_momentum(self, momentum: Optional[float]) -> None:
+        """Sets that of all BatchNorms, in MindSpore's meaning, 1 - PyTorch's; None leaves the 0.9 that they begin with.
+        """
+        for _, cell in self.cells_and_names():
+            if momentum is not None and isinstance(cell, BatchNorm):
+                cell.set_momentum(momentum)
 
     def construct(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
         outputs = self.head_outputs(x)
