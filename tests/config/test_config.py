@@ -267,6 +267,11 @@ def test_aux_is_a_switch_too(recipe, flags, aux):
     assert parse_arguments("train", "", argv=["--dataset", "d", *flags]).network.aux == aux
 
 
+def test_a_recipe_without_a_name_is_not_the_default_one():
+    with pytest.raises(ConfigError, match="--config: expected a recipe, a YAML file, found ''"):
+        parse_arguments("train", "", argv=["--dataset", "d", "--config="])  # an unset variable of a script
+
+
 def test_a_recipes_warm_up_is_shortened_for_a_short_run(recipe, capsys):
     path = str(recipe(epochs=400, warmup_epochs=20))
     flags = ["--dataset", "d", "--config", path]

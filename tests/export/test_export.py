@@ -120,6 +120,8 @@ def test_onnx_and_batch_size_in_one_step(trained, tmp_path, monkeypatch):
     ([], "expected one of them, found neither"),
     (["--ckpt_file=a", "--from_mindir=b"], "expected one of them, found both"),
     (["--from_mindir=b"], "can only be converted to --file_format ONNX, found MINDIR"),
+    (["--from_mindir=b", "--file_format=ONNX", "--input_type=uint8", "--batch_size=2"],
+     "--export_batch_size, --input_type: expected none of these with --from_mindir"),
     (["--ckpt_file=a", "--file_format=AIR"], "AIR needs --device_target Ascend, found CPU"),
     (["--ckpt_file=a", "--image_width=100"], "expected a positive multiple of 32 up to 16384, found '100'"),
     (["--ckpt_file=a", "--output_type=mask"], "expected one of logits, class_map"),

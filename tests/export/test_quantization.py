@@ -112,9 +112,12 @@ def test_calibration_takes_batches_as_the_network_does(exported):
 
 def test_calibration_files_are_spread_over_a_large_folder(tmp_path):
     for i in range(129):
-        (tmp_path / f"{i:03d}.png").write_bytes(b"")
+        write_png(tmp_path / f"{i:03d}.png", np.zeros((1, 1, 3), np.uint8))
     files = [path.name for path in calibration_files(str(tmp_path))]
     assert (len(files), files[0], files[1], files[-1]) == (32, "000.png", "004.png", "128.png")
+    (tmp_path / "004.png").write_bytes(b"")  # told before the export, which takes long
+    with pytest.raises(DataError, match="004.png: .*"):
+        calibration_files(str(tmp_path))
 
 
 def test_wrong_usage(exported, tmp_path, monkeypatch):

@@ -69,9 +69,11 @@ def parse_arguments(command: str, description: str, *, argv: Optional[Sequence[s
     names, path = set(given), given.pop("config", None)
     if not path and command != "train":
         given = {**_settings_of_run(given), **given}
-    config = load_config(path or recipe_of(given.get("model", "fast_scnn")), given, note=_note)
+    if path == "":
+        raise ConfigError("--config: expected a recipe, a YAML file, found ''")
+    config = load_config(path or recipe_of(given.get("model", "fast_scnn")), given, note=_note).with_given(names)
     check_command(command, config)
-    return config.with_given(names)
+    return config
 
 
 def parse_options(options: Type[Options], prog: str, *, description: str, argv: Optional[Sequence[str]] = None,

@@ -118,6 +118,12 @@ def _check_export(config: Config) -> None:
                           f"{'both' if ckpt_file else 'neither'}")
     if from_mindir and file_format != "ONNX":
         raise ConfigError(f"--from_mindir: can only be converted to --file_format ONNX, found {file_format}")
+    if from_mindir:
+        decided = [f"--{name}" for name in ("export_batch_size", "image_height", "image_width", "input_type",
+                                            "output_type") if config.was_given(name)]
+        if decided:
+            raise ConfigError(f"{', '.join(decided)}: expected none of these with --from_mindir, whose file has them; "
+                              "export the checkpoint anew")
     if file_format != "ONNX" and (config.export.dynamic_batch or config.export.dynamic_size):
         raise ConfigError(f"--dynamic_batch, --dynamic_size: expected --file_format ONNX, found {file_format}")
     if config.export.precision == "int8" and (from_mindir or file_format != "ONNX"):

@@ -38,7 +38,7 @@ def calibration_files(folder: str) -> List[Path]:
     """At most MOST_CALIBRATION_IMAGES of the images in `folder`, evenly spread over their names.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or one of them cannot be read.
     """
     files, _ = find_inputs([folder])
     images = [file.path for file in files if not file.is_video]
@@ -46,6 +46,8 @@ def calibration_files(folder: str) -> List[Path]:
         raise DataError(f"--calibration {folder}: expected a folder of images (PNG, JPEG), such as a few dozen of the "
                         "training split, found none")
     chosen = np.linspace(0, len(images) - 1, min(len(images), MOST_CALIBRATION_IMAGES)).round().astype(int)
+    for i in chosen:
+        read_upright(images[i])  # before the export, which takes long
     return [images[i] for i in chosen]
 
 
