@@ -176,6 +176,8 @@ def test_a_network_gives_logits_where_classes_are_not_enough(monkeypatch, option
 
 @pytest.mark.parametrize("options, message", [
     ({"resize": "stretch"}, "resize: expected one of letterbox, squeeze, found 'stretch'"),
+    ({"scales": ()}, r"scales: expected a list of numbers >= 0.01, found \(\)"),
+    ({"scales": (1.0, -0.5)}, r"scales: expected a list of numbers >= 0.01, found \(1.0, -0.5\)"),
     ({"window": (32, 64)}, r"window: expected Window\(size=\(height, width\), overlap=\(height, width\)\) .*"
      r"found \(32, 64\)"),
     ({"window": 512}, "window: expected Window.*found 512"),

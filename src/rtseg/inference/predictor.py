@@ -1,4 +1,5 @@
 """Class maps of images of any size from a back end: whole images, sliding windows, averages over scales and flips."""
+import math
 from contextlib import AbstractContextManager
 from itertools import groupby, islice
 from typing import (TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple,
@@ -78,14 +79,16 @@ class Predictor:
         confidence: whether predictions have it.
 
     Raises:
-        ConfigError: an unknown `resize`; a window that is none, or not larger than its overlap; or the back end gives
-            class maps, or has one size, and that is not enough for these.
+        ConfigError: an unknown `resize`; no scale, or one under 0.01; a window that is none, or not larger than its
+            overlap; or the back end gives class maps, or has one size, and that is not enough for these.
     """
 
     def __init__(self, backend: Backend, *, resize: Resize = "letterbox", scales: Sequence[float] = _ONE_SCALE,
                  flip: bool = False, window: Optional[Window] = None, confidence: bool = False):
         if resize not in RESIZE_MODES:
             raise ConfigError(f"resize: expected one of {', '.join(RESIZE_MODES)}, found {resize!r}")
+        if not len(scales) or not all(0.01 <= scale < math.inf for scale in scales):
+            raise ConfigError(f"scales: expected a list of numbers >= 0.01, found {scales!r}")
         if window is not None and not _is_window(window):
             raise ConfigError("window: expected Window(size=(height, width), overlap=(height, width)) in pixels, "
                               f"with an overlap that is less than the size, found {window!r}")
