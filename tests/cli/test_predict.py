@@ -15,7 +15,7 @@ from script_helpers import PROJECT, run
 from rtseg.cli import predict
 from rtseg.inference.input_files import InputFile, find_inputs, for_submission, read_upright
 from rtseg.inference.metadata import ModelMetadata
-from rtseg.inference.prediction import predict_images, predict_video
+from rtseg.inference.prediction import predict_files, predict_images, predict_video
 from rtseg.inference.predictor import Prediction
 from rtseg.utils.errors import ConfigError, DataError, UserError
 from rtseg.visualization.video import Video, video_format, writing_video
@@ -328,9 +328,21 @@ def test_a_video_that_the_network_refuses_leaves_nothing(tmp_path):
     assert files_in(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("rate, found", [(29.97, 29.97), (66.6667, 67), (239.513, 240)])
+def test_a_video_of_a_size_that_cannot_be_written_stops_no_other(clip, tmp_path):
+    flat = tmp_path / "flat.avi"
+    writer = cv2.VideoWriter(str(flat), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 1))
+    writer.write(np.zeros((1, 64, 3), np.uint8))
+    writer.release()
+    segmenter = SimpleNamespace(class_names=("a", "b"), palette=PALETTE, batch_size=1, predict=Brightness().predict)
+    problem, *steps = predict_files(segmenter, [InputFile(flat, "flat"), InputFile(clip, "clip")],
+                                    folder=tmp_path / "out", num_workers=0, kinds=())
+    assert "OpenCV cannot write" in str(problem) and "of 64x1 at 10 frames/s" in str(problem) and steps == [None] * 6
+    assert files_in(tmp_path / "out") == ["legend.png", f"overlay/clip_overlay{video_format()[0]}"]
+
+
+@pytest.mark.parametrize("rate, found", [(0.004, 0.01), (29.97, 29.97), (66.6667, 67), (239.513, 240)])
 def test_rates_that_phones_report_can_be_written(tmp_path, rate, found):
-    """MPEG-4 takes no 239513/1000."""
+    """MPEG-4 takes no 239513/1000; a time lapse may have a frame in minutes."""
     path = tmp_path / f"slow{video_format()[0]}"
     with writing_video(path, (48, 80), rate=rate) as add:
         add(np.zeros((48, 80, 3), np.uint8))

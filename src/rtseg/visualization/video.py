@@ -105,21 +105,23 @@ def writing_video(path: Path, size: Tuple[int, int], *, rate: float) -> Iterator
     Args:
         path: with the suffix of `video_format`, or .webm, which browsers play.
         size: (height, width) of the frames.
-        rate: frames per second; written rounded, since MPEG-4 takes no denominators over 65535.
+        rate: frames per second; written rounded, since MPEG-4 takes no denominators over 65535, and at least 0.01.
 
     Raises:
         OSError: the folder cannot be written.
-        DataError: the path is not UTF-8.
+        DataError: the path is not UTF-8, or no video can have that size.
         UserError: not all frames could be written.
     """
     written = 0
     codec = "VP80" if path.suffix == ".webm" else video_format()[1]
     with atomic_write(path) as temporary:
         name = _name_for_opencv(temporary)
+        temporary.touch()  # says why the folder cannot be written; OpenCV does not
         writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*codec),
-                                 round(rate, 2 if rate < 60 else None), size[::-1])
+                                 max(0.01, round(rate, 2 if rate < 60 else None)), size[::-1])
         if not writer.isOpened():
-            raise UserError(f"{path}: OpenCV cannot write {codec} of {size[1]}x{size[0]} at {rate:g} frames/s")
+            raise DataError(f"{path}: OpenCV cannot write {codec} of {size[1]}x{size[0]} at {rate:g} frames/s; scale "
+                            "the video to another size")
 
         def add(frame: np.ndarray) -> None:
             nonlocal written
