@@ -205,6 +205,11 @@ def test_camera_that_cannot_be_used(start, camera, tmp_path):
     assert not (tmp_path / "out" / "overlay").exists() and Brightness.calls == 0
 
 
+def test_a_camera_index_that_opencv_cannot_take():
+    with pytest.raises(DataError, match="camera 12345678901: expected a camera that gives frames"):
+        video.Camera(12345678901)
+
+
 def test_a_file_of_digits_is_no_camera(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert camera_of(["12"]) == 12 and camera_of(["a.png"]) is None and camera_of(["1.5"]) is None

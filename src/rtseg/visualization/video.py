@@ -12,6 +12,7 @@ from rtseg.utils.errors import DataError, UserError
 from rtseg.utils.files import open_regular_file
 
 _USUAL_RATE = 25.0
+_LARGEST_INDEX = 2 ** 31 - 1  # of a camera that OpenCV can be asked for
 
 
 class Frames:
@@ -76,7 +77,7 @@ class Camera(Frames):
     """
 
     def __init__(self, index: int) -> None:
-        super().__init__(cv2.VideoCapture(index),
+        super().__init__(cv2.VideoCapture(min(index, _LARGEST_INDEX)),
                          f"camera {index}: expected a camera that gives frames, found none that OpenCV can open; is it "
                          f"connected, free, and may you read it (on Linux /dev/video{index})?")
 
