@@ -3,7 +3,11 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <set>
 #include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include "tensor.h"
 
@@ -14,6 +18,16 @@ bool IsHidden(const std::filesystem::path& path);
 
 // ".png" of "a.PNG".
 std::string SuffixOf(const std::filesystem::path& path);
+
+// The files of a folder and of those below it.
+struct FolderContent {
+  std::vector<std::filesystem::path> files;                                   // in no order
+  std::vector<std::pair<std::filesystem::path, std::error_code>> unreadable;  // folders that it does not have, and why
+};
+
+// Enters each folder once, those behind links too, but neither hidden ones nor those of `closed`, canonical paths.
+// Hidden files do not count.
+FolderContent FilesBelow(const std::filesystem::path& folder, std::set<std::filesystem::path> closed);
 
 // Reads a file that must be exactly as long as `data`. Throws Error(kBadInput) that names the file and both sizes, or
 // the reason why it cannot be read; `data` then holds nothing of use.

@@ -38,9 +38,9 @@ class Scorer {
   void MapToClasses(Image* label, const std::filesystem::path& path) const;
 
   const std::filesystem::path label_path_;
-  std::map<std::string, std::set<std::filesystem::path>> labels_;  // by file name
   const Metadata metadata_;
-  std::vector<uint8_t> class_of_id_;  // of each value in a .png label; empty: they are train ids
+  const std::vector<uint8_t> class_of_id_;  // of each value in a .png label; empty: they are train ids
+  const std::map<std::string, std::set<std::filesystem::path>> labels_;  // by file name
   std::mutex mutex_;
   ConfusionMatrix matrix_;
 };

@@ -1,12 +1,10 @@
 #include "dataset.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <map>
 #include <set>
 #include <system_error>
+#include <utility>
 
 #include "error.h"
 #include "files.h"
@@ -46,25 +44,17 @@ std::vector<fs::path> BinFiles(const fs::path& folder) {
 
 // Folders that may not be entered become problems.
 void FindImages(const fs::path& folder, const fs::path& result_folder, Dataset* dataset) {
-  std::error_code error, ignored;
-  // Not to be entered again, or at all: without this a link that leads back up gives each image forty times.
-  std::set<fs::path> closed = {fs::canonical(folder, ignored), fs::weakly_canonical(result_folder, ignored)};
+  std::error_code ignored;
+  std::set<fs::path> closed = {fs::weakly_canonical(result_folder, ignored)};
   for (const char* kind : kResultKinds) closed.insert(fs::weakly_canonical(result_folder / kind, ignored));
-  const auto options = fs::directory_options::skip_permission_denied | fs::directory_options::follow_directory_symlink;
-  fs::recursive_directory_iterator entry(folder, options, error);
-  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-    const fs::path& path = entry->path();
-    if (entry->is_directory(ignored)) {
-      if (IsHidden(path) || !closed.insert(fs::canonical(path, ignored)).second) {
-        entry.disable_recursion_pending();
-      } else if (::access(path.c_str(), R_OK | X_OK) != 0) {
-        dataset->problems.push_back(path.string() + ": cannot be read: " + std::generic_category().message(errno));
-      }
-    } else if (IsImage(path) && !IsHidden(path)) {
-      dataset->inputs.push_back(path);
-    }
+  FolderContent content = FilesBelow(folder, std::move(closed));
+  for (const auto& [path, error] : content.unreadable) {
+    if (path == folder) FailToRead(folder, error);
+    dataset->problems.push_back(path.string() + ": cannot be read: " + error.message());
   }
-  if (error) FailToRead(folder, error);
+  for (fs::path& file : content.files) {
+    if (IsImage(file)) dataset->inputs.push_back(std::move(file));
+  }
 }
 
 // Moves images whose results would overwrite those of another one to the problems.

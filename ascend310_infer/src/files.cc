@@ -96,6 +96,26 @@ std::string SuffixOf(const fs::path& path) {
   return suffix;
 }
 
+FolderContent FilesBelow(const fs::path& folder, std::set<fs::path> closed) {
+  FolderContent content;
+  std::error_code error, ignored;
+  closed.insert(fs::canonical(folder, ignored));  // a link that leads back up would give each file forty times
+  fs::recursive_directory_iterator entry(folder, fs::directory_options::follow_directory_symlink, error);
+  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    const fs::path& path = entry->path();
+    if (!entry->is_directory(ignored)) {
+      if (!IsHidden(path)) content.files.push_back(path);
+    } else if (IsHidden(path) || !closed.insert(fs::canonical(path, ignored)).second) {
+      entry.disable_recursion_pending();
+    } else if (::access(path.c_str(), R_OK | X_OK) != 0) {
+      content.unreadable.emplace_back(path, std::error_code(errno, std::generic_category()));
+      entry.disable_recursion_pending();
+    }
+  }
+  if (error) content.unreadable.emplace_back(folder, error);
+  return content;
+}
+
 void ReadExactly(const fs::path& file, const TensorView& data) {
   const OpenFile open(file);
   size_t found = open.size();

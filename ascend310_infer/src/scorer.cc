@@ -44,6 +44,31 @@ fs::path OnlyLabel(const std::set<fs::path>& paths, const fs::path& input) {
   return label;
 }
 
+// The class of each value in a label; empty if there are no label ids.
+std::vector<uint8_t> ClassOfId(const std::vector<int>& label_ids, const Metadata& metadata) {
+  if (label_ids.empty()) return {};
+  if (label_ids.size() != metadata.classes.size()) {
+    throw Error(kUsage, "--label_ids expects one number for each of the model's " +
+                            std::to_string(metadata.classes.size()) + " classes, found " +
+                            std::to_string(label_ids.size()));
+  }
+  std::vector<uint8_t> class_of_id(256, static_cast<uint8_t>(metadata.ignore_label));
+  for (size_t k = 0; k < label_ids.size(); ++k) class_of_id.at(label_ids[k]) = static_cast<uint8_t>(k);
+  return class_of_id;
+}
+
+// By file name, the suffix in small letters.
+std::map<std::string, std::set<fs::path>> LabelsBelow(const fs::path& folder) {
+  const FolderContent content = FilesBelow(folder, {});
+  if (!content.unreadable.empty()) {
+    throw Error(kBadInput,
+                "cannot read the label folder " + folder.string() + ": " + content.unreadable[0].second.message());
+  }
+  std::map<std::string, std::set<fs::path>> labels;
+  for (const fs::path& file : content.files) labels[file.stem().string() + SuffixOf(file)].insert(file);
+  return labels;
+}
+
 Image ReadLabel(const fs::path& path, const Size& size) {
   Image label;
   if (path.extension() == ".bin") {
@@ -65,29 +90,9 @@ Image ReadLabel(const fs::path& path, const Size& size) {
 Scorer::Scorer(const fs::path& label_path, const Metadata& metadata, const std::vector<int>& label_ids)
     : label_path_(label_path),
       metadata_(metadata),
-      matrix_(static_cast<int>(metadata.classes.size()), metadata.ignore_label) {
-  if (!label_ids.empty()) {
-    if (label_ids.size() != metadata.classes.size()) {
-      throw Error(kUsage, "--label_ids expects one number for each of the model's " +
-                              std::to_string(metadata.classes.size()) + " classes, found " +
-                              std::to_string(label_ids.size()));
-    }
-    class_of_id_.assign(256, static_cast<uint8_t>(metadata.ignore_label));
-    for (size_t k = 0; k < label_ids.size(); ++k) class_of_id_.at(label_ids[k]) = static_cast<uint8_t>(k);
-  }
-  std::error_code error, ignored;
-  std::set<fs::path> entered = {fs::canonical(label_path, ignored)};  // a link may lead back up
-  fs::recursive_directory_iterator entry(label_path, fs::directory_options::follow_directory_symlink, error);
-  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-    const fs::path& path = entry->path();
-    if (!entry->is_directory(ignored)) {
-      if (!IsHidden(path)) labels_[path.stem().string() + SuffixOf(path)].insert(path);
-    } else if (IsHidden(path) || !entered.insert(fs::canonical(path, ignored)).second) {
-      entry.disable_recursion_pending();
-    }
-  }
-  if (error) throw Error(kBadInput, "cannot read the label folder " + label_path.string() + ": " + error.message());
-}
+      class_of_id_(ClassOfId(label_ids, metadata)),
+      labels_(LabelsBelow(label_path)),
+      matrix_(static_cast<int>(metadata.classes.size()), metadata.ignore_label) {}
 
 void Scorer::Score(const fs::path& input, const Image& class_map) {
   const fs::path path = LabelOf(input);
