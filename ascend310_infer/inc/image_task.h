@@ -18,7 +18,14 @@ struct Results {
   bool mask = false;      // mask/<name>_mask.png: the colour of each pixel's class
   bool overlay = false;   // overlay/<name>_overlay.png: the colours over the image
 };
-constexpr const char* kResultKinds[] = {"class_map", "mask", "overlay"};  // which are the names of their folders too
+
+// `name` is the word of --save, the folder, and the end of the files' names.
+struct ResultKind {
+  const char* name;
+  bool Results::* wanted;
+};
+constexpr ResultKind kResultKinds[] = {
+    {"class_map", &Results::class_map}, {"mask", &Results::mask}, {"overlay", &Results::overlay}};
 
 // PNG and JPEG images in, class maps at each image's own size out.
 class ImageTask : public Task {

@@ -46,7 +46,7 @@ std::vector<fs::path> BinFiles(const fs::path& folder) {
 void FindImages(const fs::path& folder, const fs::path& result_folder, Dataset* dataset) {
   std::error_code ignored;
   std::set<fs::path> closed = {fs::weakly_canonical(result_folder, ignored)};
-  for (const char* kind : kResultKinds) closed.insert(fs::weakly_canonical(result_folder / kind, ignored));
+  for (const ResultKind& kind : kResultKinds) closed.insert(fs::weakly_canonical(result_folder / kind.name, ignored));
   FolderContent content = FilesBelow(folder, std::move(closed));
   for (const auto& [path, error] : content.unreadable) {
     if (path == folder) FailToRead(folder, error);

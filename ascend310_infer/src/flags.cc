@@ -87,15 +87,12 @@ Results ParseResults(const std::string& name, const std::string& value) {
   results.class_map = false;
   if (value == "none") return results;
   for (const std::string& word : SplitAtCommas(value)) {
-    if (word == "class_map") {
-      results.class_map = true;
-    } else if (word == "mask") {
-      results.mask = true;
-    } else if (word == "overlay") {
-      results.overlay = true;
-    } else {
+    const auto kind = std::find_if(std::begin(kResultKinds), std::end(kResultKinds),
+                                   [&](const ResultKind& one) { return word == one.name; });
+    if (kind == std::end(kResultKinds)) {
       throw Error(kUsage, "--" + name + " expects some of class_map, mask, overlay, or none, found \"" + value + "\"");
     }
+    results.*kind->wanted = true;
   }
   return results;
 }

@@ -23,9 +23,9 @@ ImageTask::ImageTask(const Metadata& metadata, const ClassMapDecoder& decoder, c
       results_(results),
       result_folder_(std::move(result_folder)),
       scorer_(scorer) {
-  if (results_.class_map) PrepareFolder(result_folder_ / "class_map");
-  if (results_.mask) PrepareFolder(result_folder_ / "mask");
-  if (results_.overlay) PrepareFolder(result_folder_ / "overlay");
+  for (const ResultKind& kind : kResultKinds) {
+    if (results_.*kind.wanted) PrepareFolder(result_folder_ / kind.name);
+  }
 }
 
 void ImageTask::Prepare(Sample* sample, const TensorView& input) {
@@ -65,15 +65,14 @@ void ImageTask::Finish(Sample* sample, const std::vector<ConstTensorView>& outpu
   if (results_.overlay) Write("overlay", file, Overlay(sample->image, class_map, metadata_.palette));
   sample->image = Image();
   sample->time(Stage::kWrite) = stopwatch.Lap();
-  if (scorer_ != nullptr)
-    scorer_->Score(file, class_map);  // the last: an image without a label has results all the same
+  if (scorer_ != nullptr) scorer_->Score(file, class_map);  // the last, so that the results are there anyway
   sample->time(Stage::kPostprocess) += stopwatch.Lap();
 }
 
 void ImageTask::End() {
-  if (results_.class_map) SyncFolder(result_folder_ / "class_map");
-  if (results_.mask) SyncFolder(result_folder_ / "mask");
-  if (results_.overlay) SyncFolder(result_folder_ / "overlay");
+  for (const ResultKind& kind : kResultKinds) {
+    if (results_.*kind.wanted) SyncFolder(result_folder_ / kind.name);
+  }
 }
 
 void ImageTask::Write(const std::string& kind, const fs::path& input, const Image& image) const {
