@@ -2,7 +2,10 @@
 #define ASCEND310_INFER_BIN_TASK_H_
 
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "class_map_decoder.h"
 #include "scorer.h"
@@ -17,10 +20,11 @@ class BinTask : public Task {
   explicit BinTask(std::filesystem::path result_folder) : result_folder_(std::move(result_folder)) {}
 
   // For a model with metadata. `scorer` may be nullptr.
-  BinTask(std::filesystem::path result_folder, const Metadata& metadata, const ClassMapDecoder* decoder, Scorer* scorer)
+  BinTask(std::filesystem::path result_folder, const Metadata& metadata, const ClassMapDecoder& decoder, Scorer* scorer)
       : result_folder_(std::move(result_folder)),
         decoder_(decoder),
         scorer_(scorer),
+        size_(metadata.size),
         writes_class_map_(metadata.output == OutputKind::kHeadLogits) {}
 
   void Prepare(Sample* sample, const TensorView& input) override;
@@ -29,8 +33,9 @@ class BinTask : public Task {
 
  private:
   const std::filesystem::path result_folder_;
-  const ClassMapDecoder* const decoder_ = nullptr;
+  const std::optional<ClassMapDecoder> decoder_;
   Scorer* const scorer_ = nullptr;
+  const Size size_;  // of the model's input
   const bool writes_class_map_ = false;
 };
 

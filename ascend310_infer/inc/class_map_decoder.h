@@ -1,6 +1,7 @@
 #ifndef ASCEND310_INFER_CLASS_MAP_DECODER_H_
 #define ASCEND310_INFER_CLASS_MAP_DECODER_H_
 
+#include <filesystem>
 #include <vector>
 
 #include "image.h"
@@ -15,12 +16,13 @@ class ClassMapDecoder {
   // `type` is that of the model's output: float16 and float32 are both known. `threads` work on one image.
   ClassMapDecoder(const Metadata& metadata, ElementType type, int threads);
 
-  // The class of each pixel of the model's input, or of its top left `part`. Throws Error(kBadInput) if scores are not
-  // finite, Error(kFailed) if `output`, that of one image, has the wrong size.
-  Image Decode(const ConstTensorView& output, const Size& part) const;
-  Image Decode(const ConstTensorView& output) const { return Decode(output, metadata_.size); }
+  // The class of each pixel in the top left `part` of the model's input. Throws Error(kBadInput) if scores are not
+  // finite, Error(kFailed) if `output`, that of one image, has the wrong size; both name the image's `file`.
+  Image Decode(const ConstTensorView& output, const Size& part, const std::filesystem::path& file) const;
 
  private:
+  Image DecodeUnnamed(const ConstTensorView& output, const Size& part) const;
+
   const Metadata metadata_;
   const ElementType type_;
   const int threads_;

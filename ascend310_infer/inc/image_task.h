@@ -42,7 +42,7 @@ class ImageTask : public Task {
   void Write(const std::string& kind, const std::filesystem::path& input, const Image& image) const;
 
   const Metadata metadata_;
-  const ClassMapDecoder& decoder_;
+  const ClassMapDecoder decoder_;
   const InputFiller filler_;
   const Results results_;
   const std::filesystem::path result_folder_;

@@ -1,6 +1,5 @@
 #include "bin_task.h"
 
-#include "error.h"
 #include "files.h"
 
 namespace infer {
@@ -16,11 +15,7 @@ void BinTask::Finish(Sample* sample, const std::vector<ConstTensorView>& outputs
   std::vector<ConstTensorView> results = outputs;
   Image class_map;
   if (writes_class_map_ || scorer_ != nullptr) {
-    try {
-      class_map = decoder_->Decode(outputs.at(0));
-    } catch (const Error& error) {
-      throw Error(error.exit_code(), sample->file->string() + ": " + error.what());
-    }
+    class_map = decoder_->Decode(outputs.at(0), size_, *sample->file);
     if (writes_class_map_) results[0] = {class_map.pixels.data(), class_map.pixels.size()};
   }
   sample->time(Stage::kPostprocess) = stopwatch.Lap();

@@ -11,7 +11,16 @@ namespace infer {
 ClassMapDecoder::ClassMapDecoder(const Metadata& metadata, ElementType type, int threads)
     : metadata_(metadata), type_(type), threads_(threads) {}
 
-Image ClassMapDecoder::Decode(const ConstTensorView& output, const Size& part) const {
+Image ClassMapDecoder::Decode(const ConstTensorView& output, const Size& part,
+                              const std::filesystem::path& file) const {
+  try {
+    return DecodeUnnamed(output, part);
+  } catch (const Error& error) {
+    throw Error(error.exit_code(), file.string() + ": " + error.what());
+  }
+}
+
+Image ClassMapDecoder::DecodeUnnamed(const ConstTensorView& output, const Size& part) const {
   const bool is_class_map = metadata_.output == OutputKind::kClassMap;
   const size_t elements = Area(metadata_.output_size) * (is_class_map ? 1 : metadata_.classes.size());
   if (output.bytes != elements * SizeOf(type_)) {

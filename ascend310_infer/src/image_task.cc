@@ -1,6 +1,5 @@
 #include "image_task.h"
 
-#include "error.h"
 #include "files.h"
 #include "image_codec.h"
 #include "letterbox.h"
@@ -52,12 +51,7 @@ void ImageTask::Prepare(Sample* sample, const TensorView& input) {
 void ImageTask::Finish(Sample* sample, const std::vector<ConstTensorView>& outputs) {
   Stopwatch stopwatch;
   const fs::path& file = *sample->file;
-  Image class_map;
-  try {
-    class_map = decoder_.Decode(outputs.at(0), sample->placement.valid);
-  } catch (const Error& error) {
-    throw Error(error.exit_code(), file.string() + ": " + error.what());
-  }
+  Image class_map = decoder_.Decode(outputs.at(0), sample->placement.valid, file);
   if (class_map.size != sample->placement.original) class_map = ResizeNearest(class_map, sample->placement.original);
   sample->time(Stage::kPostprocess) = stopwatch.Lap();
   if (results_.class_map) Write("class_map", file, class_map);

@@ -98,26 +98,21 @@ std::unique_ptr<Engine> LoadWithShape(const Flags& flags, std::optional<Metadata
 }
 
 // `scorer` may be nullptr.
+std::unique_ptr<Task> TaskFor(const Dataset& dataset, const std::optional<Metadata>& metadata, const Engine& engine,
+                              Scorer* scorer, const Flags& flags) {
+  if (!metadata) return std::make_unique<BinTask>(flags.result_path);
+  LayoutOf(engine);  // a model with open dimensions gets a message of its own
+  CheckMetadata(*metadata, engine);
+  const size_t threads = dataset.inputs.size() == 1 ? Cores() : 1;  // several images keep the cores busy anyway
+  const ClassMapDecoder decoder(*metadata, engine.Outputs()[0].type, static_cast<int>(threads));
+  if (dataset.is_bin) return std::make_unique<BinTask>(flags.result_path, *metadata, decoder, scorer);
+  return std::make_unique<ImageTask>(*metadata, decoder, flags.save.value_or(Results()), flags.result_path, scorer);
+}
+
+// `scorer` may be nullptr.
 int ProcessDataset(Engine* engine, const Dataset& dataset, const std::optional<Metadata>& metadata, Scorer* scorer,
                    const Flags& flags) {
-  std::unique_ptr<ClassMapDecoder> decoder;
-  if (metadata) {
-    LayoutOf(*engine);  // a model with open dimensions gets a message of its own
-    CheckMetadata(*metadata, *engine);
-  }
-  if (metadata && (!dataset.is_bin || scorer != nullptr || metadata->output == OutputKind::kHeadLogits)) {
-    const size_t threads = dataset.inputs.size() == 1 ? Cores() : 1;  // several images keep the cores busy anyway
-    decoder = std::make_unique<ClassMapDecoder>(*metadata, engine->Outputs()[0].type, static_cast<int>(threads));
-  }
-
-  std::unique_ptr<Task> task;
-  if (!dataset.is_bin) {
-    task = std::make_unique<ImageTask>(*metadata, *decoder, flags.save.value_or(Results()), flags.result_path, scorer);
-  } else if (decoder != nullptr) {
-    task = std::make_unique<BinTask>(flags.result_path, *metadata, decoder.get(), scorer);
-  } else {
-    task = std::make_unique<BinTask>(flags.result_path);
-  }
+  const std::unique_ptr<Task> task = TaskFor(dataset, metadata, *engine, scorer, flags);
   const PipelineResult result = RunPipeline(engine, dataset.inputs, task.get(), PipelineOptionsOf(flags));
   const ConfusionMatrix* score = scorer == nullptr ? nullptr : &scorer->matrix();
   const bool has_run = !result.timing.run_ms.empty();

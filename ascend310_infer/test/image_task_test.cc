@@ -98,23 +98,23 @@ TEST(EveryKindOfOutputBecomesAClassMap) {
   const uint8_t classes[] = {0, 1, 1, 0};
   metadata.output = infer::OutputKind::kClassMap;
   const infer::ClassMapDecoder of_classes(metadata, ElementType::kUint8, 1);
-  CHECK(of_classes.Decode({classes, 4}).pixels == std::vector<uint8_t>({0, 1, 1, 0}));
-  CHECK(of_classes.Decode({classes, 4}, {2, 1}).pixels == std::vector<uint8_t>({0, 1}));
+  CHECK(of_classes.Decode({classes, 4}, {2, 2}, "x").pixels == std::vector<uint8_t>({0, 1, 1, 0}));
+  CHECK(of_classes.Decode({classes, 4}, {2, 1}, "x").pixels == std::vector<uint8_t>({0, 1}));
 
   metadata.output = infer::OutputKind::kLogits;
   const float logits[] = {1, 0, 0, 1, 0, 1, 1, 1};
   const uint16_t halves[] = {0x3c00, 0, 0, 0x3c00, 0, 0x3c00, 0x3c00, 0x3c00};
-  CHECK(infer::ClassMapDecoder(metadata, ElementType::kFloat32, 1).Decode({logits, 32}).pixels ==
+  CHECK(infer::ClassMapDecoder(metadata, ElementType::kFloat32, 1).Decode({logits, 32}, {2, 2}, "x").pixels ==
         std::vector<uint8_t>({0, 1, 1, 0}));
-  CHECK(infer::ClassMapDecoder(metadata, ElementType::kFloat16, 1).Decode({halves, 16}).pixels ==
+  CHECK(infer::ClassMapDecoder(metadata, ElementType::kFloat16, 1).Decode({halves, 16}, {2, 2}, "x").pixels ==
         std::vector<uint8_t>({0, 1, 1, 0}));
 
   metadata.output = infer::OutputKind::kHeadLogits;
   metadata.size = {4, 4};
-  CHECK(infer::ClassMapDecoder(metadata, ElementType::kFloat16, 2).Decode({halves, 16}, {1, 4}).pixels ==
+  CHECK(infer::ClassMapDecoder(metadata, ElementType::kFloat16, 2).Decode({halves, 16}, {1, 4}, "x").pixels ==
         std::vector<uint8_t>({0, 0, 1, 1}));
-  CHECK_ERROR(infer::ClassMapDecoder(metadata, ElementType::kFloat32, 1).Decode({logits, 31}), infer::kFailed,
-              "expected an output of 32 bytes, found 31");
+  CHECK_ERROR(infer::ClassMapDecoder(metadata, ElementType::kFloat32, 1).Decode({logits, 31}, {4, 4}, "x.png"),
+              infer::kFailed, "x.png: expected an output of 32 bytes, found 31");
 }
 
 TEST(MasksAndOverlays) {
