@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 namespace infer {
 namespace {
@@ -31,13 +33,25 @@ std::vector<Tap> TapsOf(int from, int to) {
   return taps;
 }
 
-void ResizeRow(const uint8_t* from, const std::vector<Tap>& columns, int32_t* to) {
-  for (const Tap& tap : columns) {
-    for (int c = 0; c < 3; ++c) {
-      *to++ = from[3 * tap.first + c] * tap.first_weight + from[3 * tap.second + c] * tap.second_weight;
+// An old row at the new width.
+struct Line {
+  explicit Line(size_t count) : values(count) {}
+
+  void Load(const Image& rgb, int wanted, const std::vector<Tap>& columns) {
+    if (row == wanted) return;
+    row = wanted;
+    const uint8_t* from = rgb.row(row);
+    int32_t* to = values.data();
+    for (const Tap& tap : columns) {
+      for (int c = 0; c < 3; ++c) {
+        *to++ = from[3 * tap.first + c] * tap.first_weight + from[3 * tap.second + c] * tap.second_weight;
+      }
     }
   }
-}
+
+  int row = -1;
+  std::vector<int32_t> values;
+};
 
 // OpenCV takes the mean of four pixels where both sides are exactly halved.
 Image Halve(const Image& rgb, const Size& size) {
@@ -72,26 +86,17 @@ Image ResizeBilinear(const Image& rgb, const Size& size) {
   if (rgb.size.height == 2 * size.height && rgb.size.width == 2 * size.width) return Halve(rgb, size);
   const std::vector<Tap> rows = TapsOf(rgb.size.height, size.height), columns = TapsOf(rgb.size.width, size.width);
   const size_t row_values = 3 * static_cast<size_t>(size.width);
-  // The two old rows that the last new row was made of, at the new width.
-  std::vector<int32_t> lines[2] = {std::vector<int32_t>(row_values), std::vector<int32_t>(row_values)};
-  int in_line[2] = {-1, -1};
+  Line upper(row_values), lower(row_values);  // of which the last new row was made
   Image result(size, 3);
   for (int y = 0; y < size.height; ++y) {
     const Tap& tap = rows[y];
-    if (in_line[1] == tap.first) {
-      std::swap(lines[0], lines[1]);
-      std::swap(in_line[0], in_line[1]);
-    }
-    const int wanted[2] = {tap.first, tap.second};
-    for (int i = 0; i < 2; ++i) {
-      if (in_line[i] == wanted[i]) continue;
-      ResizeRow(rgb.row(wanted[i]), columns, lines[i].data());
-      in_line[i] = wanted[i];
-    }
+    if (lower.row == tap.first) std::swap(upper, lower);
+    upper.Load(rgb, tap.first, columns);
+    lower.Load(rgb, tap.second, columns);
     uint8_t* to = result.row(y);
     for (size_t i = 0; i < row_values; ++i) {
       const int sum =
-          ((tap.first_weight * (lines[0][i] >> 4)) >> 16) + ((tap.second_weight * (lines[1][i] >> 4)) >> 16);
+          ((tap.first_weight * (upper.values[i] >> 4)) >> 16) + ((tap.second_weight * (lower.values[i] >> 4)) >> 16);
       to[i] = static_cast<uint8_t>((sum + 2) >> 2);
     }
   }

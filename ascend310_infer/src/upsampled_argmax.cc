@@ -1,6 +1,7 @@
 #include "upsampled_argmax.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -11,8 +12,10 @@
 namespace infer {
 namespace {
 
-// Pixels of a row that are computed at a time.
+// Values for the pixels of a row that are computed at a time.
 constexpr int kTile = 32;
+template <typename T>
+using Tile = std::array<T, kTile>;
 
 // Where the new pixels of one axis lie between the old ones.
 struct Axis {
@@ -92,8 +95,8 @@ class MixedCell {
       : logits_(logits), rows_(rows), columns_(columns), class_map_(*class_map) {
     corners_.resize(logits.classes);
     candidates_.reserve(logits.classes);
-    top_.resize(static_cast<size_t>(logits.classes) * kTile);
-    bottom_.resize(top_.size());
+    top_.resize(logits.classes);
+    bottom_.resize(logits.classes);
   }
 
   void Compute(int cell_y, int cell_x) {
@@ -134,8 +137,8 @@ class MixedCell {
     const float* weights = columns_.second_weight.data() + x;
     for (size_t i = 0; i < candidates_.size(); ++i) {
       const Corners c = corners_[candidates_[i]];
-      float* top = top_.data() + i * kTile;
-      float* bottom = bottom_.data() + i * kTile;
+      Tile<float>& top = top_[i];
+      Tile<float>& bottom = bottom_[i];
       for (int j = 0; j < count; ++j) {
         top[j] = Mix(c.top_left, c.top_right, weights[j]);
         bottom[j] = Mix(c.bottom_left, c.bottom_right, weights[j]);
@@ -147,15 +150,15 @@ class MixedCell {
   }
 
   void ComputeRow(float weight, int count, uint8_t* classes) const {
-    float best[kTile];
-    int32_t best_class[kTile];
+    Tile<float> best;
+    Tile<int32_t> best_class;
     for (int j = 0; j < count; ++j) {
-      best[j] = Mix(top_[j], bottom_[j], weight);
+      best[j] = Mix(top_[0][j], bottom_[0][j], weight);
       best_class[j] = candidates_[0];
     }
     for (size_t i = 1; i < candidates_.size(); ++i) {
-      const float* top = top_.data() + i * kTile;
-      const float* bottom = bottom_.data() + i * kTile;
+      const Tile<float>& top = top_[i];
+      const Tile<float>& bottom = bottom_[i];
       const int32_t candidate = candidates_[i];
       for (int j = 0; j < count; ++j) {
         const float value = Mix(top[j], bottom[j], weight);
@@ -164,16 +167,16 @@ class MixedCell {
         best_class[j] = better ? candidate : best_class[j];
       }
     }
-    std::copy(best_class, best_class + count, classes);
+    std::copy_n(best_class.begin(), count, classes);
   }
 
   const LogitsView& logits_;
   const Axis& rows_;
   const Axis& columns_;
   Image& class_map_;
-  std::vector<Corners> corners_;     // of each class
-  std::vector<int32_t> candidates_;  // classes that may be best somewhere in the cell, in ascending order
-  std::vector<float> top_, bottom_;  // of each candidate: its scores at the upper and lower edge of the cell
+  std::vector<Corners> corners_;           // of each class
+  std::vector<int32_t> candidates_;        // classes that may be best somewhere in the cell, in ascending order
+  std::vector<Tile<float>> top_, bottom_;  // of each candidate: its scores at the upper and lower edge of the cell
 };
 
 // The cells of rows [begin, end).
