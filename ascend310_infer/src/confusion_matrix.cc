@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <limits>
 #include <stdexcept>
 
@@ -12,9 +13,7 @@ namespace {
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 std::string Row(const std::string& name, size_t width, const std::string& score) {
-  char right_aligned[32];
-  std::snprintf(right_aligned, sizeof(right_aligned), "%8s", score.c_str());
-  return name + std::string(width - name.size(), ' ') + " " + right_aligned + "\n";
+  return name + std::string(width - name.size(), ' ') + std::string(9 - score.size(), ' ') + score + "\n";
 }
 
 std::string Percent(double score) {

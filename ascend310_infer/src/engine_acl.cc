@@ -138,7 +138,7 @@ class AscendCLEngine : public Engine {
     Check(aclrtGetRunMode(&mode), "tell host from device");
     if (mode == ACL_DEVICE) to_device_ = to_host_ = ACL_MEMCPY_DEVICE_TO_DEVICE;  // the program itself runs on the NPU
     Check(aclrtGetCurrentContext(&context_), "get the context of the device");
-    Describe();
+    ReadTensorInfos();
   }
 
   std::string Description() const override { return description_; }
@@ -163,7 +163,7 @@ class AscendCLEngine : public Engine {
   static std::vector<int64_t> ShapeOf(const aclmdlIODims& dims) { return {dims.dims, dims.dims + dims.dimCount}; }
 
   // Fills inputs_ and outputs_.
-  void Describe() {
+  void ReadTensorInfos() {
     const auto description = Take<ModelDescription>(aclmdlCreateDesc(), "a model description");
     aclmdlDesc* const model = description.get();
     Check(aclmdlGetDesc(model, model_.id()), "describe the model");

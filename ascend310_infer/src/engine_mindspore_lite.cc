@@ -1,5 +1,6 @@
 // Runs .mindir and .ms models with MindSpore Lite, on Ascend or on the CPU.
 #include <cstring>
+#include <filesystem>
 
 #include "engine.h"
 #include "error.h"
@@ -104,7 +105,7 @@ class MindSporeLiteEngine : public Engine {
       : description_(std::string("MindSpore Lite, ") + NameOf(options.device) +
                      (options.device == Device::kAscend ? " " + std::to_string(options.device_id) : "")) {
     const std::string& path = options.model_path;
-    const bool is_ms = path.size() > 3 && path.compare(path.size() - 3, 3, ".ms") == 0;
+    const bool is_ms = std::filesystem::path(path).extension() == ".ms";
     const auto type = is_ms ? mindspore::kMindIR_Lite : mindspore::kMindIR;
     Check(model_.Build(path, type, ContextFor(options)), "load " + path + " on " + NameOf(options.device));
     CloseInput(options.input_shape);

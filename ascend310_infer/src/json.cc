@@ -2,6 +2,7 @@
 #include "json.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -139,14 +140,14 @@ class JsonParser {
 
   unsigned FourDigits() {
     unsigned code = 0;
-    for (int i = 0; i < 4; ++i) {
-      ++position_;
-      const std::string digits = "0123456789abcdef";
-      const char lower = Peek() >= 'A' && Peek() <= 'F' ? static_cast<char>(Peek() - 'A' + 'a') : Peek();
-      const size_t digit = lower == '\0' ? std::string::npos : digits.find(lower);
-      if (digit == std::string::npos) Fail("four hexadecimal digits");
-      code = code * 16 + static_cast<unsigned>(digit);
+    const char* const first = text_.data() + ++position_;
+    const size_t most = std::min<size_t>(4, text_.size() - position_);
+    const auto digits = static_cast<size_t>(std::from_chars(first, first + most, code, 16).ptr - first);
+    if (digits < 4) {
+      position_ += digits;
+      Fail("four hexadecimal digits");
     }
+    position_ += 3;
     return code;
   }
 

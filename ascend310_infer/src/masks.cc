@@ -1,12 +1,14 @@
 #include "masks.h"
 
+#include <algorithm>
+#include <array>
 #include <stdexcept>
 
 namespace infer {
 
 Image Colorize(const Image& class_map, const std::vector<Rgb>& palette) {
-  Rgb colors[256] = {};
-  std::copy(palette.begin(), palette.end(), colors);
+  std::array<Rgb, 256> colors{};
+  std::copy(palette.begin(), palette.end(), colors.begin());
   Image result(class_map.size, 3);
   uint8_t* to = result.pixels.data();
   for (const uint8_t k : class_map.pixels) {

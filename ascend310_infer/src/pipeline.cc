@@ -1,9 +1,11 @@
 #include "pipeline.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "bounded_queue.h"
 #include "error.h"
@@ -255,19 +257,11 @@ Timing TimeRuns(Engine* engine, int warmup, int runs) {
 
   RunRecorder recorder;
   const ProcessorClock processor;
-  std::mutex mutex;
-  int left = runs;
-  const auto take = [&] {
-    const std::lock_guard<std::mutex> lock(mutex);
-    return left-- > 0;
-  };
-  ThreadGroup threads([&] {
-    const std::lock_guard<std::mutex> lock(mutex);
-    left = 0;
-  });
+  std::atomic<int> left = runs;
+  ThreadGroup threads([&left] { left = 0; });
   for (size_t i = 0; i < requests.size(); ++i) {
     threads.Start([&, i] {
-      while (take()) batches[i]->Run(requests[i].get(), &recorder);
+      while (left-- > 0) batches[i]->Run(requests[i].get(), &recorder);
     });
   }
   threads.JoinAndRethrow();

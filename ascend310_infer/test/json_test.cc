@@ -36,6 +36,9 @@ TEST(JsonProblemsHaveAPosition) {
   CHECK_EQUAL(ProblemOf("\"abc"), "expected the end of a string at byte 4");
   CHECK_EQUAL(ProblemOf("{\"a\": 1, \"a\": 2}"), "expected each key once, found another \"a\" at byte 15");
   CHECK_EQUAL(ProblemOf("\"\\ud800\\u0041\""), "expected the second half of a surrogate pair at byte 12");
+  CHECK_EQUAL(ProblemOf("\"\\u00-1\""), "expected four hexadecimal digits at byte 5");
+  CHECK_EQUAL(ProblemOf("\"\\u+001\""), "expected four hexadecimal digits at byte 3");
+  CHECK_EQUAL(ProblemOf("\"\\u00"), "expected four hexadecimal digits at byte 5");
   CHECK_EQUAL(ProblemOf(std::string(1000, '[')), "expected less nesting at byte 65");
   for (const char* text : {"nul", "+1", "1e999", "0x10", "NaN", "'a'", "\"\\x\"", "\"\\u12g4\"", "{1: 2}", "1-2"}) {
     CHECK(!ProblemOf(text).empty());
