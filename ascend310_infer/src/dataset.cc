@@ -79,7 +79,7 @@ Dataset FindInputs(const fs::path& path, const fs::path& result_folder) {
   Dataset dataset;
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status)) FailToRead(path, std::make_error_code(std::errc::no_such_file_or_directory));
+  if (!fs::exists(status)) FailToRead(path, error);
   if (!fs::is_directory(status) && !fs::is_regular_file(status)) {
     throw Error(kBadInput, path.string() + ": expected a folder or a file, found a device or a pipe");
   }

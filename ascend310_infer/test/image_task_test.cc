@@ -183,6 +183,9 @@ TEST(DatasetProblemsAreNamed) {
   const TemporaryFolder folder;
   CHECK_ERROR(infer::FindInputs(folder / "missing", ""), infer::kBadInput,
               "cannot read the dataset " + (folder / "missing").string() + ": No such file or directory");
+  fs::create_symlink("loop", folder / "loop");
+  CHECK_ERROR(infer::FindInputs(folder / "loop", ""), infer::kBadInput,
+              "cannot read the dataset " + (folder / "loop").string() + ": Too many levels of symbolic links");
   CHECK_ERROR(infer::FindInputs(folder.path(), ""), infer::kBadInput,
               "no *_img.bin, .png, .jpg or .jpeg file in " + folder.path().string());
   folder.Write("a.png", "");
