@@ -129,7 +129,8 @@ void Check(const Flags& flags) {
   if (flags.result_path.empty() || flags.time_path.empty()) {
     throw Error(kUsage, "--result_path and --time_path expect a folder, found \"\"");
   }
-  if (!engine.fusion_switch_path.empty() && !fs::is_regular_file(engine.fusion_switch_path)) {
+  std::error_code ignored;
+  if (!engine.fusion_switch_path.empty() && !fs::is_regular_file(engine.fusion_switch_path, ignored)) {
     throw Error(kUsage, "--fusion_switch_path expects an existing file, found \"" + engine.fusion_switch_path + "\"");
   }
   for (const fs::path& of_model : {fs::path(engine.model_path), MetadataPath(engine.model_path)}) {

@@ -116,8 +116,10 @@ TEST(RequiredFlags) {
 
 TEST(FoldersAndFilesAreChecked) {
   CHECK_ERROR(Parse({"--result_path="}), kUsage, "--result_path and --time_path expect a folder, found \"\"");
-  CHECK_ERROR(Parse({"--fusion_switch_path=/no/such.cfg"}), kUsage,
-              "--fusion_switch_path expects an existing file, found \"/no/such.cfg\"");
+  for (const std::string& path : {std::string("/no/such.cfg"), std::string(300, 'x')}) {  // a name that is too long
+    CHECK_ERROR(Parse({"--fusion_switch_path=" + path}), kUsage,
+                "--fusion_switch_path expects an existing file, found \"" + path + "\"");
+  }
   CHECK_ERROR(Parse({"--model_path=a/net.onnx", "--report_json=b/../a/net.json"}), kUsage,
               "--report_json expects a new file, found the model's own \"b/../a/net.json\"");
   CHECK_ERROR(Parse({"--model_path=a/net.onnx", "--report_json=a/net.onnx"}), kUsage,
