@@ -56,6 +56,15 @@ def test_momentum_of_a_batch_norm_that_is_built():
     assert layer.moving_mean.asnumpy().tolist() == [1]  # 0.75 * 0 + 0.25 * 4
 
 
+@pytest.mark.parametrize("training, of_batch, expected, mean", [
+    (True, False, [0, 8], 0), (False, True, [-1, 1], 2), (True, None, [-1, 1], 2), (False, None, [0, 8], 0)])
+def test_statistics_can_be_chosen_as_in_mindspores_own_batch_norm(training, of_batch, expected, mean):
+    layer = BatchNorm(1, momentum=0.5, use_batch_statistics=of_batch).set_train(training)
+    y = layer(Tensor(np.array([0, 8], np.float32).reshape(2, 1, 1, 1)))
+    np.testing.assert_allclose(y.asnumpy().ravel(), expected, atol=1e-4)
+    assert layer.moving_mean.asnumpy().tolist() == [mean]
+
+
 def test_resize_bilinear_literal():
     x = Tensor(np.array([[[[0.0, 1.0, 2.0]]]], np.float32))
     assert resize_bilinear(x, (1, 5), align_corners=True).asnumpy().ravel().tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]

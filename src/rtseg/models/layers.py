@@ -73,8 +73,9 @@ class BatchNorm(nn.BatchNorm2d):
         self.across_ranks = True
 
     def construct(self, x: Tensor) -> Tensor:
+        of_batch = self.training if self.use_batch_statistics is None else self.use_batch_statistics
         several = self.across_ranks or x.size > self.num_features
-        normalize = self.bn_train if self.training and several else self.bn_infer
+        normalize = self.bn_train if of_batch and several else self.bn_infer
         if not self.float32_compute:
             return normalize(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
         y = normalize(x.astype(dtype.float32), self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
