@@ -28,6 +28,7 @@ FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 TINY_FLAGS = {
     "run_train.sh": (*TINY_TRAINING, "--epochs=3"),
     "train": (*TINY_TRAINING, "--epochs=3", "--output_path={folder}/train"),
+    "--from_mindir": (),  # has its size
     "export": ("--image_height=64", "--image_width=128"),
     "complexity": ("--model=fast_scnn", "--image_height=64", "--image_width=128"),
     "synthetic": ("--train=2", "--val=1", "--test=0", "--height=64", "--width=128"),
