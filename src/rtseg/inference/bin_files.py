@@ -80,14 +80,14 @@ def read_output(path: Path, height: int, *, width: int, num_classes: int,
         shapes["float32 head logits"] = (num_classes, height // stride, width // stride)
     forms = [(np.dtype(dtype), shape) for kind, shape in shapes.items()
              for dtype in (("u1", "<i4", "<i8") if kind == "uint8 class map" else ("<f4", "<f2"))]
+    sizes = [math.prod(shape) * dtype.itemsize for dtype, shape in forms]
     content = _read(path, {kind: math.prod(shape) * (4 if kind.startswith("float32") else 1)
-                           for kind, shape in shapes.items()},
-                    others=[math.prod(shape) * dtype.itemsize for dtype, shape in forms])
-    outputs = [np.frombuffer(content, dtype).reshape(shape) for dtype, shape in forms
-               if math.prod(shape) * dtype.itemsize == len(content)]
+                           for kind, shape in shapes.items()}, others=sizes)
+    outputs = [np.frombuffer(content, dtype).reshape(shape) for (dtype, shape), size in zip(forms, sizes)
+               if size == len(content)]
     output = next((array for array in outputs[:-1]  # 16 classes at stride 8 have as many bytes as a class map
                    if (((0 <= array) & (array < num_classes)) | (array == IGNORE_LABEL)).all()), outputs[-1])
-    return output if output.dtype.kind == "f" else output.clip(-1, IGNORE_LABEL).astype(np.uint8)
+    return output.clip(-1, IGNORE_LABEL).astype(np.uint8) if output.dtype.kind == "i" else output
 
 
 def read_result(path: Path, height: int, *, width: int, num_classes: int, stride: Optional[int] = None,
@@ -109,13 +109,14 @@ def read_result(path: Path, height: int, *, width: int, num_classes: int, stride
 
 def _read(path: Path, expected: Dict[str, int], *, others: Sequence[int] = ()) -> bytes:
     """The content, of as many bytes as `expected`, which a message names, or `others` say."""
+    sizes = {*expected.values(), *others}
     try:
         with open_regular_file(path) as file:
             found = os.fstat(file.fileno()).st_size
-            content = file.read() if found in (*expected.values(), *others) else b""
+            content = file.read() if found in sizes else b""
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(content) not in (*expected.values(), *others):
+    if len(content) not in sizes:
         wanted = " or ".join(f"{count} bytes ({kind})" for kind, count in expected.items())
         raise DataError(f"{path}: expected {wanted}, found {found}; are --image_height and --image_width right, and "
                         "was it written completely?")
