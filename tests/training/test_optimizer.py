@@ -19,12 +19,18 @@ PARAMETERS = [parameter("backbone.conv.weight"), parameter("backbone.bn.gamma"),
 
 
 def described(groups):
-    return [([p.name for p in group["params"]], group["lr"], group["weight_decay"]) for group in groups]
+    return [([p.name for p in group["params"]], group.get("lr"), group["weight_decay"]) for group in groups]
 
 
 def test_one_group_when_nothing_differs():
     assert described(parameter_groups(PARAMETERS, [0.1, 0.2], weight_decay=5e-4)) == [
-        ([p.name for p in PARAMETERS], [0.1, 0.2], 5e-4)]
+        ([p.name for p in PARAMETERS], None, 5e-4)]
+
+
+def test_groups_share_one_rate_unless_there_are_factors():
+    groups = parameter_groups(PARAMETERS, [0.1, 0.2], weight_decay=5e-4, decay_bn_bias=False)
+    assert [(rate, decay) for _, rate, decay in described(groups)] == [(None, 5e-4), (None, 0.0)]
+    assert not nn.Momentum(groups, learning_rate=[0.1, 0.2], momentum=0.9).is_group_lr
 
 
 def test_no_decay_for_batch_norm_and_biases_and_factors_by_longest_prefix():
@@ -42,8 +48,9 @@ def test_a_prefix_that_fits_nothing_is_an_error():
         parameter_groups(PARAMETERS, [0.1], weight_decay=0.0, lr_factors={"head": 10})
 
 
-def test_three_updates_equal_the_formula():
-    """v = m v + (g + wd w), w = w - lr v, with another rate at each step and group."""
+@pytest.mark.parametrize("factor_of_fast", [10, 1])
+def test_three_updates_equal_the_formula(factor_of_fast):
+    """v = m v + (g + wd w), w = w - lr v, with another rate at each step and another decay, or factor, in each group."""
     class Network(nn.Cell):
         def __init__(self):
             super().__init__()
@@ -56,14 +63,16 @@ def test_three_updates_equal_the_formula():
 
     network = Network()
     config = load_config(PROJECT / "configs" / "fast_scnn.yaml", {
-        "momentum": 0.5, "weight_decay": 0.1, "decay_bn_bias": 0, "lr_factors": "fast=10"})
+        "momentum": 0.5, "weight_decay": 0.1, "decay_bn_bias": 0,
+        **({} if factor_of_fast == 1 else {"lr_factors": f"fast={factor_of_fast}"})})
     lr_per_step = [0.1, 0.01, 0.001]
     optimizer = build_optimizer(config, network, lr_per_step=lr_per_step)
     gradients = {"slow.weight": 2.0, "fast.weight": 3.0, "fast.bias": -1.0}
     for _ in lr_per_step:
         optimizer(tuple(Tensor([gradients[p.name]], ms.float32) for p in optimizer.parameters))
 
-    for found, factor, decay in ((network.slow, 1, 0.1), (network.fast, 10, 0.1), (network.bias, 10, 0.0)):
+    for found, factor, decay in ((network.slow, 1, 0.1), (network.fast, factor_of_fast, 0.1),
+                                 (network.bias, factor_of_fast, 0.0)):
         weight, velocity = 1.0, 0.0
         for rate in lr_per_step:
             velocity = 0.5 * velocity + gradients[found.name] + decay * weight

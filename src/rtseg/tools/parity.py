@@ -146,8 +146,8 @@ class ParityCheck:
         Computed operator by operator, in MindSpore's PyNative mode; `training` compiles the same as a graph.
         """
         network = _frozen(self.network())
-        gradient = _gradient_cell(self._network_with_loss(network, FROZEN_LOGIT_SCALE, by_products=by_products))
         with _pynative():
+            gradient = _gradient_cell(self._network_with_loss(network, FROZEN_LOGIT_SCALE, by_products=by_products))
             loss, norms = _loss_and_norms(gradient, network, batch=self._training_batch())
         form = "by products" if by_products else "by operators"
         return [ParityResult(f"frozen loss {form}", relative_error(loss, self.golden["frozen/loss"]), 1e-5),
