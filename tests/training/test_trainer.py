@@ -292,17 +292,19 @@ def test_auto_begins_where_there_is_nothing_to_continue_and_early_stop_ends(data
 
 
 def test_sigint_while_an_evaluation_is_due(dataset, tmp_path):
-    code, output = start_and_signal(command("train.py", dataset, tmp_path, *TINY), "epoch: 2, loss", signal.SIGINT)
+    code, output = start_and_signal(train_tiny(dataset, tmp_path, *TINY), "epoch: 2, loss", signal.SIGINT)
     assert code == 0 and "Traceback" not in output, output
     epoch, step = re.search(r"^stopped on request in epoch (\d) after step (\d);", output, re.M).groups()
-    progress = json.loads(contents(run_folder(tmp_path) / "last.ckpt")["progress"])
+    progress = json.loads(contents(run_folder(tmp_path / "out") / "last.ckpt")["progress"])
     assert (progress["epoch"], progress["step"]) == (int(epoch) - 1, int(step))
 
 
-def test_a_diverging_run_stops_and_keeps_the_last_good_state(whole_run, dataset, tmp_path):
-    state = shutil.copytree(whole_run[0], tmp_path / "run") / "last.ckpt"
+def test_a_diverging_run_stops_and_keeps_the_last_good_state(run_with_features, dataset, tmp_path):
+    state = shutil.copytree(run_with_features[0], tmp_path / "run") / "last.ckpt"
     before = state.read_bytes()
-    done = run("train.py", dataset, tmp_path / "out", *TINY, "--lr", "1e9", "--pretrained", str(state))
+    flags = [*FEATURES, "--clip_norm=0", "--lr=1e9", f"--pretrained={state}"]
+    done = subprocess.run(train_tiny(dataset, tmp_path, *flags), cwd=PROJECT, capture_output=True, text=True,
+                          timeout=300)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(r"error: training stopped: the loss of epoch 1 step \d is (nan|inf)", done.stderr)
     assert state.read_bytes() == before

@@ -13,7 +13,7 @@ from rtseg.config.config import Config
 from rtseg.export.onnx_converter import convert_file
 from rtseg.export.quantization import calibration_files, check_quantizer, quantize_file
 from rtseg.export.verify import LEAST_AGREEMENT, LEAST_INT8_AGREEMENT, compare_backends, report
-from rtseg.inference.backends import ExportedBackend, open_mindir, open_onnx
+from rtseg.inference.backends import ExportedBackend, open_exported
 from rtseg.inference.graph import InferenceGraph
 from rtseg.inference.input_files import InputFile, find_inputs, read_upright
 from rtseg.inference.metadata import ModelMetadata, check_metadata_is_free, exported_path, sha256_of, write_metadata
@@ -86,8 +86,7 @@ def _describe(config: Config, network: nn.Cell) -> ModelMetadata:
 def _verify(config: Config, path: Path, *, graph: InferenceGraph, metadata: ModelMetadata,
             files: Sequence[InputFile]) -> None:
     """Raises UserError where the exported model and the graph that it was made of differ in these images."""
-    runner = open_onnx(path, precision=metadata.precision) if path.suffix == ".onnx" else open_mindir(
-        path, device_target=config.run.device_target, device_id=config.run.device_id)
+    runner = open_exported(path, metadata, device_target=config.run.device_target, device_id=config.run.device_id)
     exported = ExportedBackend(path, metadata, runner=runner)
     source = ExportedBackend(Path(config.run.ckpt_file), metadata, runner=lambda x: graph(Tensor(x)).asnumpy())
     images = ((file.name, read_upright(file.path)) for file in files)

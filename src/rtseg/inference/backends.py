@@ -180,6 +180,18 @@ class ExportedBackend(Backend):
         return results
 
 
+def open_exported(path: Path, metadata: ModelMetadata, *, device_target: str = "auto", device_id: int = 0) -> Runner:
+    """A function that runs an exported model, an .onnx on the CPU and a .mindir on the device.
+
+    Raises:
+        ConfigError: what runs it is not installed, or MindSpore has no such device.
+        DataError: the file is damaged or of another kind.
+    """
+    if path.suffix.lower() == ".mindir":
+        return open_mindir(path, device_target=device_target, device_id=device_id)
+    return open_onnx(path, precision=metadata.precision)
+
+
 def open_onnx(path: Path, *, precision: Optional[str] = None) -> Runner:
     """A function that runs an ONNX file on the CPU, in the runtime that is faster for its precision if both are there.
 
