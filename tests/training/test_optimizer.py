@@ -50,7 +50,7 @@ def test_a_prefix_that_fits_nothing_is_an_error():
 
 @pytest.mark.parametrize("factor_of_fast", [10, 1])
 def test_three_updates_equal_the_formula(factor_of_fast):
-    """v = m v + (g + wd w), w = w - lr v, with another rate at each step and another decay, or factor, in each group."""
+    """v = m v + (g + wd w), w = w - lr v, with another rate at each step, and another decay or factor in each group."""
     class Network(nn.Cell):
         def __init__(self):
             super().__init__()

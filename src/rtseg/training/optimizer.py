@@ -11,8 +11,8 @@ def parameter_groups(parameters: Sequence[Parameter], lr_per_step: Sequence[floa
                      decay_bn_bias: bool = True, lr_factors: Optional[Dict[str, float]] = None) -> List[Dict[str, Any]]:
     """Groups for a MindSpore optimizer: one per pair of learning-rate factor and weight decay that occurs.
 
-    Without factors the groups have no rate of their own but the optimizer's. A rate in a group, even the same one, would
-    make MindSpore look it up for each parameter, which takes eight seconds of compiling Fast-SCNN's training step.
+    Without factors the groups have no rate of their own but the optimizer's. A rate in a group, even the same one,
+    makes MindSpore look it up for each parameter, which takes eight seconds of compiling Fast-SCNN's training step.
 
     Args:
         parameters: the trainable parameters.
