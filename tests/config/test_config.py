@@ -100,7 +100,7 @@ def test_a_checkpoint_in_its_run_needs_no_config(tmp_path, capsys):
                 config.run.output_path)
     ours = ("mmseg", 11, (0.1, 0.2, 0.3))
     for where in ([f"--resume_path={run}"], [f"--resume_path={run}/ckpt_0", "--resume_name=a.ckpt"],
-                  [f"--resume_path={run}/best_map.ckpt", "--model=bisenetv1"]):
+                  [f"--resume_name={run}/ckpt_0/a.ckpt"], [f"--resume_path={run}/best_map.ckpt", "--model=bisenetv1"]):
         assert network(parse_arguments("eval", "", argv=["--dataset=d", *where])) == (*ours, "d", "output")
         assert capsys.readouterr().err == f"note: network and classes are those of {run}/config.yaml\n"
     given = parse_arguments("export", "", argv=[f"--ckpt_file={run}/best_map.ckpt", "--mean=0,0,0"])
