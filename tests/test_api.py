@@ -100,6 +100,12 @@ def test_evaluation_of_a_segmenter_and_of_its_network(garden):
         rtseg.evaluate(network, dataset, mean=MEAN, std=STD, mode="crop")
     with pytest.raises(rtseg.ConfigError, match="mode: expected full for a Segmenter"):
         rtseg.evaluate(rtseg.Segmenter(garden / "best_map.ckpt"), dataset, mode="ms_flip")
+    for size in ((0, 0), (64, -1), (64.0, 64.0), (64,), 64):
+        with pytest.raises(rtseg.ConfigError, match="crop_size: expected .height, width. in pixels, each at least 1"):
+            rtseg.evaluate(network, dataset, mean=MEAN, std=STD, crop_size=size)
+    for workers in (-1, None):
+        with pytest.raises(rtseg.ConfigError, match=f"num_workers: expected an integer >= 0, found {workers}"):
+            rtseg.evaluate(network, dataset, mean=MEAN, std=STD, num_workers=workers)
 
 
 class Plain:

@@ -118,18 +118,22 @@ def evaluate(model: Union["Segmenter", "nn.Cell"], dataset: "LabelledImages", *,
         that could not be read or whose label cannot be scored; the others are scored.
 
     Raises:
-        ConfigError: mean and std are missing, the mode is unknown, or classes differ: their number, or the names that
-            a Segmenter and the data set's `spec` have.
+        ConfigError: mean and std are missing, the mode is unknown, crop_size or num_workers is none, or classes differ:
+            their number, or the names that a Segmenter and the data set's `spec` have.
         DataError: the network cannot be computed, or its logits are not finite.
     """
     from rtseg.inference.evaluator import Evaluator
-    from rtseg.inference.predictor import network_predictor
+    from rtseg.inference.predictor import is_pair, network_predictor
     from rtseg.inference.segmenter import Segmenter
 
     if mode not in ("full", "ms_flip"):
         raise ConfigError(f"mode: expected full or ms_flip, found '{mode}'; centre crops are asked for by crop_size")
     if mode == "ms_flip" and isinstance(model, Segmenter):
         raise ConfigError("mode: expected full for a Segmenter, found ms_flip; make it with scales and flip=True")
+    if crop_size is not None and not (is_pair(crop_size) and min(crop_size) >= 1):
+        raise ConfigError(f"crop_size: expected (height, width) in pixels, each at least 1, found {crop_size!r}")
+    if not isinstance(num_workers, int) or num_workers < 0:
+        raise ConfigError(f"num_workers: expected an integer >= 0, found {num_workers!r}")
     spec = getattr(dataset, "spec", None)
     if isinstance(model, Segmenter):
         predictor, known = model.predictor, len(model.class_names)

@@ -218,11 +218,12 @@ def _from_probabilities(probabilities: np.ndarray, confidence: bool) -> Predicti
 
 
 def _is_window(window: Any) -> bool:
-    return (isinstance(window, Window) and _is_pair(window.size) and _is_pair(window.overlap)
+    return (isinstance(window, Window) and is_pair(window.size) and is_pair(window.overlap)
             and all(0 <= overlap < length for length, overlap in zip(window.size, window.overlap)))
 
 
-def _is_pair(value: Any) -> bool:
+def is_pair(value: Any) -> bool:
+    """Whether `value` is a tuple or list of two integers."""
     return isinstance(value, (tuple, list)) and len(value) == 2 and all(
         isinstance(number, (int, np.integer)) for number in value)
 
