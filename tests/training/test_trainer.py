@@ -361,10 +361,11 @@ def test_eval_scores_the_good_images_and_lists_the_bad(whole_run, dataset, tmp_p
     assert "3 images in" in (tmp_path / "out" / "eval_results.txt").read_text()
 
 
-def test_an_output_folder_that_cannot_be_written(dataset, tmp_path):
+def test_an_output_folder_that_cannot_be_written(whole_run, dataset, tmp_path):
     (tmp_path / "file").write_text("")
-    done = run("train.py", dataset, tmp_path / "file" / "out", *TINY)
-    assert done.returncode == 2 and "--output_path" in done.stderr and "Traceback" not in done.stderr
+    for program, flags in (("train.py", TINY), ("eval.py", ["--resume_path", str(whole_run[0])])):
+        done = run(program, dataset, tmp_path / "file" / "out", *flags)
+        assert done.returncode == 2 and "--output_path" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_other_networks_train_and_a_backbone_is_taken(dataset, tmp_path):

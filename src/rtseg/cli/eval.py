@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Optional, Sequence
 
-from rtseg.cli.configuration import read_configuration
+from rtseg.cli.configuration import make_output_folder, read_configuration
 from rtseg.config.config import Config
 from rtseg.utils.errors import report_errors
 
@@ -43,6 +43,7 @@ def evaluate(config: Config) -> int:
                           crop_size=config.data.crop_size if config.evaluation.eval_mode == "crop" else None,
                           batch_size=config.evaluation.eval_batch_size,
                           boundary_iou=config.evaluation.boundary_iou, group=group)
+    make_output_folder(Path(config.run.output_path))  # that it cannot be made is better found before the evaluation
     report = EvaluationReport(Path(config.run.output_path), dataset, save_mask=config.evaluation.save_mask)
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
         items, total=len(evaluator.indices), unit="image", disable=None))

@@ -32,7 +32,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Sequence
 
-from rtseg.cli.configuration import read_configuration
+from rtseg.cli.configuration import make_output_folder, read_configuration
 from rtseg.config.config import Config
 from rtseg.config.sections import DEFAULT_MODEL
 from rtseg.inference.metadata import metadata_path
@@ -121,14 +121,6 @@ def predict_from_camera(config: Config, index: int, *, output: Path) -> int:
     print(f"{len(times)} frames; end to end (camera, network, drawing, writing), without the first: {rate}; "
           f"the video is in {output / 'overlay'}")
     return report_errors("the camera stopped:", problems)
-
-
-def make_output_folder(output: Path) -> None:
-    """Raises ConfigError when it cannot be made."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output_path {output}: expected a folder that can be written; {error.strerror}") from None
 
 
 def predict(config: Config, files: Sequence["InputFile"], *, output: Path) -> List[str]:

@@ -32,7 +32,6 @@ class EvaluationReport:
     """
 
     def __init__(self, folder: Path, dataset: Union[SegmentationDataset, CachedDataset], *, save_mask: bool) -> None:
-        folder.mkdir(parents=True, exist_ok=True)  # that it cannot be made is better found before the evaluation
         self.folder = folder
         self.dataset = dataset
         self.spec = dataset.spec
