@@ -99,6 +99,12 @@ def test_the_command(folders, tmp_path, monkeypatch, capsys):
     with pytest.raises(ConfigError, match="--image_height: expected 32, which the model takes as its metadata says"):
         verify_command.main([*flags, "--image_height=64"])
 
+    def refuse(x):
+        raise RuntimeError("invalid dimensions")
+    monkeypatch.setattr("rtseg.inference.backends.open_onnx", lambda path, precision=None: refuse)
+    with pytest.raises(DataError, match=r"net.onnx: expected a model that takes uint8 \[1, 32, 64, 3\], .*dimensions"):
+        verify_command.main(flags)
+
 
 def test_a_model_that_leaves_its_size_open(folders, tmp_path, monkeypatch, capsys):
     (tmp_path / "net.onnx").write_bytes(b"")

@@ -154,7 +154,7 @@ class ExportedBackend(Backend):
         sizes = "any size" if self.size is None else f"{width}x{height}"
         variant = f" ({metadata.variant})" if metadata.variant else ""  # a model of others has none
         self.description = f"{metadata.model}{variant}, {path}, input {sizes}"
-        self._run(np.zeros(metadata.input_shape, metadata.input_type))
+        self.run_input(np.zeros(metadata.input_shape, metadata.input_type))
 
     def run(self, images: np.ndarray) -> np.ndarray:
         if self.metadata.input_type == "float32":
@@ -162,9 +162,10 @@ class ExportedBackend(Backend):
         missing = (self.batch_size or len(images)) - len(images)
         if missing:
             images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-        return self._run(images)[:len(images) - missing]
+        return self.run_input(images)[:len(images) - missing]
 
-    def _run(self, x: np.ndarray) -> np.ndarray:
+    def run_input(self, x: np.ndarray) -> np.ndarray:
+        """What the file itself takes -> what it gives. Raises DataError where that is not what its metadata says."""
         try:
             results = self.runner(x)
         except (RuntimeError, ValueError, TypeError) as error:
