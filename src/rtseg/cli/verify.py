@@ -29,14 +29,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     options = parse_options(VerifyOptions, "rtseg verify", description=__doc__, argv=argv)
 
     from rtseg.export.verify import compare_results, report
-    from rtseg.inference.backends import ExportedBackend, open_exported
-    from rtseg.inference.foreign import adapted
+    from rtseg.inference.backends import open_exported
     from rtseg.inference.metadata import metadata_path, read_metadata
 
     path = Path(options.model_path)
     metadata = read_metadata(options.metadata or metadata_path(path)).resized(height=options.image_height,
                                                                              width=options.image_width)
-    backend = ExportedBackend(path, metadata, runner=adapted(open_exported(path, metadata), metadata))
-    results = compare_results(Path(options.inputs), Path(options.results), run=backend.run_input, metadata=metadata)
+    results = compare_results(Path(options.inputs), Path(options.results),
+                              run=open_exported(path, metadata).run_input, metadata=metadata)
     report(results, least_agreement=options.least_agreement)
     return 0

@@ -106,8 +106,8 @@ def parse_options(options: Type[Options], prog: str, *, description: str, argv: 
 
 def _settings_of_run(given: Mapping[str, Any]) -> Dict[str, Any]:
     """What the run of the checkpoint in `given` says of its network; nothing if another network is asked for."""
-    checkpoint = [given[name] for name in ("ckpt_file", "resume_path", "resume_name") if given.get(name)]
-    path = config_beside(Path(*checkpoint)) if checkpoint else None
+    checkpoint = given.get("ckpt_file") or os.path.join(given.get("resume_path", ""), given.get("resume_name", ""))
+    path = config_beside(Path(checkpoint)) if checkpoint else None
     settings = network_settings(path) if path else {}
     if not path or given.get("model", settings.get("model")) != settings.get("model"):
         return {}

@@ -86,8 +86,7 @@ def _describe(config: Config, network: nn.Cell) -> ModelMetadata:
 def _verify(config: Config, path: Path, *, graph: InferenceGraph, metadata: ModelMetadata,
             files: Sequence[InputFile]) -> None:
     """Raises UserError where the exported model and the graph that it was made of differ in these images."""
-    runner = open_exported(path, metadata, device_target=config.run.device_target, device_id=config.run.device_id)
-    exported = ExportedBackend(path, metadata, runner=runner)
+    exported = open_exported(path, metadata, device_target=config.run.device_target, device_id=config.run.device_id)
     source = ExportedBackend(Path(config.run.ckpt_file), metadata, runner=lambda x: graph(Tensor(x)).asnumpy())
     images = ((file.name, read_upright(file.path)) for file in files)
     report(compare_backends(images, (exported, source), metadata=metadata),

@@ -167,7 +167,7 @@ class ExportedBackend(Backend):
     def run_input(self, x: np.ndarray) -> np.ndarray:
         """What the file itself takes -> what it gives. Raises DataError where that is not what its metadata says."""
         try:
-            results = self.runner(x)
+            results = self._usual_type(self.runner(x))
         except (RuntimeError, ValueError, TypeError) as error:
             raise DataError(f"{self.path}: expected a model that takes {x.dtype} {list(x.shape)}, as its metadata "
                             f"says; export it again ({first_line(error)})") from None
@@ -180,17 +180,30 @@ class ExportedBackend(Backend):
                             f"{results.dtype} {list(results.shape)}; {advice}")
         return results
 
+    def _usual_type(self, output: np.ndarray) -> np.ndarray:
+        """Class maps as uint8 (N, H, W), logits as float32; other people's models also give larger integers,
+        (N, 1, H, W), and float16."""
+        if output.dtype == np.float16:
+            return output.astype(np.float32)
+        if self.output_type == "class_map" and output.dtype.kind in "iu":
+            output = output.astype(np.uint8)
+            return output[:, 0] if output.ndim == 4 and output.shape[1] == 1 else output
+        return output
 
-def open_exported(path: Path, metadata: ModelMetadata, *, device_target: str = "auto", device_id: int = 0) -> Runner:
-    """A function that runs an exported model, an .onnx on the CPU and a .mindir on the device.
+
+def open_exported(path: Path, metadata: ModelMetadata, *, device_target: str = "auto",
+                  device_id: int = 0) -> ExportedBackend:
+    """An exported model, ready to run: an .onnx on the CPU, a .mindir on the device.
 
     Raises:
         ConfigError: what runs it is not installed, or MindSpore has no such device.
-        DataError: the file is damaged or of another kind.
+        DataError: the file is damaged, of another kind, or does not do what its metadata says.
     """
     if path.suffix.lower() == ".mindir":
-        return open_mindir(path, device_target=device_target, device_id=device_id)
-    return open_onnx(path, precision=metadata.precision)
+        runner = open_mindir(path, device_target=device_target, device_id=device_id)
+    else:
+        runner = open_onnx(path, precision=metadata.precision)
+    return ExportedBackend(path, metadata, runner=runner)
 
 
 def open_onnx(path: Path, *, precision: Optional[str] = None) -> Runner:

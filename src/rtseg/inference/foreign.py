@@ -3,11 +3,9 @@ import math
 from pathlib import Path
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
-import numpy as np
-
 from rtseg.config.sections import InputType, OutputType
 from rtseg.data.dataset_spec import DatasetSpec
-from rtseg.inference.backends import Runner, onnx_session
+from rtseg.inference.backends import onnx_session
 from rtseg.inference.metadata import ModelMetadata, image_size, metadata_path
 from rtseg.utils.errors import ConfigError
 
@@ -91,21 +89,6 @@ def describe_model(path: Path, tensors: Tuple[TensorDescription, TensorDescripti
     except ConfigError as error:
         raise ConfigError(f"{path}: its input {list(entry.shape)} and output {list(result.shape)} do not fit {kind} of "
                           f"{spec.num_classes} classes: {error}") from None
-
-
-def adapted(runner: Runner, metadata: ModelMetadata) -> Runner:
-    """`runner` with class maps as uint8 (N, H, W) and logits as float32: others also write larger integers, or
-    (N, 1, H, W), and float16.
-    """
-    def run(x: np.ndarray) -> np.ndarray:
-        output = runner(x)
-        if output.dtype == np.float16:
-            return output.astype(np.float32)
-        if metadata.output_type == "class_map" and output.dtype.kind in "iu":
-            output = output.astype(np.uint8)
-            return output[:, 0] if output.ndim == 4 and output.shape[1] == 1 else output
-        return output
-    return run
 
 
 def _image_axes(tensor: TensorDescription) -> Tuple[Union[int, str, None], ...]:

@@ -12,8 +12,7 @@ from rtseg.config.config import FILE_NAME, Config
 from rtseg.config.recipe import config_beside, load_config
 from rtseg.config.sections import SAVE_KINDS
 from rtseg.data.dataset_spec import Color
-from rtseg.inference.backends import ExportedBackend, open_exported
-from rtseg.inference.foreign import adapted
+from rtseg.inference.backends import open_exported
 from rtseg.inference.input_files import read_upright
 from rtseg.inference.metadata import ModelMetadata, metadata_path, read_metadata
 from rtseg.inference.predictor import Prediction, Predictor, network_predictor
@@ -86,8 +85,8 @@ class Segmenter:
             if not path.is_file():
                 raise DataError(f"expected an exported model at {path}, found none; export.py writes one")
             metadata = metadata or read_metadata(metadata_path(path))
-            runner = open_exported(path, metadata, device_target=device_target or "auto", device_id=device_id or 0)
-            self.predictor = Predictor(ExportedBackend(path, metadata, runner=adapted(runner, metadata)), **options)
+            backend = open_exported(path, metadata, device_target=device_target or "auto", device_id=device_id or 0)
+            self.predictor = Predictor(backend, **options)
             self.class_names, self.palette = metadata.classes, metadata.palette
         else:
             _check_checkpoint(path)
