@@ -7,15 +7,29 @@ from reprlib import repr as short
 from typing import (Annotated, Any, Dict, Iterable, List, Literal, Mapping, Optional, Sequence, Tuple, Type, Union,
                     get_args)
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError,
+                      ValidatorFunctionWrapHandler, WrapValidator)
 
 MAX_CLASSES = 254
 
 
-def _key(help_text: str, default: Any = ..., *, expected: str = "", items_expected: str = "") -> Any:
-    """A key of the file; `expected` describes a value, or `items_expected` each item, in error messages."""
-    return Field(default, description=help_text, json_schema_extra={"expected": expected,
-                                                                    "items_expected": items_expected})
+def _expects(text: str) -> WrapValidator:
+    """What an error message says about a value of the type, whatever is wrong with which part of it."""
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise ValueError(text) from None
+    return WrapValidator(validate)
+
+
+def _expects_list(text: str) -> BeforeValidator:
+    """The same about what is no list; its items speak for themselves."""
+    def validate(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise ValueError(text)
+        return value
+    return BeforeValidator(validate)
 
 
 def _one_line(text: str) -> str:
@@ -24,13 +38,16 @@ def _one_line(text: str) -> str:
     return text
 
 
-_LineOrEmpty = Annotated[str, AfterValidator(_one_line)]
-_Line = Annotated[_LineOrEmpty, Field(min_length=1)]
+_LINE = _expects("text in one line (in quotes, if YAML takes it for something else)")
+_LABEL_FORM = _expects("ids or colors")
+_ENTRIES = _expects_list("a list of entries '- {name: ..., color: [R, G, B]}'")
+_ID_ENTRIES = _expects_list("a list of entries '- {name: ..., id: ...}'")
 _Byte = Annotated[int, Field(ge=0, le=255)]
-_Color = Annotated[List[_Byte], Field(min_length=3, max_length=3)]
-_LINE = "text in one line (in quotes, if YAML takes it for something else)"
-_COLOR = "[R, G, B] with three integers of 0..255"
-_ID = "an id of 0..255, or a list of them"
+_LineOrEmpty = Annotated[str, AfterValidator(_one_line), _LINE]
+_Line = Annotated[str, Field(min_length=1), AfterValidator(_one_line), _LINE]
+_Color = Annotated[List[_Byte], Field(min_length=3, max_length=3), _expects("[R, G, B] with three integers of 0..255")]
+_Colors = Annotated[List[_Color], _expects_list("a list of colours [R, G, B]")]
+_Id = Annotated[Union[_Byte, List[_Byte]], _expects("an id of 0..255, or a list of them")]
 
 
 class _Keys(BaseModel):
@@ -40,90 +57,87 @@ class _Keys(BaseModel):
 class IdClass(_Keys):
     """A class, by the ids that label files have for it."""
 
-    name: _Line = _key("of the class", expected=_LINE)
-    color: _Color = _key("[R, G, B] in which it is drawn", expected=_COLOR)
-    id: Optional[Union[_Byte, List[_Byte]]] = _key(
-        "id in label files, or a list of ids that all mean this class; either all classes have it, or none: then it is "
-        "the train id", None, expected=_ID)
+    name: _Line = Field(description="of the class")
+    color: _Color = Field(description="[R, G, B] in which it is drawn")
+    id: Optional[_Id] = Field(
+        None, description="id in label files, or a list of ids that all mean this class; either all classes have it, "
+                          "or none: then it is the train id")
 
 
 class IgnoredId(_Keys):
     """An id that label files hold but nobody scores."""
 
-    name: _Line = _key("of what it is", expected=_LINE)
-    id: Union[_Byte, List[_Byte]] = _key("id in label files, or a list of them", expected=_ID)
+    name: _Line = Field(description="of what it is")
+    id: _Id = Field(description="id in label files, or a list of them")
 
 
 class ColorClass(_Keys):
     """A class, or what is ignored, by its colours in label files."""
 
-    name: _Line = _key("of the class", expected=_LINE)
-    color: _Color = _key("[R, G, B] in which it is drawn", expected=_COLOR)
-    label_colors: Optional[List[_Color]] = _key("colours in label files, if they are others than `color`", None,
-                                                expected="a list of colours [R, G, B]", items_expected=_COLOR)
+    name: _Line = Field(description="of the class")
+    color: _Color = Field(description="[R, G, B] in which it is drawn")
+    label_colors: Optional[_Colors] = Field(None, description="colours in label files, if they are others than `color`")
 
 
 class SplitFiles(_Keys):
     """Where the files of a split are: two folders, a list file, or folders and the list of what counts in them."""
 
-    images: Optional[_LineOrEmpty] = _key("folder of the images, below the data set's root", None, expected=_LINE)
-    labels: Optional[_LineOrEmpty] = _key("folder of the labels; test may lack it", None, expected=_LINE)
-    label_suffix: Optional[_LineOrEmpty] = _key("the label_suffix of this split, if it has another", None,
-                                                expected=_LINE)
-    list: Optional[_LineOrEmpty] = _key(
-        "text file below the root with a line for each image: with folders, the name without suffix, such as "
-        "aachen/aachen_000000_000019; alone, image and label, two paths below the root with a blank, a tab or a comma "
-        "between them", None, expected=_LINE)
+    images: Optional[_LineOrEmpty] = Field(None, description="folder of the images, below the data set's root")
+    labels: Optional[_LineOrEmpty] = Field(None, description="folder of the labels; test may lack it")
+    label_suffix: Optional[_LineOrEmpty] = Field(None, description="the label_suffix of this split, if it has another")
+    list: Optional[_LineOrEmpty] = Field(
+        None, description="text file below the root with a line for each image: with folders, the name without "
+                          "suffix, such as aachen/aachen_000000_000019; alone, image and label, two paths below the "
+                          "root with a blank, a tab or a comma between them")
 
 
 class Splits(_Keys):
     """The splits that the data set has, one or more."""
 
-    train: Optional[SplitFiles] = _key("training images", None)
-    val: Optional[SplitFiles] = _key("images to evaluate on", None)
-    test: Optional[SplitFiles] = _key("images that may lack labels", None)
+    train: Optional[SplitFiles] = Field(None, description="training images")
+    val: Optional[SplitFiles] = Field(None, description="images to evaluate on")
+    test: Optional[SplitFiles] = Field(None, description="images that may lack labels")
 
 
 class _SpecFile(_Keys):
-    name: _Line = _key("of the data set", expected=_LINE)
-    splits: Splits = _key("where the files of train, val and test are")
-    unknown_labels: Literal["error", "ignore"] = _key("what an id or colour is that stands nowhere here", "error",
-                                                      expected="error or ignore")
-    image_suffix: Optional[_LineOrEmpty] = _key(
-        "needed with folders: what the name of an image (.png, .jpg) ends with, after the part that the names of an "
-        "image and its label have in common; both may be in sub-folders, which must have the same names then", None,
-        expected=_LINE)
-    label_suffix: Optional[_LineOrEmpty] = _key("the same for label files", None, expected=_LINE)
-    train_id_suffix: Optional[_LineOrEmpty] = _key(
-        "what the names of label files end with that hold train ids already; taken where there is no other label",
-        None, expected=_LINE)
+    name: _Line = Field(description="of the data set")
+    splits: Splits = Field(description="where the files of train, val and test are")
+    unknown_labels: Annotated[Literal["error", "ignore"], _expects("error or ignore")] = Field(
+        "error", description="what an id or colour is that stands nowhere here")
+    image_suffix: Optional[_LineOrEmpty] = Field(
+        None, description="needed with folders: what the name of an image (.png, .jpg) ends with, after the part that "
+                          "the names of an image and its label have in common; both may be in sub-folders, which must "
+                          "have the same names then")
+    label_suffix: Optional[_LineOrEmpty] = Field(None, description="the same for label files")
+    train_id_suffix: Optional[_LineOrEmpty] = Field(
+        None, description="what the names of label files end with that hold train ids already; taken where there is "
+                          "no other label")
 
 
 class IdSpecFile(_SpecFile):
     """Label files are PNG files of ids, with one channel or with a palette whose indices count."""
 
-    classes: List[IdClass] = _key("2 to 254, in the order of their train ids 0, 1, 2...",
-                                  expected="a list of entries '- {name: ..., color: [R, G, B]}'")
-    ignored: List[IgnoredId] = _key(
-        "what label files hold but nobody scores; the first is what ignored pixels become on the way back to ids. The "
-        "id 255 is always ignored unless a class has it", [], expected="a list of entries '- {name: ..., id: ...}'")
-    label_form: Literal["ids"] = _key("what label files hold: ids, or colors", "ids", expected="ids or colors")
+    classes: Annotated[List[IdClass], _ENTRIES] = Field(
+        description="2 to 254, in the order of their train ids 0, 1, 2...")
+    ignored: Annotated[List[IgnoredId], _ID_ENTRIES] = Field(
+        [], description="what label files hold but nobody scores; the first is what ignored pixels become on the way "
+                        "back to ids. The id 255 is always ignored unless a class has it")
+    label_form: Annotated[Literal["ids"], _LABEL_FORM] = Field(
+        "ids", description="what label files hold: ids, or colors")
 
 
 class ColorSpecFile(_SpecFile):
     """Label files are PNG files in RGB."""
 
-    classes: List[ColorClass] = _key("2 to 254, in the order of their train ids 0, 1, 2...",
-                                     expected="a list of entries '- {name: ..., color: [R, G, B]}'")
-    ignored: List[ColorClass] = _key("what label files hold but nobody scores", [],
-                                     expected="a list of entries '- {name: ..., color: [R, G, B]}'")
-    label_form: Literal["colors"] = _key("what label files hold", expected="ids or colors")
+    classes: Annotated[List[ColorClass], _ENTRIES] = Field(
+        description="2 to 254, in the order of their train ids 0, 1, 2...")
+    ignored: Annotated[List[ColorClass], _ENTRIES] = Field([], description="what label files hold but nobody scores")
+    label_form: Annotated[Literal["colors"], _LABEL_FORM] = Field(description="what label files hold")
 
 
 Entry = Union[IdClass, IgnoredId, ColorClass]
 SpecFile = Union[IdSpecFile, ColorSpecFile]
 _UNKNOWN = ("extra_forbidden", "invalid_key")
-_MAPPING = "'key: value' lines"
 
 
 class SpecError(Exception):
@@ -144,50 +158,32 @@ def parse_spec(content: Mapping[str, Any]) -> SpecFile:
     try:
         spec: SpecFile = model.model_validate(content)
     except ValidationError as errors:
-        found = errors.errors(include_url=False, include_input=False)
+        found = errors.errors(include_url=False)
         unknown = [error for error in found if error["type"] in _UNKNOWN]  # maybe why others are missing
-        raise _spec_error(model, content, error=(unknown or found)[0]) from None
+        raise _spec_error(model, (unknown or found)[0]) from None
     _check_classes(spec)
     _check_splits(spec)
     return spec
 
 
-def _spec_error(owner: Type[BaseModel], value: Any, *, error: Mapping[str, Any]) -> SpecError:
-    """One of pydantic's errors in our words, at the innermost key or item that says what is expected."""
+def _spec_error(model: Type[BaseModel], error: Mapping[str, Any]) -> SpecError:
+    """One of pydantic's errors in our words."""
     *location, last = error["loc"]
-    is_about_key = error["type"] in ("missing", *_UNKNOWN)
-    where: List[Any] = []
-    expected, items_expected = "", ""
-    for part in location if is_about_key else [*location, last]:
-        where.append(part)
-        value = value[part]
-        if isinstance(part, int) and items_expected:
-            expected = items_expected
-            break
-        if isinstance(part, int):
-            expected = ""
-            continue
-        field = owner.model_fields[part]
-        extra: Dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        expected, items_expected = extra["expected"], extra["items_expected"]
-        inner = _model_in(field.annotation)
-        if inner is None and not (items_expected and isinstance(value, list) and len(where) < len(error["loc"])):
-            break
-        owner = inner or owner
+    if error["type"] not in ("missing", *_UNKNOWN):
+        expected = error["ctx"]["error"] if error["type"] == "value_error" else "'key: value' lines"
+        return SpecError(_key_text(error["loc"]), f"expected {expected}, found {short(error['input'])}")
+    for key in location:
+        model = model if isinstance(key, int) else _model_in(model.model_fields[key].annotation)
     if error["type"] == "missing":
-        needed = [name for name, field in owner.model_fields.items() if field.is_required()]
-        return SpecError(_key_text(where), f"expected {', '.join(_ordered(needed))}, found no {last}")
-    if error["type"] in _UNKNOWN:
-        return SpecError(_key_text([*where, str(last)[:100]]),
-                         f"is unknown; expected {', '.join(_ordered(owner.model_fields))}")
-    return SpecError(_key_text(where), f"expected {expected or _MAPPING}, found {short(value)}")
+        needed = [name for name, field in model.model_fields.items() if field.is_required()]
+        return SpecError(_key_text(location), f"expected {', '.join(_ordered(needed))}, found no {last}")
+    return SpecError(_key_text([*location, str(last)[:100]]),
+                     f"is unknown; expected {', '.join(_ordered(model.model_fields))}")
 
 
-def _model_in(annotation: Any) -> Optional[Type[BaseModel]]:
-    """The model in Optional[Model] or List[Model]."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_model_in, get_args(annotation))), None)
+def _model_in(annotation: Any) -> Type[BaseModel]:
+    """The model, or that in Optional[Model] or List[Model]."""
+    return annotation if isinstance(annotation, type) else _model_in(get_args(annotation)[0])
 
 
 def _key_text(parts: Sequence[Any]) -> str:

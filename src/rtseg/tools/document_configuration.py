@@ -19,7 +19,7 @@ from rtseg.utils.errors import run_command
 from rtseg.utils.files import configs_folder
 
 # Keywords of our own in the schema, which editors need not know.
-_OWN_KEYWORDS = ("commands", "aliases", "flag", "metavar", "expected", "items_expected", "nargs", "bare")
+_OWN_KEYWORDS = ("commands", "aliases", "flag", "metavar", "expected", "nargs", "bare")
 
 _HEAD = """\
 # Configuration
