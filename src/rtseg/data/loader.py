@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from rtseg.data.sampler import DistributedSampler
+from rtseg.data.transforms import TrainTransform
 from rtseg.utils.errors import ConfigError
 
 
@@ -79,17 +80,6 @@ class LabelledImages(Protocol):
         """Returns an image, uint8 (H, W, 3) RGB, and its label, uint8 (H, W) train ids."""
 
 
-class Transform(Protocol):
-    """Makes equal sizes of images of any size: TrainTransform."""
-
-    @property
-    def crop_size(self) -> Tuple[int, int]:
-        """(height, width) of what comes out."""
-
-    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray]:
-        """Returns both at `crop_size`; randomness comes from `rng` alone."""
-
-
 class _Slot(NamedTuple):
     """Where in a batch the dataset's `sample` of `epoch` goes."""
 
@@ -108,7 +98,7 @@ class BatchLoader:
 
     Args:
         dataset: `load(index)` gives an image, uint8 (H, W, 3), and a label, uint8 (H, W).
-        transform: `transform(image, label, rng)` gives both at `transform.crop_size`, (height, width).
+        transform: what makes crops of them.
         sampler: which samples this rank takes in an epoch.
         batch_size: samples in a batch of this rank.
         num_workers: threads; 0 loads in the calling thread.
@@ -118,8 +108,8 @@ class BatchLoader:
         ConfigError: not a single batch in an epoch, or a number that cannot be.
     """
 
-    def __init__(self, dataset: LabelledImages, transform: Transform, *, sampler: DistributedSampler, batch_size: int,
-                 num_workers: int, seed: int) -> None:
+    def __init__(self, dataset: LabelledImages, transform: TrainTransform, *, sampler: DistributedSampler,
+                 batch_size: int, num_workers: int, seed: int) -> None:
         if batch_size < 1 or num_workers < 0:
             raise ConfigError(f"batch_size {batch_size}, num_workers {num_workers}: expected at least 1 and at least 0")
         if len(sampler) < batch_size:
