@@ -221,10 +221,8 @@ class Supervisor:
 
 def _print(text: str, file: Optional[TextIO] = None) -> None:
     """Prints at once; a screen that has gone away must not end the ranks before they have saved."""
-    try:
+    with contextlib.suppress(OSError):
         print(text, file=file or sys.stdout, flush=True)
-    except OSError:
-        pass
 
 
 def _prctl(option: int, value: int) -> None:

@@ -195,7 +195,7 @@ def resolve_pretrained(name: str, report: Report) -> str:
 
 def _local(name: str) -> Optional[str]:
     """What `--pretrained NAME` means if nothing has to be fetched: a path as it is, or a model of this package."""
-    if not name or Path(name).exists() or not _is_name(name):
+    if not name or Path(name).exists() or "/" in name or "." in name:
         return name
     own = pretrained_file(name, ".ckpt")
     return str(own) if own else None
@@ -203,10 +203,6 @@ def _local(name: str) -> Optional[str]:
 
 def _network(*parts: Optional[str]) -> str:
     return " ".join(part for part in parts if part)
-
-
-def _is_name(text: str) -> bool:
-    return "/" not in text and "." not in text
 
 
 def table_lines() -> Iterator[str]:

@@ -3,7 +3,7 @@ import csv
 import io
 import os
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Sequence, Union
 
@@ -55,13 +55,9 @@ def write_csv(path: Union[str, Path], columns: Sequence[str], *, rows: Iterable[
 
 def _sync_folder(folder: Path) -> None:
     """Makes the rename itself survive a power cut; some file systems cannot sync a folder, which is no failure."""
-    try:
+    with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -88,11 +88,13 @@ class _Part:
                 there = 0
                 self._write(self.version_path, "wb", chunks=[_version_of(answer).encode("latin-1", "replace")])
             length = answer.headers.get("Content-Length")
-            progress = Progress(self.name, there, total=there + int(length) if length else None, report=report)
-            chunks = progress.watch(iter(lambda: answer.read(_CHUNK), b""))
-            self._write(self.path, "ab" if there else "wb", chunks=chunks)
-        if progress.total not in (None, progress.done):
-            raise http.client.HTTPException(f"the connection ended after {progress.done} of {progress.total} bytes")
+            total = there + int(length) if length else None
+            chunks = iter(lambda: answer.read(_CHUNK), b"")
+            self._write(self.path, "ab" if there else "wb",
+                        chunks=_with_progress(chunks, report, name=self.name, done=there, total=total))
+        done = self.path.stat().st_size
+        if total not in (None, done):
+            raise http.client.HTTPException(f"the connection ended after {done} of {total} bytes")
 
     @staticmethod
     def _write(path: Path, mode: str, *, chunks: Iterable[bytes]) -> None:
@@ -117,27 +119,19 @@ def _version_of(answer: http.client.HTTPResponse) -> str:
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
 
 
-class Progress:
-    """Reports about each tenth of a file, or each 10 MiB where its size is unknown."""
-
-    def __init__(self, name: str, done: int, *, total: Optional[int], report: Report):
-        self.name = name
-        self.done = self.before = done
-        self.total = total
-        self.report = report
-        self.step = max(1, total // 10) if total else 10 * _MIB
-        self.next = done + self.step
-        self.start = time.monotonic()
-        if done:
-            report(f"{name}: going on after {done / _MIB:.1f} MiB")
-
-    def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The same chunks."""
-        for chunk in chunks:
-            yield chunk
-            self.done += len(chunk)
-            if self.done >= self.next or self.done == self.total:
-                self.next = self.done + self.step
-                rate = (self.done - self.before) / _MIB / max(time.monotonic() - self.start, 1e-3)
-                of = f" of {self.total / _MIB:.1f}" if self.total else ""
-                self.report(f"{self.name}: {self.done / _MIB:.1f}{of} MiB, {rate:.1f} MiB/s")
+def _with_progress(chunks: Iterable[bytes], report: Report, *, name: str, done: int,
+                   total: Optional[int]) -> Iterator[bytes]:
+    """The same chunks; reports about each tenth of the file, or each 10 MiB where its size is unknown."""
+    if done:
+        report(f"{name}: going on after {done / _MIB:.1f} MiB")
+    before, start = done, time.monotonic()
+    step = max(1, total // 10) if total else 10 * _MIB
+    next_report = done + step
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        if done >= next_report or done == total:
+            next_report = done + step
+            rate = (done - before) / _MIB / max(time.monotonic() - start, 1e-3)
+            of = f" of {total / _MIB:.1f}" if total else ""
+            report(f"{name}: {done / _MIB:.1f}{of} MiB, {rate:.1f} MiB/s")
