@@ -80,13 +80,11 @@ def _reader(images: Sequence[Path], metadata: ModelMetadata) -> Any:
     """A calibration data reader of full batches; the last image fills the last one up."""
     from onnxruntime.quantization import CalibrationDataReader
 
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches = _batches(images, metadata)
+    inputs = ({metadata.input.name: batch} for batch in _batches(images, metadata))
 
+    class Reader(CalibrationDataReader):
         def get_next(self) -> Optional[Dict[str, np.ndarray]]:
-            batch = next(self.batches, None)
-            return None if batch is None else {metadata.input.name: batch}
+            return next(inputs, None)
 
     return Reader()
 

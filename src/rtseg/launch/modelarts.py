@@ -51,7 +51,7 @@ def modelarts_job(config: Config, command: str) -> Iterator[Tuple[Config, Option
     if not config.modelarts.use_modelarts:
         yield config, None
         return
-    with _exit_on_sigterm(), _inputs(config, command) as local:
+    with _sigterm(_leave), _inputs(config, command) as local:
         mirror = _mirror(local, command)
         if mirror is None:
             yield local, None
@@ -68,25 +68,24 @@ def modelarts_job(config: Config, command: str) -> Iterator[Tuple[Config, Option
 
 
 def _finish(mirror: Mirror, timeout: float) -> None:
-    # A platform that takes the machine away asks once and then waits a while.
-    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        copied = mirror.finish(ObjectStorage(timeout))
+        with _sigterm(signal.SIG_IGN):  # a platform that takes the machine away asks once and then waits a while
+            copied = mirror.finish(ObjectStorage(timeout))
     except UserError as error:
         raise TransferError(f"the results are not all at {mirror.url}: {error} They are kept in "
                             f"{mirror.root.resolve()} on this machine.") from None
-    finally:
-        signal.signal(signal.SIGTERM, handler)
     if copied:
         _print(f"copied the results to {mirror.url}")
 
 
+def _leave(number: int, _frame: object) -> None:
+    """Ends the process by an exception, so that the results get copied. A training handles SIGTERM itself."""
+    raise SystemExit(128 + number)
+
+
 @contextlib.contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the process by an exception, so that the results get copied. A training handles it itself."""
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-    previous = signal.signal(signal.SIGTERM, leave)
+def _sigterm(handler: Any) -> Iterator[None]:
+    previous = signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -148,19 +148,15 @@ def segment_video(models: Models, name: str, *, path: Path, folder: Path) -> Ite
     Raises:
         DataError: it is no video.
     """
-    video = Video(path)
     target = Path(tempfile.mkdtemp(dir=folder)) / "overlay.webm"
-    try:
-        with writing_video(target, video.size, rate=video.rate) as add:
-            shown = 0.0
-            while (frame := video.read()) is not None:
-                result = models(name, frame, confidence=False)
-                add(np.asarray(result.segmentation.overlay()))
-                if time.perf_counter() - shown > _PREVIEW_SECONDS:
-                    shown = time.perf_counter()
-                    yield result, None
-    finally:
-        video.close()
+    with closing(Video(path)) as video, writing_video(target, video.size, rate=video.rate) as add:
+        shown = 0.0
+        while (frame := video.read()) is not None:
+            result = models(name, frame, confidence=False)
+            add(np.asarray(result.segmentation.overlay()))
+            if time.perf_counter() - shown > _PREVIEW_SECONDS:
+                shown = time.perf_counter()
+                yield result, None
     yield result, str(target)
 
 
