@@ -76,8 +76,8 @@ def parse_arguments(command: str, description: str, *, argv: Optional[Sequence[s
     return config
 
 
-def parse_options(options: Type[Options], prog: str, *, description: str, argv: Optional[Sequence[str]] = None,
-                  epilog: str = "") -> Options:
+def parse_options(options: Type[Options], prog: str, *, description: str,
+                  argv: Optional[Sequence[str]] = None) -> Options:
     """Reads the command line of a command with options of its own.
 
     Args:
@@ -85,13 +85,12 @@ def parse_options(options: Type[Options], prog: str, *, description: str, argv: 
         prog: the command's name in --help.
         description: what --help begins with.
         argv: arguments without the program's name; None for those of the process.
-        epilog: what --help ends with.
 
     Raises:
         ConfigError: the flag, what was expected and what was found.
         SystemExit: --help, or a flag that does not exist or is missing (code 2).
     """
-    parser = _new_parser(prog, description, epilog=epilog)
+    parser = _new_parser(prog, description)
     for name, field in options.model_fields.items():
         _add_argument(parser, name, field=field)
     given = _given(parser, argv)
@@ -126,9 +125,8 @@ def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
 
 
-def _new_parser(prog: str, description: str, *, usage: Optional[str] = None, epilog: str = ""
-                ) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=prog, usage=usage, description=description, epilog=epilog, allow_abbrev=False,
+def _new_parser(prog: str, description: str, *, usage: Optional[str] = None) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=prog, usage=usage, description=description, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
 
 

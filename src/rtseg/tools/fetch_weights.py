@@ -6,6 +6,9 @@
 
 The table is published_weights.yaml, next to this file. Downloads and checkpoints stay in the cache folder: $RTSEG_CACHE
 or rtseg in the user's cache folder. On a machine without a network, put the published file there under its own name.
+
+Scores are those that the publishers measured on the validation images of Cityscapes. Mind the terms of the data that
+the weights were trained on.
 """
 import difflib
 import hashlib
@@ -213,10 +216,6 @@ def table_lines() -> Iterator[str]:
         yield f"{file.name:36s} {network:36s} {result:24s} {file.license:13s} {file.source}"
 
 
-_EPILOG = """Scores are those that the publishers measured on the validation images of Cityscapes. Mind the terms of the
-data that the weights were trained on."""
-
-
 class FetchOptions(Section):
     """Arguments of `rtseg fetch-weights`."""
 
@@ -226,7 +225,7 @@ class FetchOptions(Section):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    arguments = parse_options(FetchOptions, "rtseg fetch-weights", description=__doc__, argv=argv, epilog=_EPILOG)
+    arguments = parse_options(FetchOptions, "rtseg fetch-weights", description=__doc__, argv=argv)
     if arguments.name is None:
         print("\n".join(table_lines()))
         return 0
