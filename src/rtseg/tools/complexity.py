@@ -72,15 +72,13 @@ class ComplexityOptions(Section):
 def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments = parse_options(ComplexityOptions, "rtseg complexity", description=__doc__, argv=argv)
     height, width = arguments.image_height, arguments.image_width
-    networks = [(model, variant, backbone)
-                for model in ([arguments.model] if arguments.model else MODEL_VARIANTS)
-                for variant in ([arguments.variant] if arguments.variant else MODEL_VARIANTS.get(model, ("",)))
-                for backbone in ([arguments.backbone] if arguments.backbone else MODEL_BACKBONES.get(model) or (None,))]
-    if not arguments.model:  # those of the models that have such a variant and backbone
-        networks = [network for network in networks if network[1] in MODEL_VARIANTS[network[0]]
-                    and network[2] in (MODEL_BACKBONES.get(network[0]) or (None,))] or networks
-    for model, variant, backbone in networks:
-        check_model(model, variant, backbone=backbone)
+    wanted = (arguments.model, arguments.variant, arguments.backbone)
+    networks = [(model, variant, backbone) for model, variants in MODEL_VARIANTS.items() for variant in variants
+                for backbone in MODEL_BACKBONES[model] or (None,)
+                if all(asked in (None, found) for asked, found in zip(wanted, (model, variant, backbone)))]
+    if not networks:  # says why
+        model = arguments.model or next(iter(MODEL_VARIANTS))
+        check_model(model, arguments.variant or MODEL_VARIANTS.get(model, ("",))[0], backbone=arguments.backbone)
     setup_device("CPU")
     import mindspore as ms
     ms.set_context(mode=ms.PYNATIVE_MODE)  # forward hooks do not run in graph mode
