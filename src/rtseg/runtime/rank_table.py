@@ -184,34 +184,28 @@ class _Reader:
 
     def __init__(self, content: Dict[str, Any]):
         self.problems: List[str] = []
+        self._text(content, "status")
         read = self._servers_of_template_2 if "group_list" in content else self._servers_of_v1
         self.servers: List[Tuple[Optional[str], List[Device]]] = read(content)
 
     def _servers_of_v1(self, content: Dict[str, Any]) -> List[Tuple[Optional[str], List[Device]]]:
-        self._text(content, "status")
         version = self._text(content, "version")
         if version not in (None, "1.0"):
             self._report(f'"version": expected "1.0", found "{version}"')
-        items = self._items(content, "server_list")
-        self._check_count(content, "server_count", items=items, list_name="server_list")
         servers = []
-        for where, item in items:
+        for where, item in self._items(content, "server_list", count="server_count"):
             server_id = self._text(item, "server_id", where=where)
             servers.append((server_id, [self._device(device, self._number(device, "rank_id", where=place), where=place)
                                         for place, device in self._items(item, "device", where=where)]))
         return servers
 
     def _servers_of_template_2(self, content: Dict[str, Any]) -> List[Tuple[Optional[str], List[Device]]]:
-        self._text(content, "status")
-        groups = self._items(content, "group_list")
-        self._check_count(content, "group_count", items=groups, list_name="group_list")
         servers: Dict[Optional[str], List[Device]] = {}  # two instances can share a server
         rank = 0
-        for where, group in groups:
+        for where, group in self._items(content, "group_list", count="group_count"):
             if group.get("device_count") == "0":
                 continue  # helpers of the platform without devices
-            instances = self._items(group, "instance_list", where=where)
-            self._check_count(group, "instance_count", items=instances, list_name="instance_list", where=where)
+            instances = self._items(group, "instance_list", where=where, count="instance_count")
             first_rank = rank
             for place, instance in sorted(instances, key=lambda item: _instance_number(item[1])):
                 server_id = self._text(instance, "server_id", where=place)
@@ -232,12 +226,14 @@ class _Reader:
             device_ip = None
         return Device(rank, device_id, device_ip)  # type: ignore[arg-type]
 
-    def _items(self, parent: Dict[str, Any], key: str, *, where: str = "") -> List[Tuple[str, dict]]:
-        """The objects in the list parent[key], each with where it stands."""
+    def _items(self, parent: Dict[str, Any], key: str, *, where: str = "", count: str = "") -> List[Tuple[str, dict]]:
+        """The objects in the list parent[key], each with where it stands; parent[count] has to be their number."""
         values = parent.get(key)
         if not isinstance(values, list) or not values or not all(isinstance(value, dict) for value in values):
             self._report(f'expected a list of objects "{key}", found {_found(parent, key)}', where)
-            return []
+            values = []
+        if count:
+            self._check_count(parent, count, items=values, list_name=key, where=where)
         return [(f"{where}{'.' if where else ''}{key}[{i}]", value) for i, value in enumerate(values)]
 
     def _text(self, item: Dict[str, Any], key: str, *, where: str = "") -> Optional[str]:
@@ -249,9 +245,10 @@ class _Reader:
 
     def _number(self, item: Dict[str, Any], key: str, *, where: str) -> Optional[int]:
         text = self._text(item, key, where=where)
-        if text is None or text.isdecimal() and len(text) <= _MOST_DIGITS:
-            return None if text is None else int(text)
-        self._report(f'expected a number in quotes as "{key}", found "{text}"', where)
+        if text is not None and text.isdecimal() and len(text) <= _MOST_DIGITS:
+            return int(text)
+        if text is not None:
+            self._report(f'expected a number in quotes as "{key}", found "{text}"', where)
         return None
 
     def _check_count(self, parent: Dict[str, Any], key: str, *, items: Sequence[Any], list_name: str,
