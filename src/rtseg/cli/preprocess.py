@@ -7,15 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, Optional, Sequence, Tuple
 
-from tqdm import tqdm
-
 from rtseg.config.arguments import parse_options
 from rtseg.config.config import Config
 from rtseg.config.fields import Section, option
 from rtseg.config.recipe import load_config
 from rtseg.config.sections import InputType
 from rtseg.data.dataset import SegmentationDataset
-from rtseg.data.loader import prefetch
+from rtseg.data.loader import errors_of
 from rtseg.data.transforms import resize_center_crop
 from rtseg.inference.bin_files import IMAGE_SUFFIX, LABEL_SUFFIX, write_array
 from rtseg.inference.metadata import read_metadata
@@ -70,9 +68,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     convert = partial(convert_sample, dataset=dataset, spec=spec, image_folder=image_folder,
                       label_folder=label_folder)
-    done = prefetch(convert, range(len(dataset)), num_workers=options.num_workers)
-    results = tqdm(done, total=len(dataset), unit="image", disable=None)
-    errors = [error for error in results if error is not None]
+    errors = errors_of(convert, range(len(dataset)), num_workers=options.num_workers)
     print(f"wrote {len(dataset) - len(errors)} images as {spec.input_type}, {spec.size[0]} x {spec.size[1]}, to "
           f"{options.out_dir}")
     return report_errors(f"{len(errors)} of {len(dataset)} images are left out:", errors)

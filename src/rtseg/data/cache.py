@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import List, Literal, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
-from tqdm import tqdm
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import Section, option
 from rtseg.data.dataset import SCAN_THREADS, SegmentationDataset, relative_path
 from rtseg.data.dataset_spec import DatasetSpec, load_dataset_spec
 from rtseg.data.image_io import image_size
-from rtseg.data.loader import prefetch
+from rtseg.data.loader import errors_of
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import DataError, UserError, report_errors, run_command
 from rtseg.utils.files import open_regular_file
@@ -224,9 +223,7 @@ def prepare(source: SegmentationDataset, cache_path: Union[str, Path], *, num_wo
             with suppress(FileNotFoundError):
                 if time.time() - left_over.stat().st_mtime > _ABANDONED_SECONDS:
                     left_over.unlink()
-    results = tqdm(prefetch(cache.write, pending, num_workers=num_workers), total=len(pending), unit="image",
-                   disable=None)
-    return [error for error in results if error is not None]
+    return errors_of(cache.write, pending, num_workers=num_workers)
 
 
 def _announce(cache: CachedDataset, pending: List[int], *, num_workers: int) -> None:

@@ -7,14 +7,16 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from threading import Lock
-from typing import Any, Callable, Deque, Generator, Iterable, Iterator, NamedTuple, Optional, Protocol, Tuple
+from typing import (Any, Callable, Deque, Generator, Iterable, Iterator, List, NamedTuple, Optional, Protocol, Sequence,
+                    Tuple)
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from rtseg.data.sampler import DistributedSampler
 from rtseg.data.transforms import TrainTransform
-from rtseg.utils.errors import ConfigError
+from rtseg.utils.errors import ConfigError, DataError
 
 
 class _OneOpenCVThread:
@@ -68,6 +70,13 @@ def prefetch(function: Callable[[Any], Any], items: Iterable, *, num_workers: in
                 yield pending.popleft().result()
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
+
+
+def errors_of(function: Callable[[Any], Optional[DataError]], items: Sequence, *, num_workers: int,
+              title: Optional[str] = None) -> List[DataError]:
+    """Calls `function` for each item in threads, with a progress bar, and returns the errors that it returns."""
+    results = prefetch(function, items, num_workers=num_workers)
+    return list(filter(None, tqdm(results, title, len(items), unit="image", disable=None)))
 
 
 class LabelledImages(Protocol):

@@ -17,14 +17,13 @@ from typing import List, Optional, Sequence, Tuple
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from rtseg.config.arguments import parse_options
 from rtseg.config.fields import SIZE_EXPECTED, Section, Side, option
 from rtseg.data.dataset import SegmentationDataset, relative_path
 from rtseg.data.dataset_spec import DatasetSpec, load_dataset_spec
 from rtseg.data.image_io import image_size
-from rtseg.data.loader import prefetch
+from rtseg.data.loader import errors_of
 from rtseg.utils.atomic import atomic_write
 from rtseg.utils.errors import ConfigError, DataError, report_errors, run_command
 
@@ -64,9 +63,7 @@ def resize_dataset(root: Path, spec: DatasetSpec, *, output: Path, target: Size,
                 print(f"note: there is no {place}; the test split is left out", file=sys.stderr, flush=True)
     for name, dataset in datasets.items():
         copy = partial(_copy_sample, dataset=dataset, output=output, target=target)
-        progress = tqdm(prefetch(copy, range(len(dataset)), num_workers=num_workers), name, len(dataset), unit="image",
-                        disable=None)
-        failed = [error for error in progress if error is not None]
+        failed = errors_of(copy, range(len(dataset)), num_workers=num_workers, title=name)
         errors += failed
         copied += len(dataset) - len(failed)
         total += len(dataset)
