@@ -20,5 +20,7 @@ def texts(kind: str) -> Dict[str, str]:
 
 def is_chinese() -> bool:
     """Whether the environment asks for Chinese."""
-    language = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")  # POSIX's order
-    return language.lower().startswith("zh")
+    for variable in ("LC_ALL", "LC_MESSAGES", "LANG"):  # the first that is set counts, as in POSIX
+        if os.environ.get(variable):
+            return os.environ[variable].lower().startswith("zh")
+    return False
