@@ -162,8 +162,8 @@ def _read_header(path: Path) -> _Header:
                 is_complete = _JPEG_END in _tail(file, _MOST_APPENDED)
                 header = _jpeg_header(file)
             else:
-                raise DataError(f"{path}: is not a PNG file (starts with {start[:8]!r}), nor JPEG; convert it, or copy it "
-                                "again")
+                raise DataError(f"{path}: is not a PNG file (starts with {start[:8]!r}), nor JPEG; convert it, or "
+                                "copy it again")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     except struct.error:
