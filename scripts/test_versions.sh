@@ -37,7 +37,7 @@ fi
 # Goldens of two graphs, training and bitwise resuming, export to ONNX, two processes.
 integration=(
     "tests/tools/test_parity.py::test_golden_of_another_graph[fast_scnn_mmseg]"
-    "tests/tools/test_parity.py::test_golden[bisenetv1_coincheung]"
+    "tests/tools/test_parity.py::test_golden_of_another_graph[bisenetv1_coincheung]"
     tests/training/test_trainer.py
     tests/export/test_onnx_converter.py
     tests/runtime/test_distributed.py
