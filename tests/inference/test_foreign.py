@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rtseg.data.dataset_spec import load_dataset_spec
-from rtseg.inference.backends import ExportedBackend
+from rtseg.inference.backends import adapted
 from rtseg.inference.foreign import TensorDescription, describe_model
 from rtseg.utils.errors import ConfigError
 
@@ -72,11 +72,15 @@ def test_a_model_of_another_number_of_classes(shape):
         describe_model(Path("net.onnx"), tensors, spec=SPEC, mean=MEAN, std=STD, output_type=output_type)
 
 
-@pytest.mark.parametrize("dtype, channels, expected", [("int64", 1, (np.uint8, (1, 64, 96))),
-                                                       ("float16", 19, (np.float32, (1, 19, 64, 96)))])
-def test_results_of_other_types(dtype, channels, expected):
-    result = TensorDescription("out", (1, channels, 64, 96), dtype)
-    metadata = describe_model(Path("net.onnx"), (FLOATS, result), spec=SPEC, mean=MEAN, std=STD)
-    backend = ExportedBackend(Path("net.onnx"), metadata, runner=lambda x: np.full(result.shape, 7, dtype))
-    output = backend.run(np.zeros((1, 64, 96, 3), np.uint8))
-    assert (output.dtype, output.shape, output.max()) == (*expected, 7)
+def test_class_maps_of_other_types_are_adapted():
+    metadata = describe_model(Path("net.onnx"), (FLOATS, TensorDescription("out", (1, 1, 64, 96), "int64")), spec=SPEC,
+                              mean=MEAN, std=STD)
+    output = adapted(lambda x: np.full((1, 1, 64, 96), 7, np.int64), metadata)(np.zeros((1, 3, 64, 96), np.float32))
+    assert (output.dtype, output.shape, output.max()) == (np.uint8, (1, 64, 96), 7)
+
+
+def test_logits_in_float16_are_adapted():
+    metadata = describe_model(Path("net.onnx"), (FLOATS, TensorDescription("out", (1, 19, 64, 96), "float16")),
+                              spec=SPEC, mean=MEAN, std=STD)
+    output = adapted(lambda x: np.full((1, 19, 64, 96), 7, np.float16), metadata)(np.zeros((1, 3, 64, 96), np.float32))
+    assert (output.dtype, output.shape, output.max()) == (np.float32, (1, 19, 64, 96), 7)

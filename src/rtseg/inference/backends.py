@@ -167,7 +167,7 @@ class ExportedBackend(Backend):
     def run_input(self, x: np.ndarray) -> np.ndarray:
         """What the file itself takes -> what it gives. Raises DataError where that is not what its metadata says."""
         try:
-            results = self._usual_type(self.runner(x))
+            results = self.runner(x)
         except (RuntimeError, ValueError, TypeError) as error:
             raise DataError(f"{self.path}: expected a model that takes {x.dtype} {list(x.shape)}, as its metadata "
                             f"says; export it again ({first_line(error)})") from None
@@ -179,16 +179,6 @@ class ExportedBackend(Backend):
             raise DataError(f"{self.path}: expected results {wanted} {shape}, as its metadata says, found "
                             f"{results.dtype} {list(results.shape)}; {advice}")
         return results
-
-    def _usual_type(self, output: np.ndarray) -> np.ndarray:
-        """Class maps as uint8 (N, H, W), logits as float32; other people's models also give larger integers,
-        (N, 1, H, W), and float16."""
-        if output.dtype == np.float16:
-            return output.astype(np.float32)
-        if self.output_type == "class_map" and output.dtype.kind in "iu":
-            output = output.astype(np.uint8)
-            return output[:, 0] if output.ndim == 4 and output.shape[1] == 1 else output
-        return output
 
 
 def open_exported(path: Path, metadata: ModelMetadata, *, device_target: str = "auto",
@@ -203,7 +193,22 @@ def open_exported(path: Path, metadata: ModelMetadata, *, device_target: str = "
         runner = open_mindir(path, device_target=device_target, device_id=device_id)
     else:
         runner = open_onnx(path, precision=metadata.precision)
-    return ExportedBackend(path, metadata, runner=runner)
+    return ExportedBackend(path, metadata, runner=adapted(runner, metadata))
+
+
+def adapted(runner: Runner, metadata: ModelMetadata) -> Runner:
+    """`runner` with class maps as uint8 (N, H, W) and logits as float32: other people's models also give larger
+    integers, (N, 1, H, W), and float16.
+    """
+    def run(x: np.ndarray) -> np.ndarray:
+        output = runner(x)
+        if output.dtype == np.float16:
+            return output.astype(np.float32)
+        if metadata.output_type == "class_map" and output.dtype.kind in "iu":
+            output = output.astype(np.uint8)
+            return output[:, 0] if output.ndim == 4 and output.shape[1] == 1 else output
+        return output
+    return run
 
 
 def open_onnx(path: Path, *, precision: Optional[str] = None) -> Runner:
