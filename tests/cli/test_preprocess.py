@@ -76,6 +76,9 @@ def test_model_metadata_says_it_all(dataset, tmp_path):
         run(dataset, out, f"--metadata={metadata}", "--mean=0.5,0.5,0.5")
     with pytest.raises(DataError, match="expected the model's metadata at"):
         run(dataset, out, "--model_card=none.json")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="--out_dir .*file/below: expected a folder that can be written; Not a dir"):
+        run(dataset, tmp_path / "file" / "below")
 
 
 def test_a_model_that_leaves_its_size_open(dataset, tmp_path, capsys):

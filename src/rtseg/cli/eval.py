@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Optional, Sequence
 
-from rtseg.cli.configuration import make_output_folder, read_configuration
+from rtseg.cli.configuration import read_configuration
 from rtseg.config.config import Config
 from rtseg.utils.errors import report_errors
+from rtseg.utils.files import writing_to
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -43,8 +44,10 @@ def evaluate(config: Config) -> int:
                           crop_size=config.data.crop_size if config.evaluation.eval_mode == "crop" else None,
                           batch_size=config.evaluation.eval_batch_size,
                           boundary_iou=config.evaluation.boundary_iou, group=group)
-    make_output_folder(Path(config.run.output_path))  # that it cannot be made is better found before the evaluation
-    report = EvaluationReport(Path(config.run.output_path), dataset, save_mask=config.evaluation.save_mask)
+    output = Path(config.run.output_path)
+    with writing_to(output, flag="--output_path"):  # that it cannot be made is better found before the evaluation
+        output.mkdir(parents=True, exist_ok=True)
+    report = EvaluationReport(output, dataset, save_mask=config.evaluation.save_mask)
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
         items, total=len(evaluator.indices), unit="image", disable=None))
     if evaluation is None:  # stopped

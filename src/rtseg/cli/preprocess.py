@@ -19,7 +19,7 @@ from rtseg.inference.bin_files import IMAGE_SUFFIX, LABEL_SUFFIX, write_array
 from rtseg.inference.metadata import read_metadata
 from rtseg.inference.preprocessing import normalize
 from rtseg.utils.errors import ConfigError, DataError, report_errors
-from rtseg.utils.files import configs_folder
+from rtseg.utils.files import configs_folder, writing_to
 
 
 class InputSpec(NamedTuple):
@@ -61,10 +61,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     spec = resolve_input_spec(options, recipe)
     dataset = SegmentationDataset(options.image_path, options.split, spec=recipe.data.dataset_config)
     image_folder, label_folder = (Path(options.out_dir) / name for name in ("img_data", "label"))
-    for folder, suffix in zip((image_folder, label_folder), (IMAGE_SUFFIX, LABEL_SUFFIX)):
-        folder.mkdir(parents=True, exist_ok=True)
-        for left_over in folder.glob(f"*{suffix}"):  # of another data set or size, which would be inferred too
-            left_over.unlink()
+    with writing_to(options.out_dir, flag="--out_dir"):
+        for folder, suffix in zip((image_folder, label_folder), (IMAGE_SUFFIX, LABEL_SUFFIX)):
+            folder.mkdir(parents=True, exist_ok=True)
+            for left_over in folder.glob(f"*{suffix}"):  # of another data set or size, which would be inferred too
+                left_over.unlink()
 
     convert = partial(convert_sample, dataset=dataset, spec=spec, image_folder=image_folder,
                       label_folder=label_folder)

@@ -19,7 +19,8 @@ from rtseg.config.config import Config
 from rtseg.launch.object_storage import Mirror, ObjectStorage, TransferError
 from rtseg.launch.once_per_node import once_per_node
 from rtseg.training import run_folder
-from rtseg.utils.errors import ConfigError, DataError, UserError
+from rtseg.utils.errors import DataError, UserError
+from rtseg.utils.files import writing_to
 
 # What tells the jobs on a machine apart that have several processes each.
 _JOB_VARIABLES = ("MA_VJ_NAME", "RANK_TABLE_FILE", "MS_SCHED_HOST", "MS_SCHED_PORT")
@@ -116,10 +117,8 @@ def _cache_folder(config: Config) -> Path:
     """A folder of this user's; /cache is ModelArts' large local disk."""
     root = config.modelarts.copy_path or ("/cache" if os.access("/cache", os.W_OK) else tempfile.gettempdir())
     folder = Path(root) / f"segmentation-{os.getuid()}"
-    try:
+    with writing_to(root, flag="--copy_path"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--copy_path {root}: expected a folder that can be written; {error.strerror}") from None
     return folder
 
 

@@ -1,9 +1,11 @@
 """The names of the files in a run folder, <output_path>/<time>/, all but that of its configuration. No MindSpore."""
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import List, Optional
 
 from rtseg.utils.errors import ConfigError
+from rtseg.utils.files import writing_to
 
 LOG = "train.log"
 METRICS = "metrics.csv"         # a row per epoch
@@ -27,14 +29,9 @@ def make_run_folder(output_path: str) -> Path:
     stamp = time.strftime("%Y-%m-%d_time_%H_%M_%S")
     for i in range(1000):  # runs that start in the same second
         folder = Path(output_path) / (f"{stamp}_{i}" if i else stamp)
-        try:
+        with writing_to(output_path, flag="--output_path"), suppress(FileExistsError):
             folder.mkdir(parents=True)
             return folder
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise ConfigError(f"--output_path {output_path}: expected a folder that can be written; "
-                              f"{error.strerror}") from None
     raise ConfigError(f"--output_path {output_path}: expected a folder without a thousand runs of this second")
 
 

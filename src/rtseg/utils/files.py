@@ -1,9 +1,12 @@
-"""Where recipes and trained models are, and reading a whole file that a user named: it may be a pipe or a device."""
+"""Where recipes and trained models are, folders that a flag names, and whole files, which may be pipes or devices."""
 import errno
 import os
 import stat
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, List, Optional, Union
+from typing import BinaryIO, Iterator, List, Optional, Union
+
+from rtseg.utils.errors import ConfigError
 
 
 def configs_folder() -> Path:
@@ -31,6 +34,19 @@ def _packaged_folder(name: str) -> Path:
     package = Path(__file__).resolve().parents[1]
     installed = package / name
     return installed if installed.is_dir() else package.parents[1] / name
+
+
+@contextmanager
+def writing_to(folder: Union[str, Path], *, flag: str) -> Iterator[None]:
+    """Around what makes files or folders in `folder`, which the user chose with `flag`.
+
+    Raises:
+        ConfigError: the system refuses it; with the flag, the folder and the system's reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{flag} {folder}: expected a folder that can be written; {error.strerror}") from None
 
 
 def read_regular_file(path: Union[str, Path], most_bytes: int) -> bytes:
