@@ -10,7 +10,7 @@ import time
 
 import pytest
 from moxing_helpers import calls, environment, tree
-from script_helpers import PROJECT, TINY_TRAINING, untimed
+from script_helpers import PROJECT, TINY_TRAINING, TRAIN_TINY, untimed
 
 from rtseg.models.weights import read_checkpoint
 from rtseg.synthetic.generator import generate
@@ -189,6 +189,21 @@ def test_a_preempted_training_goes_on_and_is_evaluated_and_exported(tmp_path):
     assert json.loads((bucket / "b" / "models" / "net.json").read_text())["checkpoint_sha256"] == hashlib.sha256(
         (run / "best_map.ckpt").read_bytes()).hexdigest()
     assert (bucket / "b" / "models" / "net.mindir").read_bytes() == (tmp_path / "net.mindir").read_bytes()
+
+
+def test_a_job_whose_run_is_complete_ends_at_once_when_it_is_started_again(tmp_path):
+    bucket = tmp_path / "buckets"
+    generate(bucket / "b" / "cityscapes", train=2, val=1, test=0, height=64, width=128)
+    outputs = []
+    for start in ("one", "two"):  # each on a machine of its own
+        job = [sys.executable, "-c", TRAIN_TINY, "--use_modelarts=1", "--data_url=obs://b/cityscapes",
+               "--train_url=obs://b/out", "--resume_path=auto", "--epochs=1", f"--output_path={tmp_path / start}",
+               f"--copy_path={tmp_path / 'cache'}", *TINY_TRAINING]
+        done = subprocess.run(job, cwd=PROJECT, env=environment(bucket), capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        outputs.append(untimed(done.stdout))
+    assert "nothing to continue in obs://b/out" in outputs[0] and "the run is complete with 1 epochs" in outputs[1]
+    assert len(list((bucket / "b" / "out").iterdir())) == 1
 
 
 def test_a_command_says_in_one_line_what_is_wrong(tmp_path):

@@ -193,7 +193,7 @@ def test_a_training_starts_from_the_checkpoint_that_the_name_stands_for(tramac, 
     started = []
     monkeypatch.setattr(fetch_weights, "fetch", lambda file, folder, report: folder / f"{file.name}.ckpt")
     monkeypatch.setattr("rtseg.runtime.distributed.start", lambda config, seed: (config, None))
-    monkeypatch.setattr("rtseg.training.trainer.train", lambda config, upload, group: started.append(config))
+    monkeypatch.setattr("rtseg.training.trainer.train", lambda config, upload, **_: started.append(config))
     assert train.main(["--dataset=/none", "--variant=tramac", "--pretrained=some_weights"]) == 0
     assert started[0].run.pretrained == str(tmp_path / "cache" / "some_weights.ckpt")
 

@@ -2,6 +2,7 @@
 from typing import Optional, Sequence
 
 from rtseg.cli.configuration import read_configuration
+from rtseg.config.checks import AUTO_RESUME
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -12,11 +13,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     network = config.network
     check_pretrained(config.run.pretrained, model=network.model, variant=network.variant, backbone=network.backbone)
+    is_auto = config.run.resume_path == AUTO_RESUME  # a ModelArts job puts the run that it has copied in its place
     with modelarts_job(config, "train") as (config, upload):
         from rtseg.runtime.distributed import start
         config, group = start(config, config.run.seed)
         config = config.replace(pretrained=resolve_pretrained(config.run.pretrained, print))
 
         from rtseg.training.trainer import train
-        train(config, upload, group=group)
+        train(config, upload, group=group, may_be_complete=is_auto)
     return 0

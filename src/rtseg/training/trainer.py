@@ -9,7 +9,6 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from rtseg.config.checks import AUTO_RESUME
 from rtseg.config.config import FILE_NAME, Config
 from rtseg.data.loader import BatchLoader
 from rtseg.runtime.device import ascend_precision_mode
@@ -36,19 +35,20 @@ from rtseg.utils.signals import on_stop_signal
 _LOG = logging.getLogger(LOGGER_NAME)
 
 
-def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group: Optional[ProcessGroup] = None) -> None:
+def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group: Optional[ProcessGroup] = None,
+          may_be_complete: bool = False) -> None:
     """Trains as `config` says; the device is set up already. Everything goes to <output_path>/<time>/.
 
     Args:
         upload: called from time to time to bring the results so far to another place.
         group: the processes that share each batch; rank 0 writes. None for a single one.
+        may_be_complete: that the run to continue has no epoch left is no error.
 
     Raises:
         ConfigError, DataError: before training starts, if possible.
         TrainingDiverged: the loss became NaN or infinite.
     """
     group = group or ProcessGroup()
-    is_auto = config.run.resume_path == AUTO_RESUME
     config = resolve_auto(config)
     if config.run.profile:
         config = config.replace(max_steps=1 + config.run.profile)  # the first compiles
@@ -67,7 +67,7 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group:
     average = WeightAverage(network, config.optimizer.ema_decay) if config.optimizer.ema_decay else None
     step_state = {**step.state(), **(average.state() if average else {})}
     state, start_note = load_start(config, network, step_state=step_state, steps_per_epoch=len(loader),
-                                   may_be_complete=is_auto and not config.run.max_steps)
+                                   may_be_complete=may_be_complete and not config.run.max_steps)
     if average and not is_resumed(config):
         average.restart()  # with the pretrained weights
     if group.size > 1:
