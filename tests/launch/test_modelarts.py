@@ -178,6 +178,8 @@ def test_the_unrelated_moxing_and_none_are_refused(tmp_path, monkeypatch):
     (["--dataset", "obs://b/d"], "--dataset obs://b/d: expected --use_modelarts 1, which copies it, or a local path"),
     (["--dataset", "d", "--output_path", "s3://b/o"], "--output_path s3://b/o: expected a local path"),
     (["--use_modelarts", "1"], "--dataset: expected the Cityscapes root"),
+    (["--use_modelarts", "1", "--dataset", "obs://b/d", "--prepared_cache", "obs://b/c"],
+     "--prepared_cache obs://b/c: expected a local path; --use_modelarts 1 does not copy it"),
 ])
 def test_flags_that_do_not_go_together(flags, message):
     with pytest.raises(ConfigError, match=message):

@@ -57,6 +57,10 @@ def _check_remote(command: str, config: Config) -> None:
         if config.value(name).startswith(REMOTE_PREFIXES) and not config.modelarts.use_modelarts:
             expected = "a local path" if command == "predict" else "--use_modelarts 1, which copies it, or a local path"
             raise ConfigError(f"--{name} {config.value(name)}: expected {expected}")
+    for name in ("prepared_cache", "calibration", "verify"):
+        if config.value(name).startswith(REMOTE_PREFIXES):
+            raise ConfigError(f"--{name} {config.value(name)}: expected a local path; --use_modelarts 1 does not copy "
+                              "it")
 
 
 def _check_dataset(config: Config) -> None:
