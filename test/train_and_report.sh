@@ -5,10 +5,11 @@
 # train_and_report full|performance DEVICES ARGUMENT...
 train_and_report() {
     local kind=$1 devices=$2 project name data="" model=fast_scnn output="" config="" argument flags=() begin recipe
-    local epochs batch_size rate
+    local epochs batch_size rate target="Ascend or CPU, default auto"
     shift 2
     project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
     name=train_${kind}_${devices}p
+    [[ $devices == 1 ]] || target="Ascend (default) or CPU; RANK_SIZE: other than $devices devices"
     for argument in "$@"; do
         case $argument in
             -h | --help)
@@ -17,7 +18,7 @@ train_and_report() {
                     "  --model        fast_scnn (default), icnet, bisenetv1, or --config=FILE with another recipe" \
                     "  --output_path  default test/output/<model>_${kind}_${devices}p" \
                     "  --flag=value   any flag of train.py" \
-                    "  DEVICE_TARGET  environment: Ascend or CPU, default auto; RANK_SIZE: other than $devices devices"
+                    "  DEVICE_TARGET  environment: $target"
                 return 0 ;;
             --data_path=*) data=${argument#*=} ;;
             --model=*) model=${argument#*=} ;;

@@ -69,6 +69,14 @@ def test_what_goes_wrong_is_the_exit_code(project, flags, code, message):
     assert "Final Performance" not in done.stdout
 
 
+@pytest.mark.parametrize("name, environment", [
+    ("train_full_1p.sh", "Ascend or CPU, default auto"),
+    ("train_full_8p.sh", "Ascend (default) or CPU; RANK_SIZE: other than 8 devices")])
+def test_help_says_what_the_environment_means_for_so_many_devices(name, environment):
+    done = run(PROJECT / "test" / name, "--help")
+    assert done.returncode == 0 and done.stdout.endswith(f"\n  DEVICE_TARGET  environment: {environment}\n")
+
+
 @pytest.mark.parametrize("rank_size", ["0", "many"])
 def test_a_wrong_number_of_devices_is_not_one_device(project, rank_size):
     done = start(project, "train_full_8p.sh", RANK_SIZE=rank_size)
