@@ -243,6 +243,8 @@ def main() -> None:
     if arguments.side:
         serve_side(arguments.side, arguments.images)
         return
+    if arguments.config and not arguments.ckpt_file:
+        parser.error("--config: expected --ckpt_file with it; fresh weights are those of --model")
     if arguments.torch and (arguments.model != "fast_scnn" or arguments.ckpt_file):
         parser.error("--torch: expected no other --model and no --ckpt_file: PyTorch runs Fast-SCNN with fresh weights")
     with tempfile.TemporaryDirectory() as name:

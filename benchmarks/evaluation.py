@@ -23,6 +23,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "src")]
 
+from benchmarks.forward import NAMES  # noqa: E402
 from benchmarks.interleaved import measure, millisecond_medians, ratio  # noqa: E402
 from benchmarks.repeated_images import Repeated  # noqa: E402
 from benchmarks.side_process import peak_memory  # noqa: E402
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--dataset", required=True, help="Cityscapes root")
     parser.add_argument("--prepared_cache", default="", help="of the data set, to read instead of its PNG files")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--model", default="fast_scnn/mmseg")
+    parser.add_argument("--model", default="fast_scnn/mmseg", choices=NAMES, metavar="MODEL/VARIANT")
     parser.add_argument("--device_ms", type=int, default=0, help="wait so long instead of running the network")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)

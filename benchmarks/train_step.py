@@ -5,9 +5,9 @@
 
 All sides start from the same weights and train on the same batch: bytes to normalised input, forward, cross entropy of
 three outputs, gradients, SGD with momentum; no dropout. They run in turns, each in its own process; the fastest of
-PyTorch's forms is the peer. The losses before
-and after the first update are a cross-check; later ones drift apart, since BatchNorm over the two values of the
-pyramid's single bin makes much of a rounding error. Needs PyTorch: pip install -r requirements-benchmark.txt
+PyTorch's forms is the peer. The losses before and after the first update are a cross-check; later ones drift apart,
+since BatchNorm over the two values of the pyramid's single bin makes much of a rounding error. Needs PyTorch:
+pip install -r requirements-benchmark.txt
 """
 import argparse
 import json
@@ -109,12 +109,16 @@ def main() -> None:
             torch_side(arguments, arguments.side)
         return
 
+    peers = arguments.peers.split(",")
+    if not set(peers) <= set(PEERS):
+        parser.error(f"--peers: expected some of {','.join(PEERS)}, found '{arguments.peers}'")
+
     # Both sides get the same processors, whatever their own idea of a number of threads is.
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:arguments.threads])
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *sys.argv, "--weights", Path(folder) / "weights.npz", "--side"]
-        names = ["MindSpore", *arguments.peers.split(",")]  # the first writes the weights
+        names = ["MindSpore", *peers]  # the first writes the weights
         sides = {name: SideProcess([*command, name]) for name in names}
         seconds = measure({name: side.run for name, side in sides.items()}, arguments.rounds)
         reports = {name: side.finish() for name, side in sides.items()}

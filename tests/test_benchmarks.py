@@ -74,6 +74,9 @@ def test_forward():
     ("forward", ["--models=icnet"], 2, "forward.py: error: --models: expected some of fast_scnn/mmseg,fast_scnn/segm"),
     ("forward", ["--torch", "--models=fast_scnn/segmentron"], 2, "expected some of fast_scnn/mmseg,fast_scnn/tramac,"),
     ("cpp_inference", ["--torch", "--model=icnet"], 2, "--torch: expected no other --model and no --ckpt_file: "),
+    ("cpp_inference", ["--config=configs/icnet.yaml"], 2, "--config: expected --ckpt_file with it; "),
+    ("train_step", ["--peers=eager,jit"], 2, "--peers: expected some of eager,channels_last,compile, found 'eager,jit"),
+    ("evaluation", ["--dataset=nowhere", "--model=icnet"], 2, "argument --model: invalid choice: 'icnet' (choose from"),
     ("data_loading", ["--dataset=nowhere"], 3, "error: the dataset folder "),
     ("evaluation", ["--dataset=nowhere"], 3, "error: the dataset folder "),
     ("loss_curves", ["--config=nowhere.yaml"], 2, "error: --config nowhere.yaml: expected a readable YAML file")])
