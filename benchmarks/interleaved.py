@@ -5,17 +5,17 @@ from typing import Callable, Dict, List
 
 
 def measure(sides: Dict[str, Callable[[], object]], rounds: int,
-            clock: Callable[[], float] = time.perf_counter) -> Dict[str, List[float]]:
-    """Seconds by `clock` of each side in each of `rounds` rounds, after one that is not counted.
+            clock: Callable[[], float] = time.perf_counter, *, uncounted: int = 1) -> Dict[str, List[float]]:
+    """Seconds by `clock` of each side in each of `rounds` rounds, after some that are not counted.
 
     time.process_time, for what runs in one thread, leaves out the time that other programs take.
     """
     seconds = {name: [] for name in sides}
-    for i in range(rounds + 1):
+    for i in range(uncounted + rounds):
         for name, run in sides.items():
             start = clock()
             run()
-            if i:
+            if i >= uncounted:
                 seconds[name].append(clock() - start)
     return seconds
 
