@@ -48,6 +48,11 @@ def test_a_prefix_that_fits_nothing_is_an_error():
         parameter_groups(PARAMETERS, [0.1], weight_decay=0.0, lr_factors={"head": 10})
 
 
+def test_a_recipe_may_name_auxiliary_heads_that_a_run_leaves_out():
+    groups = parameter_groups(PARAMETERS[:1], [0.1], weight_decay=0.0, lr_factors={"backbone": 2, "aux_heads": 10})
+    assert described(groups) == [(["backbone.conv.weight"], [0.2], 0.0)]
+
+
 @pytest.mark.parametrize("factor_of_fast", [10, 1])
 def test_three_updates_equal_the_formula(factor_of_fast):
     """v = m v + (g + wd w), w = w - lr v, with another rate at each step, and another decay or factor in each group."""

@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from mindspore import Parameter, nn
 
 from rtseg.config.config import Config
+from rtseg.models.parameter_names import is_auxiliary
 from rtseg.utils.errors import ConfigError
 
 
@@ -22,11 +23,12 @@ def parameter_groups(parameters: Sequence[Parameter], lr_per_step: Sequence[floa
         lr_factors: parameter-name prefix -> factor; the longest prefix that fits counts, 1 where none does.
 
     Raises:
-        ConfigError: a prefix that no parameter has.
+        ConfigError: a prefix that no parameter has, other than of auxiliary heads.
     """
     lr_factors = lr_factors or {}
     for prefix in lr_factors:
-        if not any(parameter.name.startswith(prefix) for parameter in parameters):
+        # Recipes name the auxiliary heads, which --aux 0 leaves out.
+        if not is_auxiliary(f"{prefix}.") and not any(parameter.name.startswith(prefix) for parameter in parameters):
             raise ConfigError(f"lr_factors: expected prefixes of parameter names such as '{parameters[0].name}', "
                               f"found '{prefix}', which fits none")
     members: Dict[Tuple[float, bool], List[Parameter]] = {}
