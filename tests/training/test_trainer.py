@@ -275,10 +275,9 @@ def test_the_average_is_what_is_evaluated_and_saved(run_with_features):
 
 
 def test_auto_begins_where_there_is_nothing_to_continue_and_early_stop_ends(dataset, tmp_path):
-    done = subprocess.run(
-        train_tiny(dataset, tmp_path, *FEATURES[:5], "--batch_size=2", "--epochs=40", "--eval_steps=2",
-                   "--early_stop=2", "--lr_scheduler=constant", "--resume_path=auto"), cwd=PROJECT, capture_output=True,
-        text=True, timeout=300)
+    again = train_tiny(dataset, tmp_path, *FEATURES[:5], "--batch_size=2", "--epochs=40", "--eval_steps=2",
+                       "--early_stop=2", "--lr_scheduler=constant", "--resume_path=auto")
+    done = subprocess.run(again, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     best, since = re.search(r"early stop: no better mIoU than ([\d.]+) since epoch (\d+)$", done.stdout, re.M).groups()
     folder = run_folder(tmp_path / "out")
@@ -289,6 +288,14 @@ def test_auto_begins_where_there_is_nothing_to_continue_and_early_stop_ends(data
     assert (progress["epoch"], progress["steps_per_epoch"]) == (result["epochs"], 4)
     assert json.loads(contents(folder / "best_map.ckpt")["state.best"]) == {
         "best_epoch": result["best_epoch"], "best_miou": result["best_miou"]}
+
+    (folder / "result.json").unlink()
+    done = subprocess.run(again, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert f"the run is complete with {result['epochs']} epochs; results in {folder}\n" in untimed(done.stdout)
+    assert list((tmp_path / "out").iterdir()) == [folder]
+    found = json.loads((folder / "result.json").read_text())
+    assert found["finished_early"] and found["epochs"] == result["epochs"] and found["steps"] == result["steps"]
 
 
 def test_sigint_while_an_evaluation_is_due(dataset, tmp_path):

@@ -14,8 +14,10 @@ from mindspore import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from rtseg.config.config import Config
 from rtseg.inference.evaluator import Evaluator, evaluation_lines
 from rtseg.training import run_folder
+from rtseg.training.checkpoint import TrainState
 from rtseg.training.context import TrainContext
 from rtseg.utils.atomic import write_csv
 from rtseg.utils.errors import DataError, UserError
@@ -143,20 +145,22 @@ class EvalCallback(Callback):
 
 
 class EarlyStopping(Callback):
-    """Ends the training when `patience` evaluations in a row have brought no better mIoU."""
-
-    def __init__(self, patience: int):
-        self.patience = patience
+    """Ends the training when `early_stop` evaluations in a row have brought no better mIoU."""
 
     def on_epoch_end(self, context: TrainContext) -> None:
-        if context.evaluation is None:
+        if context.evaluation is None or context.is_last_epoch:
             return
-        # From what the state has, so that a resumed run goes on counting.
-        in_vain = (context.epoch - context.state.best_epoch) / context.config.evaluation.eval_steps
-        if in_vain >= self.patience and not context.is_last_epoch:
+        if stops_early(context.config, context.state, epochs=context.epoch):
             context.finished_early = True
             _LOG.info(f"early stop: no better mIoU than {100 * context.state.best_miou:.2f} since epoch "
                       f"{context.state.best_epoch}")
+
+
+def stops_early(config: Config, state: TrainState, *, epochs: int) -> bool:
+    """Whether `early_stop` ends a run after so many complete epochs."""
+    # From what the state has, so that a resumed run goes on counting.
+    patience = config.schedule.early_stop * config.evaluation.eval_steps
+    return bool(patience and state.best_epoch) and epochs - state.best_epoch >= patience
 
 
 class MetricsRecorder(Callback):

@@ -17,7 +17,7 @@ from rtseg.training import run_folder
 from rtseg.training.batch_norm import average_statistics, synchronize_batch_norm
 from rtseg.training.build import build_evaluator, build_loader, build_network, build_train_step, open_dataset
 from rtseg.training.callbacks import (Callback, CheckpointCallback, EarlyStopping, EvalCallback, MetricsRecorder,
-                                      ProgressLogger, UploadCallback, load_previous_metrics)
+                                      ProgressLogger, UploadCallback, load_previous_metrics, stops_early)
 from rtseg.training.checkpoint import checkpoint_path, count_parameters
 from rtseg.training.context import Losses, TrainContext
 from rtseg.training.lr_schedules import learning_rates
@@ -42,7 +42,8 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group:
     Args:
         upload: called from time to time to bring the results so far to another place.
         group: the processes that share each batch; rank 0 writes. None for a single one.
-        may_be_complete: that the run to continue has no epoch left is no error.
+        may_be_complete: whether a run to continue that has no epoch left, or has met its early stop, ends at once; it
+            is an error, or trained on, otherwise.
 
     Raises:
         ConfigError, DataError: before training starts, if possible.
@@ -52,6 +53,7 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group:
     config = resolve_auto(config)
     if config.run.profile:
         config = config.replace(max_steps=1 + config.run.profile)  # the first compiles
+    may_be_complete = may_be_complete and not config.run.max_steps
     if config.run.tensorboard:
         require_tensorboard()
 
@@ -67,18 +69,22 @@ def train(config: Config, upload: Optional[Callable[[], None]] = None, *, group:
     average = WeightAverage(network, config.optimizer.ema_decay) if config.optimizer.ema_decay else None
     step_state = {**step.state(), **(average.state() if average else {})}
     state, start_note = load_start(config, network, step_state=step_state, steps_per_epoch=len(loader),
-                                   may_be_complete=may_be_complete and not config.run.max_steps)
+                                   may_be_complete=may_be_complete)
     if average and not is_resumed(config):
         average.restart()  # with the pretrained weights
     if group.size > 1:
         group.assert_replicas_equal(replica_fingerprint(
             config, network, lr_per_step=lr_per_step, state=state, train_set=train_set, eval_set=eval_set))
 
-    is_complete = state.epoch >= config.schedule.epochs
+    has_all_epochs = state.epoch >= config.schedule.epochs
+    finished_early = (may_be_complete and not has_all_epochs and state.step == 0
+                      and stops_early(config, state, epochs=state.epoch))
+    is_complete = has_all_epochs or finished_early
     context = TrainContext(
         config=config, folder=_folder_of(config) if is_complete else _start_run_folder(config, group),
         network=network, step_state=step_state, steps_per_epoch=len(loader), lr_per_step=lr_per_step, state=state,
-        group=group, timer=Timer(config.global_batch_size), losses=Losses(), average=average)
+        group=group, timer=Timer(config.global_batch_size), losses=Losses(), average=average,
+        finished_early=finished_early)
     if is_complete:
         _finish_complete_run(context)
         return
@@ -221,7 +227,7 @@ def _build_callbacks(context: TrainContext, *, eval_set: Any, upload: Optional[C
         evaluator = build_evaluator(config, context.network, dataset=eval_set, group=group)
         callbacks.append(EvalCallback(evaluator, samples=SAMPLES if writes_events else 0))
         if config.schedule.early_stop:
-            callbacks.append(EarlyStopping(config.schedule.early_stop))
+            callbacks.append(EarlyStopping())
     if group.is_master:
         callbacks.append(MetricsRecorder(rows))
     callbacks.append(CheckpointCallback())
