@@ -60,12 +60,11 @@ class LearningToDownsample(nn.Cell):
 
 
 class InvertedResidual(nn.Cell):
-    """MobileNetV2's bottleneck with linear projection: (N, C, H, W) -> (N, C', H/stride, W/stride)."""
+    """MobileNetV2's bottleneck with expansion 6 and linear projection: (N, C, H, W) -> (N, C', H/stride, W/stride)."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int, variant: Variant,
-                 expansion: int = 6) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int, variant: Variant) -> None:
         super().__init__()
-        hidden, relu6 = in_channels * expansion, variant.residual_relu6
+        hidden, relu6 = 6 * in_channels, variant.residual_relu6
         self.expand = ConvBN(in_channels, hidden, kernel_size=1, relu6=relu6)
         self.depthwise = ConvBN(hidden, hidden, kernel_size=3, stride=stride, padding=1, group=hidden, relu6=relu6)
         self.project = ConvBN(hidden, out_channels, kernel_size=1, relu=False)
@@ -89,10 +88,9 @@ class GlobalFeatureExtractor(nn.Cell):
         self.out = ConvBN(256, 128, kernel_size=kernel, padding=kernel // 2)
 
     @staticmethod
-    def _group(in_channels: int, out_channels: int, *, stride: int, variant: Variant,
-               blocks: int = 3) -> nn.SequentialCell:
+    def _group(in_channels: int, out_channels: int, *, stride: int, variant: Variant) -> nn.SequentialCell:
         first = InvertedResidual(in_channels, out_channels, stride=stride, variant=variant)
-        rest = [InvertedResidual(out_channels, out_channels, stride=1, variant=variant) for _ in range(blocks - 1)]
+        rest = [InvertedResidual(out_channels, out_channels, stride=1, variant=variant) for _ in range(2)]
         return nn.SequentialCell(first, *rest)
 
     def construct(self, x: Tensor) -> Tensor:

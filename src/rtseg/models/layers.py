@@ -85,13 +85,13 @@ class BatchNorm(nn.BatchNorm2d):
 class ConvBN(nn.Cell):
     """Convolution and BatchNorm, then ReLU when `relu`, or ReLU6 when `relu6` too. Input (N, in_channels, H, W)."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3, stride: int = 1,
+    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int = 1,
                  padding: Padding = 0, dilation: int = 1, group: int = 1, has_bias: bool = False, relu: bool = True,
-                 relu6: bool = False, bn_momentum: float = 0.9) -> None:
+                 relu6: bool = False) -> None:
         super().__init__()
         self.conv = conv2d(in_channels, out_channels, kernel_size=kernel_size, stride=stride, padding=padding,
                            dilation=dilation, group=group, has_bias=has_bias)
-        self.bn = BatchNorm(out_channels, eps=BATCH_NORM_EPS, momentum=bn_momentum)
+        self.bn = BatchNorm(out_channels, eps=BATCH_NORM_EPS)
         self.relu = relu
         self.relu6 = relu6
 
@@ -163,21 +163,20 @@ def average_pool(x: Tensor, window: int) -> Tensor:
 
 
 class PyramidPooling(nn.Cell):
-    """Pyramid pooling: (N, C, H, W) -> (N, C + len(bins) * branch_channels, H, W).
+    """Pyramid pooling: (N, C, H, W) -> (N, C + 4 * branch_channels, H, W).
 
-    The input and, for each grid of bins, its averages through a 1x1 convolution, upsampled to the input's size.
-    Source: PSPNet, arXiv 1612.01105, section 3.2.
+    The input and, for each grid of 1, 2, 3 and 6 bins, its averages through a 1x1 convolution, upsampled to the input's
+    size. Source: PSPNet, arXiv 1612.01105, section 3.2.
 
     Args:
         input_first: whether the input's channels come before those of the branches, or after.
-        windows: sizes of windows, one for each branch; instead of `bins`, which the size of the input then decides.
+        windows: sizes of windows, one for each branch, instead of the bins, which the size of the input then decides.
     """
 
-    def __init__(self, in_channels: int, branch_channels: int, *, bins: Sequence[int] = (1, 2, 3, 6),
-                 align_corners: bool = True, input_first: bool = True,
+    def __init__(self, in_channels: int, branch_channels: int, *, align_corners: bool = True, input_first: bool = True,
                  windows: Optional[Sequence[int]] = None) -> None:
         super().__init__()
-        self.sizes = windows or bins
+        self.sizes = windows or (1, 2, 3, 6)
         self.pool = average_pool if windows else adaptive_average_pool
         self.align_corners = align_corners
         self.input_first = input_first
@@ -226,10 +225,9 @@ class ChannelDropout(nn.Cell):
 class ClassifierHead(nn.Cell):
     """3x3 ConvBN, dropout, 1x1 classifier with bias: (N, in_channels, H, W) -> (N, num_classes, H, W) logits."""
 
-    def __init__(self, in_channels: int, hidden_channels: int, *, num_classes: int, dropout: float = 0.1, seed: int = 0,
-                 bn_momentum: float = 0.9) -> None:
+    def __init__(self, in_channels: int, hidden_channels: int, *, num_classes: int, dropout: float, seed: int) -> None:
         super().__init__()
-        self.conv = ConvBN(in_channels, hidden_channels, kernel_size=3, padding=1, bn_momentum=bn_momentum)
+        self.conv = ConvBN(in_channels, hidden_channels, kernel_size=3, padding=1)
         self.dropout = ChannelDropout(dropout, seed)
         self.classifier = classifier(hidden_channels, num_classes)
 
