@@ -283,6 +283,11 @@ def test_a_recipes_warm_up_is_shortened_for_a_short_run(recipe, capsys):
         parse_arguments("train", "", argv=[*flags, "--epochs", "10", "--warmup_epochs", "11"])
 
 
+def test_an_early_stop_needs_evaluations():
+    with pytest.raises(ConfigError, match="--early_stop 5: expected --eval_while_train 1 with it"):
+        parse_arguments("train", "", argv=["--dataset", "d", "--early_stop", "5", "--eval_while_train", "0"])
+
+
 def test_splits_of_the_model_zoo_are_known():
     with pytest.raises(ConfigError, match="split 'test': the data set 'cityscapes' has no labels of it"):
         parse_arguments("train", "", argv=["--dataset", "d", "--train_split", "test"])

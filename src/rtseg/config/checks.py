@@ -72,6 +72,9 @@ def _check_dataset(config: Config) -> None:
 def _check_train(config: Config) -> None:
     _check_dataset(config)
     config.data.dataset_config.parts(config.data.train_split)
+    if config.schedule.early_stop and not config.evaluation.eval_while_train:
+        raise ConfigError(f"--early_stop {config.schedule.early_stop}: expected --eval_while_train 1 with it, whose "
+                          "scores it looks at, found 0")
     if config.evaluation.eval_while_train and not (config.run.max_steps or config.run.profile):
         config.data.dataset_config.parts(config.data.eval_split)
 

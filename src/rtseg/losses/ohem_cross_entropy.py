@@ -66,8 +66,9 @@ class OhemCrossEntropy(MixSoftmaxCrossEntropy):
         hard = ops.stop_gradient(losses > self.loss_threshold)
         hard_count = self.over_ranks(hard.astype(dtype.int32).sum())
         mean_hard = self.mean((losses * hard.astype(dtype.float32)).sum(), hard_count)
-        mean_largest = self.mean(self.sum_of_largest(losses, required), self.over_ranks(required))
-        return ops.where(hard_count >= self.over_ranks(required), mean_hard, mean_largest)
+        required_count = self.over_ranks(required)
+        mean_largest = self.mean(self.sum_of_largest(losses, required), required_count)
+        return ops.where(hard_count >= required_count, mean_hard, mean_largest)
 
     def sum_of_largest(self, losses: Tensor, number: Tensor) -> Tensor:
         """Sum of the `number` (int32 scalar) largest of `losses`, differentiable in them."""

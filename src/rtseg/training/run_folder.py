@@ -41,8 +41,8 @@ def weights_path(folder: Path, rank: int, *, model: str, epoch: int, steps_per_e
 
 
 def saved_weights(folder: Path, rank: int) -> List[Path]:
-    """A rank's checkpoints, the oldest first."""
-    return sorted((folder / f"{_WEIGHTS}{rank}").glob("*.ckpt"),
+    """A rank's checkpoints, the oldest first; files that someone else has put there are none."""
+    return sorted((folder / f"{_WEIGHTS}{rank}").glob("*-[0-9]*_[0-9]*.ckpt"),
                   key=lambda path: int(path.stem.rpartition("-")[2].partition("_")[0]))
 
 
