@@ -1,9 +1,11 @@
 """What train, eval, export and predict do first: read the configuration and look whether its network exists."""
+from pathlib import Path
 from typing import Optional, Sequence
 
 from rtseg.config.arguments import parse_arguments
 from rtseg.config.config import Config
 from rtseg.models.registry import check_model
+from rtseg.utils.files import writing_to
 
 
 def read_configuration(command: str, description: str, *, argv: Optional[Sequence[str]]) -> Config:
@@ -18,3 +20,9 @@ def read_configuration(command: str, description: str, *, argv: Optional[Sequenc
         network = config.network
         check_model(network.model, network.variant, aux=network.aux, backbone=network.backbone)
     return config
+
+
+def make_output_folder(output: Path) -> None:
+    """Raises ConfigError when it cannot be made."""
+    with writing_to(output, flag="--output_path"):
+        output.mkdir(parents=True, exist_ok=True)

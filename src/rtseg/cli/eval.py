@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Optional, Sequence
 
-from rtseg.cli.configuration import read_configuration
+from rtseg.cli.configuration import make_output_folder, read_configuration
 from rtseg.config.config import Config
 from rtseg.utils.errors import report_errors
-from rtseg.utils.files import writing_to
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -45,8 +44,7 @@ def evaluate(config: Config) -> int:
                           batch_size=config.evaluation.eval_batch_size,
                           boundary_iou=config.evaluation.boundary_iou, group=group)
     output = Path(config.run.output_path)
-    with writing_to(output, flag="--output_path"):  # that it cannot be made is better found before the evaluation
-        output.mkdir(parents=True, exist_ok=True)
+    make_output_folder(output)  # that it cannot be made is better found before the evaluation
     report = EvaluationReport(output, dataset, save_mask=config.evaluation.save_mask)
     evaluation = evaluator.run(report.add, progress=lambda items: tqdm(
         items, total=len(evaluator.indices), unit="image", disable=None))

@@ -32,12 +32,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Sequence
 
-from rtseg.cli.configuration import read_configuration
+from rtseg.cli.configuration import make_output_folder, read_configuration
 from rtseg.config.config import Config
 from rtseg.config.sections import DEFAULT_MODEL
 from rtseg.inference.metadata import metadata_path
 from rtseg.utils.errors import ConfigError, report_errors
-from rtseg.utils.files import pretrained_file, writing_to
+from rtseg.utils.files import pretrained_file
 from rtseg.utils.signals import on_stop_signal
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def predict_from_camera(config: Config, index: int, *, output: Path) -> int:
 
     if config.prediction.submit or config.prediction.shard_numbers != (1, 1):
         raise ConfigError(f"camera {index}: expected neither --submit nor --shard with a camera")
-    with writing_to(output, flag="--output_path"):
-        output.mkdir(parents=True, exist_ok=True)
+    make_output_folder(output)
     file = InputFile(Path(f"camera {index}"), f"camera_{index}_{time.strftime('%Y%m%d_%H%M%S')}")
     problems, times, stop = [], [], threading.Event()
     with closing(Camera(index)) as camera:  # before the network, which takes longer to load
@@ -130,8 +129,7 @@ def predict(config: Config, files: Sequence["InputFile"], *, output: Path) -> Li
 
     from rtseg.inference.prediction import predict_files
 
-    with writing_to(output, flag="--output_path"):
-        output.mkdir(parents=True, exist_ok=True)
+    make_output_folder(output)
     config = with_device(config)
     segmenter = open_segmenter(config)
     if config.prediction.submit and segmenter.class_names != config.data.dataset_config.class_names:
